@@ -1,0 +1,58 @@
+# Each target makes .venv if it is missing, installs what it needs from constraints.txt, and runs.
+# `make gpu` alone installs nothing: it uses the Python that is active, on a machine with a CUDA GPU.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help demo test check format docs bench gpu constraints clean
+.PRECIOUS: $(VENV)/.installed-%
+
+help:
+	@echo "make demo    the main job on real photographs; writes demo-output/"
+	@echo "make test    the test suite"
+	@echo "make check   format, lint, types"
+	@echo "make bench   the speed table, into benchmarks/results/"
+	@echo "make docs    regenerate the tables in docs/"
+	@echo "make gpu     everything that needs a GPU, with the active Python; installs nothing"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -c constraints.txt pip setuptools
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt $(wildcard interop/*.c) | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/python examples/image_pipeline.py --output demo-output
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_boundaries.py
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-test
+	$(BIN)/python -m docs.generate
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.run --output benchmarks/results/cpu.json
+
+gpu:
+	PYTHONPATH=. $(PYTHON) -m benchmarks.gpu
+
+constraints: $(VENV)/.installed-dev $(VENV)/.installed-demo
+	(echo "# What the project is developed and tested with; regenerate with 'make constraints'."; \
+	 $(PIP) freeze --all --exclude array-interop | sed 's/+cpu$$//' | LC_ALL=C sort -f) > constraints.txt
+
+clean:
+	rm -rf $(VENV) build *.egg-info demo-output

@@ -1,0 +1,137 @@
+"""The backends: which there are, and which one a given array, name or namespace belongs to.
+
+`BUILTIN` is the only list. A backend's file is imported the first time it is needed: if the user holds
+a tensor, torch is loaded already; if the user names a target, its library is about to be needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from interop.errors import BackendNotInstalledError, UnsupportedTypeError
+from interop.policy import nearest
+
+if TYPE_CHECKING:
+    from interop.backends._base import Backend
+
+__all__ = ["BUILTIN", "FOREIGN", "backend_names", "find_backend", "load_backend", "name_of_target"]
+
+BUILTIN: dict[str, str] = {
+    "numpy": "pip install numpy",
+    "torch": "pip install 'array-interop[torch]'",
+    "cupy": "pip install 'array-interop[cupy13x]'",
+}
+"""Name of each built-in backend (also its library's package, and its file here), and how to install it."""
+
+FOREIGN = "dlpack"
+"""The backend of every other object that speaks DLPack; a source only."""
+
+_loaded: dict[str, Backend] = {}
+_by_type: WeakKeyDictionary[type, Backend] = WeakKeyDictionary()
+
+
+def backend_names() -> list[str]:
+    """Return the names of all backends, those of third parties included."""
+    return [*BUILTIN, *(point.name for point in _entry_points())]
+
+
+def load_backend(name: str) -> Backend:
+    """Return a backend, importing its library; BackendNotInstalledError if that fails, ValueError if unknown."""
+    if name not in _loaded:
+        _loaded[name] = _load(name)
+    return _loaded[name]
+
+
+def _load(name: str) -> Backend:
+    if name in BUILTIN or name == FOREIGN:
+        try:
+            module = importlib.import_module(f"interop.backends.{name}")
+        except ImportError as error:
+            raise _not_installed(name, error) from error
+        backend: Backend = module.backend
+    else:
+        backend = _load_entry_point(name)
+    from interop.quick import learn
+
+    learn(backend)
+    return backend
+
+
+def _not_installed(name: str, error: ImportError) -> BackendNotInstalledError:
+    missing = isinstance(error, ModuleNotFoundError) and error.name == name
+    why = f"{name} is not installed" if missing else f"{name} is installed but cannot be imported: {error}"
+    hint = BUILTIN.get(name, "") if missing else "Run `interop doctor`: it looks for mixed and broken installations."
+    return BackendNotInstalledError(f"{why}.", hint=hint)
+
+
+def _load_entry_point(name: str) -> Backend:
+    for point in _entry_points():
+        if point.name == name:
+            loaded: Backend = point.load()
+            return loaded
+    raise ValueError(f"{name!r} is not a backend{nearest(name, backend_names())} Known: {', '.join(backend_names())}.")
+
+
+def _entry_points() -> Any:
+    return entry_points(group="interop.backends")
+
+
+def find_backend(x: Any) -> Backend:
+    """Return the backend that owns `x`, found from its type; UnsupportedTypeError if there is none.
+
+    A type is asked for by the top-level packages of its bases, so that nothing is imported that the
+    user has not imported; the backend then confirms (``torch.dtype`` is torch's too, but no array).
+    """
+    kind = type(x)
+    found = _by_type.get(kind)
+    if found is None:
+        found = _by_type[kind] = _find(x, kind)
+    return found
+
+
+def _find(x: Any, kind: type) -> Backend:
+    known = backend_names()
+    for base in kind.__mro__:
+        package = base.__module__.partition(".")[0]
+        if package in known and load_backend(package).owns(x):
+            return load_backend(package)
+    if hasattr(kind, "__dlpack__") and hasattr(kind, "__dlpack_device__"):
+        return load_backend(FOREIGN)
+    raise _unsupported(x, kind)
+
+
+def _unsupported(x: Any, kind: type) -> UnsupportedTypeError:
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    if isinstance(x, type) or isinstance(x, ModuleType):
+        hint = "Pass an array, not a class or a module."
+    elif x is None or callable(x):
+        hint = "Pass an array."
+    elif hasattr(kind, "to_numpy"):
+        hint = "Call its own to_numpy() first, and convert the result."
+    else:
+        hint = "Say which dtype you mean: convert numpy.asarray(x, dtype=...)."
+    message = f"{name} is not an array that interop knows, and does not speak DLPack (__dlpack__ and __dlpack_device__)."
+    return UnsupportedTypeError(message, hint=hint)
+
+
+def name_of_target(to: Any) -> str:
+    """Return the backend's name for a name or a namespace module, array-api-compat's wrappers included.
+
+    >>> import numpy, array_api_compat.numpy
+    >>> name_of_target("torch"), name_of_target(numpy), name_of_target(array_api_compat.numpy)
+    ('torch', 'numpy', 'numpy')
+    """
+    if isinstance(to, str):
+        name = to
+    elif isinstance(to, ModuleType):
+        # array_api_compat.torch, also where a library vendors it: sklearn.externals.array_api_compat.torch
+        name = to.__name__.rpartition("array_api_compat.")[2].partition(".")[0]
+    else:
+        raise TypeError(f"to= is a backend's name or its namespace module, got {to!r}; for an array use like=.")
+    if name not in BUILTIN and name not in backend_names():
+        raise ValueError(f"{name!r} is not a backend{nearest(name, backend_names())} Known: {', '.join(backend_names())}.")
+    return name

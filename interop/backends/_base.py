@@ -1,0 +1,198 @@
+"""What a backend is: the verbs that the executor calls, and the facts that the decision needs.
+
+Adding a library means one file beside this one with a subclass, and its name in `interop.backends`; from
+outside the project an entry point in the group ``interop.backends`` does the same.
+
+A verb does one dumb thing to one array of its own library. Whether it may be done was decided before, so
+verbs do not check; what they must do is turn their library's exceptions into interop's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from interop.description import CPU, Description, Device
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from interop.capabilities import Capabilities
+
+__all__ = ["Backend", "KnownTrouble", "Shortcut"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """A handoff that is safe to do at once, after these guards; otherwise the long way decides.
+
+    All guards are looked at before `handoff` is called, in this order, and any that does not hold means
+    "the long way", never an error.
+
+    Attributes
+    ----------
+    falsy : tuple of str
+        Attributes of the array that must be falsy.
+    truthy : tuple of str
+        Attribute paths (``"flags.behaved"``) that must be truthy.
+    quiet : tuple of callables
+        Called without arguments, each must return a falsy value (modes and levels of the library).
+    handoff : callable
+        From the array to the result.
+    refuses : tuple of exception classes
+        What `handoff` raises, before it has done anything, where the library's own checks refuse.
+    void : str
+        An attribute path of the result that must be falsy; empty for none.
+    """
+
+    handoff: Callable[[Any], Any]
+    falsy: tuple[str, ...] = ()
+    truthy: tuple[str, ...] = ()
+    quiet: tuple[Callable[[], Any], ...] = ()
+    refuses: tuple[type[Exception], ...] = ()
+    void: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTrouble:
+    """Something that is known to be broken in a range of versions, for ``interop doctor``.
+
+    `requires` maps a distribution's name to the version specifier (PEP 440) in which it happens.
+    """
+
+    id: str
+    requires: Mapping[str, str]
+    happens: str
+    advice: str
+    link: str
+
+
+class Backend(ABC):
+    """One array library."""
+
+    capabilities: ClassVar[Capabilities]
+    troubles: ClassVar[tuple[KnownTrouble, ...]] = ()
+    distributions: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def name(self) -> str:
+        """The backend's name in calls."""
+        return self.capabilities.name
+
+    # What it is.
+
+    @abstractmethod
+    def owns(self, x: Any) -> bool:
+        """Return whether `x` is an array of this library."""
+
+    @abstractmethod
+    def describe(self, x: Any) -> Description:
+        """Describe an array; moves, synchronises and changes nothing."""
+
+    def open(self, x: Any, stream: Callable[[Device], int | None]) -> Any:
+        """Return what the other verbs work on; `stream` tells the consumer's stream for a device."""
+        return x
+
+    def device_of(self, device: Any) -> Device:
+        """Return the device that a string or one of this library's own device objects means."""
+        if isinstance(device, Device):
+            return device
+        return Device.parse(str(device), index=self.current_index())
+
+    def current_index(self) -> int:
+        """Return the index of the accelerator that is current now."""
+        return 0
+
+    def home(self) -> Device:
+        """Return where data go that cannot stay where they are."""
+        kind = self.capabilities.home
+        return CPU if kind == "cpu" else Device(kind, self.current_index())
+
+    def why_unavailable(self, device: Device) -> str | None:
+        """Return why a device cannot be used on this machine now; None if it can."""
+        return None
+
+    def report(self) -> dict[str, Any]:
+        """Return what ``interop doctor`` says of this installation: version, devices, DLPack versions."""
+        return {}
+
+    def findings(self) -> list[str]:
+        """Return what is wrong with this installation itself, in sentences."""
+        return []
+
+    # Within the library.
+
+    @abstractmethod
+    def copy(self, x: Any) -> Any:
+        """Return a copy in new memory, on the same device."""
+
+    @abstractmethod
+    def cast(self, x: Any, dtype: str) -> Any:
+        """Return a copy with another dtype."""
+
+    def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
+        """Return a copy on another device, ordered on `stream` and complete before the host can read it."""
+        raise AssertionError(f"the plan moved a {self.name} array to {device}")
+
+    def detach(self, x: Any) -> Any:
+        """Return the same memory outside of the library's graph, without its tangent."""
+        return x
+
+    def unmask(self, x: Any) -> Any:
+        """Return the data under the mask."""
+        return x
+
+    def densify(self, x: Any) -> Any:
+        """Return a plain strided copy of another storage layout."""
+        return x
+
+    def resolve(self, x: Any) -> Any:
+        """Return a copy in which pending operations (conjugation, negation) have been carried out."""
+        return x
+
+    def protect(self, x: Any) -> Any:
+        """Make a result read-only, where the library can say so."""
+        return x
+
+    def plainly(self) -> AbstractContextManager[Any]:
+        """Return a context in which the verbs see memory only: no graph, no modes, no tracing."""
+        return contextlib.nullcontext()
+
+    # Across the border.
+
+    def host_view(self, x: Any) -> Any:
+        """Return a NumPy array on the same host memory, which it keeps alive."""
+        raise AssertionError(f"the plan shared a {self.name} array on the host")
+
+    @abstractmethod
+    def from_host(self, view: Any) -> Any:
+        """Return an array of this library on the memory of a NumPy array, which it keeps alive."""
+
+    def arrive(self, view: Any, device: Device, stream: int | None) -> Any:
+        """Return an array of this library on `device`, copied from a NumPy array on the host."""
+        return self.transfer(self.from_host(view), device, stream)
+
+    def export(self, x: Any, stream: int | None) -> Any:
+        """Return a producer (`interop.dlpack.Handover`) of `x`, ready for work on `stream`."""
+        raise AssertionError(f"the plan exported a {self.name} array")
+
+    def adopt(self, producer: Any, device: Device) -> Any:
+        """Return an array of this library on the device memory of a producer."""
+        raise AssertionError(f"the plan handed device memory to {self.name}")
+
+    def stream_pointer(self, stream: Any, device: Device) -> int | None:
+        """Return what ``__dlpack__(stream=...)`` takes: for a native stream, a number, or None for the current one."""
+        return None
+
+    def on_stream(self, stream: int | None, device: Device) -> AbstractContextManager[Any]:
+        """Return a context in which `device` and `stream` are current; both are restored after it."""
+        return contextlib.nullcontext()
+
+    # Short cuts: target backend's name -> type of the source -> guards and handoff.
+
+    def shortcuts(self) -> Mapping[tuple[str, str], Mapping[type, Shortcut]]:
+        """Return the short cuts by (target, permission) where permission is ``""`` or ``"grad=detach"``."""
+        return {}

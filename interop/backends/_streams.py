@@ -1,0 +1,41 @@
+"""A stream, however it is given, as the number that ``__dlpack__(stream=...)`` takes.
+
+Source: the array API standard's `__dlpack__`, and the ``__cuda_stream__`` protocol of cuda.core, which torch
+(2.10 and newer) and CuPy (14 and newer) speak; the attributes are what older CuPy streams have.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from interop.errors import StreamError
+
+__all__ = ["LEGACY", "cuda_stream_number"]
+
+LEGACY = 1
+"""The legacy default stream in the standard's numbering; a native pointer of 0 means this one."""
+
+_MEANINGS = "The standard's values are None, -1 (no synchronisation), 1 (legacy), 2 (per-thread) and a pointer greater than 2."
+
+
+def cuda_stream_number(stream: Any) -> int:
+    """Return the standard's number for an int or a native stream object; StreamError if it is neither."""
+    if isinstance(stream, int) and not isinstance(stream, bool):
+        if stream == 0 or stream < -1:
+            raise StreamError(f"stream={stream} is not a CUDA stream: 0 is ambiguous and others are undefined.", hint=_MEANINGS)
+        return stream
+    pointer = _pointer(stream)
+    if pointer is None:
+        raise StreamError(f"{stream!r} is not a stream.", hint=_MEANINGS)
+    return pointer or LEGACY
+
+
+def _pointer(stream: Any) -> int | None:
+    protocol = getattr(stream, "__cuda_stream__", None)
+    if callable(protocol):
+        return int(protocol()[1])
+    for attribute in ("cuda_stream", "ptr"):
+        found = getattr(stream, attribute, None)
+        if isinstance(found, int):
+            return found
+    return None

@@ -1,0 +1,105 @@
+"""What kind of tensor a torch tensor is: plain, or one of the many that are not what they seem.
+
+Part of the torch backend (`interop.backends.torch`); apart from it so that either file can be read in one go.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from torch.nn.parameter import UninitializedTensorMixin
+
+__all__ = ["DENSIFIES", "data_of", "is_masked", "layout_of", "pending", "shape_of", "why_no_data"]
+
+_functorch = torch._C._functorch
+
+# Layouts with one dense meaning, which torch itself can make.
+DENSIFIES = frozenset({"sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "mkldnn", "quantized"})
+
+
+def why_no_data(x: torch.Tensor) -> str | None:
+    """Return why a tensor has no data to hand over (the keys of the decision's table), or None."""
+    if isinstance(x, UninitializedTensorMixin):
+        return "uninitialized"
+    if is_fake(x):
+        return "fake"
+    if x.device.type == "meta":
+        return "meta"
+    if _functorch.is_functorch_wrapped_tensor(x):
+        return _transformation(x)
+    if torch._is_functional_tensor(x):
+        return "functional"
+    if torch.jit.is_tracing() or _has_proxy(x):
+        return "traced"
+    if layout_of(x) == "strided" and not is_wrapper(x) and not torch._is_zerotensor(x) and x.numel() and x.data_ptr() == 0:
+        return "no storage"
+    return None
+
+
+def _transformation(x: torch.Tensor) -> str:
+    if _functorch.is_batchedtensor(x):
+        return "vmap"
+    if _functorch.is_functionaltensor(x):
+        return "functional"
+    stack = _functorch.get_interpreter_stack() or []
+    keys = {str(level.key()).rpartition(".")[2].lower() for level in stack}
+    return "jvp" if "jvp" in keys and "grad" not in keys else "grad"
+
+
+def is_fake(x: torch.Tensor) -> bool:
+    """Return whether it is a FakeTensor; without importing its module, which nobody may have loaded."""
+    module = sys.modules.get("torch._subclasses.fake_tensor")
+    return module is not None and isinstance(x, module.FakeTensor)
+
+
+def _has_proxy(x: torch.Tensor) -> bool:
+    """Return whether make_fx or torch.export is tracing this very tensor."""
+    module = sys.modules.get("torch.fx.experimental.proxy_tensor")
+    mode = module.get_proxy_mode() if module is not None else None
+    return bool(mode is not None and module is not None and module.has_proxy_slot(x, mode.tracer))
+
+
+def is_wrapper(x: torch.Tensor) -> bool:
+    """Return whether a subclass answers for its operations itself, so that its own memory may be none."""
+    return type(x).__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl
+
+
+def is_masked(x: torch.Tensor) -> bool:
+    """Return whether it is a torch.masked.MaskedTensor, found by name: the module is optional and slow to import."""
+    return any(base.__qualname__ == "MaskedTensor" and base.__module__.startswith("torch.masked") for base in type(x).__mro__)
+
+
+def data_of(x: Any) -> torch.Tensor:
+    """Return the data under a MaskedTensor's mask, on the same memory."""
+    data: torch.Tensor = x._masked_data
+    return data
+
+
+def layout_of(x: torch.Tensor) -> str:
+    """Return the layout's name: torch's own, or ``quantized``, ``nested``, ``wrapper <type>``."""
+    if x.is_quantized:
+        return "quantized"
+    if x.is_nested:
+        return "nested"
+    if is_wrapper(x) and not is_masked(x) and not is_fake(x):
+        return f"wrapper {type(x).__qualname__}"
+    return str(x.layout).removeprefix("torch.").lstrip("_")
+
+
+def shape_of(x: torch.Tensor) -> tuple[int | None, ...]:
+    """Return the extents; None for those that are not a number (nested, symbolic, uninitialized)."""
+    if isinstance(x, UninitializedTensorMixin):
+        return ()
+    if x.is_nested:
+        return (x.size(0), *(None,) * (x.dim() - 1))
+    return tuple(extent if type(extent) is int else None for extent in x.shape)
+
+
+def pending(x: torch.Tensor) -> tuple[str, ...]:
+    """Return the lazy operations that the memory does not show yet."""
+    if isinstance(x, UninitializedTensorMixin):
+        return ()
+    states = {"conj": x.is_conj(), "neg": x.is_neg(), "zero": torch._is_zerotensor(x)}
+    return tuple(word for word, holds in states.items() if holds)

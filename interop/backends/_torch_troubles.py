@@ -1,0 +1,7 @@
+"""What is known to be broken in which versions of torch."""
+
+from __future__ import annotations
+
+from interop.backends._base import KnownTrouble
+
+TROUBLES: tuple[KnownTrouble, ...] = ()

@@ -1,0 +1,197 @@
+"""CuPy: arrays on CUDA devices, no read-only flag, one current stream for each device.
+
+What is special here: CuPy orders an export against the stream of the *current* device, not of the array's
+(`cupy/_core/core.pyx`), so the array's device is made current for every exchange; it refuses host memory in
+`from_dlpack`; and without a driver it imports but fails at the first allocation, so a device is asked for first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import cupy
+import ml_dtypes
+import numpy as np
+
+from interop.backends._base import Backend
+from interop.backends._cupy_troubles import TROUBLES
+from interop.backends._streams import LEGACY, cuda_stream_number
+from interop.backends.numpy import native_dtype
+from interop.capabilities import Capabilities
+from interop.description import CPU, Description, Device
+from interop.dlpack import Handover
+from interop.errors import DTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["CuPyBackend", "backend"]
+
+_MAJOR = int(cupy.__version__.partition(".")[0])
+_BFLOAT16 = frozenset({"bfloat16"}) if _MAJOR >= 14 else frozenset()
+_DTYPES = _BFLOAT16 | {
+    "bool",
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    *("float16", "float32", "float64", "complex64", "complex128"),
+}
+
+
+class CuPyBackend(Backend):
+    """CuPy arrays."""
+
+    capabilities = Capabilities(
+        name="cupy",
+        title="CuPy",
+        dtypes=frozenset(_DTYPES),
+        devices=frozenset({"cuda"}),
+        home="cuda",
+        negative_strides=True,
+    )
+    distributions = ("cupy-cuda12x", "cupy-cuda13x", "cupy")
+    troubles = TROUBLES
+
+    def owns(self, x: Any) -> bool:
+        return isinstance(x, cupy.ndarray)
+
+    def describe(self, x: Any) -> Description:
+        size = x.dtype.itemsize
+        return Description(
+            backend="cupy",
+            type=f"{type(x).__module__}.{type(x).__qualname__}",
+            shape=x.shape,
+            dtype=x.dtype.name,
+            device=Device("cuda", x.device.id),
+            strides=None if any(step % size for step in x.strides) else tuple(step // size for step in x.strides),
+            nbytes=x.nbytes,
+            pointer=x.data.ptr,
+            aligned=x.data.ptr % size == 0,
+            memory="managed" if x.size and _is_managed(x) else "plain",
+        )
+
+    # Devices and streams.
+
+    def device_of(self, device: Any) -> Device:
+        if isinstance(device, cupy.cuda.Device):
+            return Device("cuda", device.id)
+        return super().device_of(device)
+
+    def current_index(self) -> int:
+        return int(cupy.cuda.runtime.getDevice()) if self.why_unavailable(Device("cuda")) is None else 0
+
+    def why_unavailable(self, device: Device) -> str | None:
+        try:
+            count = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            return f"CuPy sees no CUDA device ({str(error).partition(':')[0]})"
+        return None if device.index < count else f"there are {count} CUDA devices, counted from 0"
+
+    def stream_pointer(self, stream: Any, device: Device) -> int | None:
+        if device.type != "cuda":
+            return None
+        if stream is not None:
+            return cuda_stream_number(stream)
+        with cupy.cuda.Device(device.index):
+            return cupy.cuda.get_current_stream().ptr or LEGACY
+
+    @contextlib.contextmanager
+    def on_stream(self, stream: int | None, device: Device) -> Iterator[None]:
+        if device.type != "cuda":
+            yield
+            return
+        with cupy.cuda.Device(device.index):
+            if stream is None or stream == -1:
+                yield
+                return
+            with _native_stream(stream):
+                yield
+
+    # Within CuPy.
+
+    def copy(self, x: Any) -> Any:
+        with cupy.cuda.Device(x.device.id):
+            return x.copy(order="K")
+
+    def cast(self, x: Any, dtype: str) -> Any:
+        with cupy.cuda.Device(x.device.id):
+            if x.dtype.kind == "c" and native_dtype(dtype).kind not in "cb":
+                x = x.real  # the loss was permitted by name; CuPy would warn about it
+            return x.astype(native_dtype(dtype), copy=True)
+
+    def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
+        if device == CPU:
+            with self.on_stream(stream, Device("cuda", x.device.id)):
+                # Blocking: the host may read the result at once.
+                return x.get(order="A", blocking=True)
+        with self.on_stream(stream, device):
+            return cupy.array(x, copy=True)
+
+    # Across the border.
+
+    def host_view(self, x: Any) -> Any:
+        return x  # the source's transfer to the host has made it an ndarray
+
+    def from_host(self, view: Any) -> Any:
+        raise AssertionError("the plan shared host memory with CuPy")
+
+    def arrive(self, view: Any, device: Device, stream: int | None) -> Any:
+        with self.on_stream(stream, device):
+            # Blocking: from pinned memory CuPy would still be reading while the owner writes on.
+            return cupy.asarray(np.ascontiguousarray(view) if view.dtype.isnative else view, blocking=True)
+
+    def export(self, x: Any, stream: int | None) -> Any:
+        with cupy.cuda.Device(x.device.id):
+            return Handover(x.__dlpack__(stream=stream, max_version=(1, 0)), x.__dlpack_device__())
+
+    def adopt(self, producer: Any, device: Device) -> Any:
+        with cupy.cuda.Device(device.index):
+            try:
+                return cupy.from_dlpack(producer)
+            except NotImplementedError as error:
+                hint = "Install ml_dtypes and NumPy 2.1.2 or newer, then import CuPy again (cupy#9670)."
+                raise DTypeError(f"CuPy cannot take bfloat16 here: {error}", hint=hint) from error
+
+    def report(self) -> dict[str, Any]:
+        problem = self.why_unavailable(Device("cuda"))
+        count = 0 if problem else cupy.cuda.runtime.getDeviceCount()
+        names = [cupy.cuda.runtime.getDeviceProperties(n)["name"].decode() for n in range(count)]
+        return {
+            "version": cupy.__version__,
+            "devices": [f"cuda:{n} {name}" for n, name in enumerate(names)],
+            "unavailable": problem,
+            "cuda_build": _cuda_version(cupy.cuda.runtime.runtimeGetVersion()),
+            "dlpack_exports": "1.0",
+            "dlpack_imports": "1.0 (READ_ONLY ignored)",
+            "ml_dtypes": ml_dtypes.__version__,
+        }
+
+
+def _cuda_version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _is_managed(x: Any) -> bool:
+    return bool(x.__dlpack_device__()[0] == 13)
+
+
+class _StreamNumber:
+    """A stream pointer in the words of the ``__cuda_stream__`` protocol."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer = pointer
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._pointer
+
+
+def _native_stream(number: int) -> Any:
+    if number == LEGACY:
+        return cupy.cuda.Stream.null
+    if number == 2:
+        return cupy.cuda.Stream.ptds
+    if _MAJOR >= 14:
+        return cupy.cuda.Stream.from_external(_StreamNumber(number))
+    return cupy.cuda.ExternalStream(number)
+
+
+backend = CuPyBackend()

@@ -1,0 +1,159 @@
+"""Every other library: objects that speak DLPack (`__dlpack__` and `__dlpack_device__`), as a source.
+
+The capsule is made once and read here, before any consumer sees it, because consumers differ in what they
+check. Host memory then becomes an ndarray of our own making; device memory goes to the target's own import.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from interop.backends._base import Backend
+from interop.backends.numpy import backend as numpy_backend
+from interop.backends.numpy import native_dtype, view_memory
+from interop.capabilities import Capabilities
+from interop.description import CPU, Description, Device
+from interop.dlpack import VERSION, Capsule, Handover, device_of
+from interop.dtypes import DTYPES
+from interop.errors import LayoutError, TransferError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["DLPackBackend", "Opened", "backend"]
+
+# What producers raise when they refuse; the standard says BufferError, and they say everything.
+REFUSALS = (BufferError, RuntimeError, TypeError, ValueError, AssertionError, AttributeError)
+
+_ACCELERATED = frozenset({"cuda", "rocm", "mps", "xpu", "metal", "vulkan", "opencl", "webgpu", "hexagon", "maia", "ext"})
+
+
+class Opened:
+    """A producer with the capsule that it made, not consumed yet."""
+
+    __slots__ = ("capsule", "producer")
+
+    def __init__(self, producer: Any, capsule: Capsule) -> None:
+        self.producer = producer
+        self.capsule = capsule
+
+
+class DLPackBackend(Backend):
+    """Objects that speak DLPack and belong to no library that interop knows."""
+
+    capabilities = Capabilities(
+        name="dlpack",
+        title="DLPack",
+        dtypes=numpy_backend.capabilities.dtypes,
+        devices=frozenset({"cpu"}) | _ACCELERATED,
+        # On a device there is nobody to cast for the producer; the target does it.
+        lacking=dict.fromkeys(_ACCELERATED, frozenset(DTYPES)),
+        readonly_arrays=True,
+        negative_strides=True,
+    )
+
+    def owns(self, x: Any) -> bool:
+        return isinstance(x, Opened) or hasattr(x, "__dlpack__")
+
+    def open(self, x: Any, stream: Callable[[Device], int | None]) -> Opened:
+        device, _ = device_of(*_ask(x, "__dlpack_device__"))
+        return Opened(x, Capsule(export_capsule(x, stream(device) if device.type == "cuda" else None)))
+
+    def describe(self, x: Any) -> Description:
+        opened = x if isinstance(x, Opened) else self.open(x, _no_synchronisation)
+        capsule, kind = opened.capsule, type(opened.producer)
+        size = _count(capsule.shape)
+        null = size and not capsule.pointer
+        return Description(
+            backend="dlpack",
+            type=f"{kind.__module__}.{kind.__qualname__}",
+            shape=capsule.shape,
+            dtype=capsule.dtype,
+            device=capsule.device,
+            strides=capsule.strides,
+            nbytes=size * capsule.itemsize,
+            pointer=None if null else capsule.pointer,
+            readonly=capsule.readonly,
+            memory=capsule.memory,
+            aligned=capsule.itemsize == 0 or capsule.pointer % capsule.itemsize == 0 or capsule.dtype not in DTYPES or _fits(capsule),
+            no_data="null" if null else None,
+        )
+
+    # On the host the producer's memory is an ndarray from here on; NumPy does the rest.
+
+    def host_view(self, x: Any) -> Any:
+        if not isinstance(x, Opened):
+            return x
+        capsule = x.capsule
+        owner = capsule.consume()
+        return view_memory(owner, capsule.pointer, capsule.shape, capsule.strides, capsule.dtype, capsule.readonly)
+
+    def copy(self, x: Any) -> Any:
+        return numpy_backend.copy(self.host_view(x))
+
+    def cast(self, x: Any, dtype: str) -> Any:
+        return numpy_backend.cast(self.host_view(x), dtype)
+
+    def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
+        if device != CPU:
+            raise TransferError(
+                f"the protocol cannot ask a producer on {x.capsule.device} for {device}.", hint="Move it with its own library."
+            )
+        # The standard's way to the host. Without a stream: the producer then returns only when it is done
+        # (with one, CuPy 13.4 to 14.1 handed out memory that was still being written).
+        capsule = _refusable(x.producer, lambda: x.producer.__dlpack__(dl_device=(1, 0), max_version=VERSION))
+        return Opened(x.producer, Capsule(capsule))
+
+    def from_host(self, view: Any) -> Any:
+        raise AssertionError("the plan has DLPack itself as a target")
+
+    def export(self, x: Any, stream: int | None) -> Any:
+        return Handover(x.capsule.raw, x.capsule.device_codes)
+
+
+def export_capsule(x: Any, stream: int | None) -> Any:
+    """Return the producer's capsule for the newest version that both sides know."""
+    keywords = {} if stream is None else {"stream": stream}
+
+    def newest() -> Any:
+        try:
+            return x.__dlpack__(max_version=VERSION, **keywords)
+        except TypeError:
+            # Producers from before the 2023.12 standard do not know the keyword (the standard says: retry).
+            return x.__dlpack__(**keywords)
+
+    return _refusable(x, newest)
+
+
+def _refusable(x: Any, ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except REFUSALS as error:
+        kind = f"{type(x).__module__}.{type(x).__qualname__}"
+        message = f"{kind} refuses to be exported through DLPack: {type(error).__name__}: {error}"
+        raise LayoutError(message, hint="Its own library has to make a plain array of it first.") from error
+
+
+def _ask(x: Any, method: str) -> Any:
+    code, index = _refusable(x, getattr(x, method))
+    return int(code), int(index)
+
+
+def _no_synchronisation(device: Device) -> int | None:
+    """Only looking: nobody will work on the memory."""
+    return -1 if device.type == "cuda" else None
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for extent in shape:
+        count *= extent
+    return count
+
+
+def _fits(capsule: Capsule) -> bool:
+    """Return whether the address is aligned for the dtype; complex numbers align like their parts."""
+    return capsule.pointer % native_dtype(capsule.dtype).alignment == 0
+
+
+backend = DLPackBackend()

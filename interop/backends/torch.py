@@ -1,0 +1,277 @@
+"""PyTorch: tensors on many devices, in a graph, with lazy conjugation, modes, wrappers and fakes.
+
+torch's own checks have holes, so everything is looked at here before memory is handed out: `.numpy()` under
+`no_grad` lets tracked tensors through, DLPack exports the negative bit with the wrong sign
+(pytorch#145000), null pointers of wrappers become uninitialised memory, duals lose their tangent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.autograd import forward_ad
+from torch.utils import _python_dispatch
+
+from interop.backends import _torch_kinds as kinds
+from interop.backends._base import Backend, Shortcut
+from interop.backends._streams import LEGACY, cuda_stream_number
+from interop.backends._torch_troubles import TROUBLES
+from interop.backends.numpy import is_extension, memory_dtype, native_dtype, tidy
+from interop.capabilities import Capabilities
+from interop.description import CPU, Description, Device
+from interop.dlpack import VERSION, Handover
+from interop.dtypes import DTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+__all__ = ["TorchBackend", "backend"]
+
+# torch also has int1 to int7, uint1 to uint7, bits and packed fp4, as shells: their elements have no value
+# that an operation could read, and DLPack exports them as 8-bit integers. They are no dtypes here.
+_SHELLS = {"int1", "int2", "int4", "uint1", "uint2", "uint4"}
+_DTYPES = {name: getattr(torch, name) for name in DTYPES if hasattr(torch, name) and name not in _SHELLS}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+_modes = torch._C._len_torch_dispatch_stack
+_functorch_level = torch._C._functorch.peek_interpreter_stack
+
+
+class TorchBackend(Backend):
+    """torch tensors, parameters and subclasses."""
+
+    capabilities = Capabilities(
+        name="torch",
+        title="torch",
+        dtypes=frozenset(_DTYPES),
+        devices=frozenset({"cpu", "cuda", "mps", "xpu", "meta"}),
+        lacking={"mps": frozenset({"float64", "complex128", *(d for d in _DTYPES if d.startswith("float8"))})},
+    )
+    distributions = ("torch",)
+    troubles = TROUBLES
+
+    def owns(self, x: Any) -> bool:
+        return isinstance(x, torch.Tensor)
+
+    def describe(self, x: Any) -> Description:
+        with torch._C.DisableTorchFunctionSubclass():
+            no_data, layout = kinds.why_no_data(x), kinds.layout_of(x)
+            masked = kinds.is_masked(x)
+            plain = no_data is None and layout == "strided" and not masked
+            shape = kinds.shape_of(x)
+            dtype = _NAMES.get(x.dtype, str(x.dtype).removeprefix("torch."))
+            memory = kinds.data_of(x) if masked else x
+            described = Description(
+                backend="torch",
+                type=f"{type(x).__module__}.{type(x).__qualname__}",
+                shape=shape,
+                dtype=dtype,
+                device=self.device_of(x.device),
+                strides=tuple(memory.stride()) if layout == "strided" and no_data is None else None,
+                nbytes=_nbytes(shape, x.dtype),
+                pointer=memory.data_ptr() if plain or (masked and no_data is None) else None,
+                requires_grad=x.requires_grad,
+                tangent=_tangent(x),
+                pending=kinds.pending(x),
+                layout=layout,
+                densifies=layout in kinds.DENSIFIES,
+                dense_dtype="float32" if layout == "quantized" else None,
+                memory="pinned" if plain and x.device.type == "cpu" and x.is_pinned() else "plain",
+                masked=masked,
+                no_data=no_data,
+            )
+        return described
+
+    # Devices and streams.
+
+    def current_index(self) -> int:
+        return torch.cuda.current_device() if torch.cuda.is_available() else 0
+
+    def why_unavailable(self, device: Device) -> str | None:
+        if device.type in ("cpu", "meta"):
+            return None
+        module = getattr(torch, device.type, None)
+        if device.type == "cuda" and not torch.backends.cuda.is_built():
+            return "this torch is a build for the CPU only"
+        if module is None or not module.is_available():
+            return f"torch sees no {device.type} device"
+        count = module.device_count()
+        return None if device.index < count else f"there are {count} {device.type} devices, counted from 0"
+
+    def stream_pointer(self, stream: Any, device: Device) -> int | None:
+        if device.type != "cuda":
+            return None
+        if stream is not None:
+            return cuda_stream_number(stream)
+        return torch.cuda.current_stream(device.index).cuda_stream or LEGACY
+
+    @contextlib.contextmanager
+    def on_stream(self, stream: int | None, device: Device) -> Iterator[None]:
+        if device.type != "cuda":
+            yield
+            return
+        with torch.cuda.device(device.index):
+            if stream is None or stream <= LEGACY:
+                yield
+                return
+            with torch.cuda.stream(torch.cuda.ExternalStream(stream, device=device.index)):
+                yield
+
+    # Within torch: these keep the graph, unless `plainly` is around them.
+
+    def copy(self, x: Any) -> Any:
+        return x.clone()
+
+    def cast(self, x: Any, dtype: str) -> Any:
+        wanted = _DTYPES[dtype]
+        if x.is_complex() and not wanted.is_complex and wanted is not torch.bool:
+            x = x.real  # what .to() does with a warning, about a loss that the call permitted by name
+        return x.to(wanted, copy=True)
+
+    def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
+        # Not non_blocking: memory that the host reads before the copy has ended is garbage (pytorch#140296).
+        on = self.device_of(x.device)
+        with self.on_stream(stream, device if device.type == "cuda" else on):
+            return x.to(torch.device(str(device)))
+
+    def detach(self, x: Any) -> Any:
+        return x.detach()
+
+    def unmask(self, x: Any) -> Any:
+        return kinds.data_of(x)
+
+    def densify(self, x: Any) -> Any:
+        return x.dequantize() if x.is_quantized else x.to_dense()
+
+    def resolve(self, x: Any) -> Any:
+        if torch._is_zerotensor(x):
+            x = x.clone()
+        return x.resolve_conj().resolve_neg()
+
+    @contextlib.contextmanager
+    def plainly(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch._C.DisableTorchFunctionSubclass())
+            stack.enter_context(torch.no_grad())
+            if _functorch_level() is not None:
+                # Inside vmap and the like even a plain tensor's views would come out as wrappers.
+                stack.enter_context(_without_functorch())
+            if _modes():
+                # A mode (FakeTensorMode, a tracer) would answer for the real tensor.
+                stack.enter_context(_python_dispatch._disable_current_modes())
+            yield
+
+    # Across the border.
+
+    def host_view(self, x: Any) -> Any:
+        name = _NAMES[x.dtype]
+        if type(x) is not torch.Tensor:
+            x = x.as_subclass(torch.Tensor)
+        if is_extension(name):
+            return x.view(getattr(torch, memory_dtype(name).name)).numpy().view(native_dtype(name))
+        return x.numpy()
+
+    def from_host(self, view: Any) -> Any:
+        name = view.dtype.name
+        view = tidy(view)
+        if is_extension(name):
+            return _take(view.view(memory_dtype(name))).view(_DTYPES[name])
+        return _take(view)
+
+    def export(self, x: Any, stream: int | None) -> Any:
+        with self.on_stream(None, self.device_of(x.device)):
+            capsule = x.__dlpack__(stream=stream, max_version=VERSION)
+            return Handover(capsule, x.__dlpack_device__())
+
+    def adopt(self, producer: Any, device: Device) -> Any:
+        with self.on_stream(None, device):
+            return torch.from_dlpack(producer)
+
+    # Short cuts.
+
+    def shortcuts(self) -> Mapping[tuple[str, str], Mapping[type, Shortcut]]:
+        import numpy as np
+
+        quiet = (_in_dual_level, _modes, _functorch_level)
+        to_numpy = Shortcut(
+            # torch's own checks in C refuse conj, neg, devices, layouts and dtypes before anything is made;
+            # they do not see no_grad, duals, modes, and null pointers (NumPy then owns what it handed out).
+            handoff=torch.Tensor.numpy,
+            falsy=("requires_grad",),
+            quiet=quiet,
+            refuses=(RuntimeError, TypeError),
+            void="flags.owndata",
+        )
+        detached = Shortcut(
+            handoff=_numpy_read_only, truthy=("requires_grad",), quiet=quiet, refuses=(RuntimeError, TypeError), void="flags.owndata"
+        )
+        from_numpy = Shortcut(
+            # torch checks dtype, byte order, negative and odd strides; it warns about read-only, and accepts unaligned.
+            handoff=torch.from_numpy,
+            truthy=("flags.behaved",),
+            quiet=quiet,
+            refuses=(TypeError, ValueError),
+        )
+        itself = Shortcut(handoff=_itself)
+        own = {torch.Tensor: itself, torch.nn.Parameter: itself}
+        return {
+            ("numpy", ""): {torch.Tensor: to_numpy, torch.nn.Parameter: to_numpy},
+            ("numpy", "grad=detach"): {torch.Tensor: detached, torch.nn.Parameter: detached},
+            ("torch", ""): {np.ndarray: from_numpy, **own},
+            ("torch", "grad=detach"): {np.ndarray: from_numpy, **own},
+        }
+
+    def report(self) -> dict[str, Any]:
+        cuda = torch.cuda.is_available()
+        devices = ["cpu", *(f"cuda:{n} {torch.cuda.get_device_name(n)}" for n in range(torch.cuda.device_count() if cuda else 0))]
+        return {
+            "version": torch.__version__,
+            "devices": devices,
+            "cuda_build": torch.version.cuda,
+            "dlpack_exports": "1.0" if hasattr(torch._C, "_to_dlpack_versioned") else "0.8",
+            "dlpack_imports": "1.x",
+            "dlpack_exchange_api": hasattr(torch.Tensor, "__dlpack_c_exchange_api__"),
+        }
+
+
+def _itself(x: Any) -> Any:
+    return x
+
+
+def _numpy_read_only(x: torch.Tensor) -> Any:
+    array = x.detach().numpy()
+    array.setflags(write=False)
+    return array
+
+
+def _in_dual_level() -> bool:
+    return forward_ad._current_level >= 0
+
+
+def _tangent(x: torch.Tensor) -> bool:
+    return _in_dual_level() and forward_ad.unpack_dual(x).tangent is not None
+
+
+def _nbytes(shape: tuple[int | None, ...], dtype: torch.dtype) -> int:
+    count = 1
+    for extent in shape:
+        count *= extent or 0
+    return count * dtype.itemsize
+
+
+def _without_functorch() -> AbstractContextManager[Any]:
+    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+    return temporarily_clear_interpreter_stack()
+
+
+def _take(view: Any) -> torch.Tensor:
+    """Return a tensor on an ndarray's memory, read-only memory included (the plan said that it may)."""
+    # from_numpy warns about read-only memory; from_dlpack ignores the flag. Here that is what is wanted.
+    return torch.from_numpy(view) if view.flags.writeable else torch.from_dlpack(view)
+
+
+backend = TorchBackend()

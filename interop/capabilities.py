@@ -1,0 +1,53 @@
+"""What a library can hold, as data: the other input of every decision, next to the description.
+
+A backend file declares one of these for its library. "Can hold" is meant in principle, on some machine:
+whether a device is really there is asked at the last moment, from the backend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Capabilities"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What arrays of a library can be.
+
+    Attributes
+    ----------
+    name, title : str
+        The backend's name in calls, and the library's name in sentences.
+    dtypes : frozenset of str
+        Canonical names of the dtypes that it has.
+    devices : frozenset of str
+        Device types that its arrays can live on.
+    home : str
+        The device type that data go to when they cannot stay where they are.
+    lacking : mapping of str to frozenset of str
+        Dtypes that are missing on one device type.
+    readonly_arrays, negative_strides, foreign_byte_order, unaligned, odd_strides : bool
+        Whether an array can be read-only, walk backwards, be byte-swapped, be unaligned, and have strides
+        that are not whole elements.
+    """
+
+    name: str
+    title: str
+    dtypes: frozenset[str]
+    devices: frozenset[str]
+    home: str = "cpu"
+    lacking: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    readonly_arrays: bool = False
+    negative_strides: bool = False
+    foreign_byte_order: bool = False
+    unaligned: bool = False
+    odd_strides: bool = False
+
+    def dtypes_on(self, device_type: str) -> frozenset[str]:
+        """Return the dtypes that the library has on a device type."""
+        return self.dtypes - self.lacking.get(device_type, frozenset())

@@ -1,0 +1,247 @@
+"""The DLPack protocol: device types, dtype codes, flags, the C structures, and a capsule read with ctypes.
+
+Source: `dlpack.h` 1.3 and its Python specification (https://dmlc.github.io/dlpack/latest/). Reading the
+structures ourselves is what lets interop look before it shares: consumers differ in what they check, and
+some abort or read wrong memory on inputs that the protocol allows.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+from typing import Any
+
+from interop.description import Device
+
+__all__ = ["VERSION", "Capsule", "Handover", "Owner", "dtype_of_code"]
+
+VERSION = (1, 3)
+"""The newest version of the protocol that interop reads; sent to producers as ``max_version``."""
+
+READ_ONLY, IS_COPIED, SUBBYTE_PADDED = 1, 2, 4
+LEGACY_STREAM = 1
+
+# DLDeviceType: the device, and the kind of memory on it.
+DEVICES: dict[int, tuple[str, str]] = {
+    1: ("cpu", "plain"),
+    2: ("cuda", "plain"),
+    3: ("cpu", "pinned"),
+    4: ("opencl", "plain"),
+    7: ("vulkan", "plain"),
+    8: ("metal", "plain"),
+    9: ("ext", "plain"),
+    10: ("rocm", "plain"),
+    11: ("cpu", "pinned"),
+    12: ("ext", "plain"),
+    13: ("cuda", "managed"),
+    14: ("xpu", "plain"),
+    15: ("webgpu", "plain"),
+    16: ("hexagon", "plain"),
+    17: ("maia", "plain"),
+    18: ("ext", "plain"),
+}
+
+# DLDataTypeCode of the formats whose width is part of the code.
+_FIXED = {
+    7: "float8_e3m4",
+    8: "float8_e4m3",
+    9: "float8_e4m3b11fnuz",
+    10: "float8_e4m3fn",
+    11: "float8_e4m3fnuz",
+    12: "float8_e5m2",
+    13: "float8_e5m2fnuz",
+    14: "float8_e8m0fnu",
+    15: "float6_e2m3fn",
+    16: "float6_e3m2fn",
+    17: "float4_e2m1fn",
+}
+_SIZED = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex"}
+
+
+def device_of(code: int, index: int) -> tuple[Device, str]:
+    """Return the device and the kind of memory for a DLPack device; unknown codes are ``ext`` devices."""
+    kind, memory = DEVICES.get(code, ("ext", "plain"))
+    return Device(kind, 0 if kind == "cpu" else index), memory
+
+
+def dtype_of_code(code: int, bits: int, lanes: int, flags: int = 0) -> str:
+    """Return the canonical dtype name; vectors and packed sub-byte types get a name that no library casts.
+
+    >>> dtype_of_code(4, 16, 1), dtype_of_code(2, 32, 4), dtype_of_code(17, 4, 2)
+    ('bfloat16', 'float32x4', 'packed float4_e2m1fnx2')
+    """
+    if code == 6:
+        name = "bool" if bits == 8 else f"bool{bits}"
+    elif code in _FIXED:
+        name = _FIXED[code]
+    else:
+        name = f"{_SIZED.get(code, f'opaque{code}_')}{bits}"
+        name = {"float128": "longdouble", "complex256": "clongdouble"}.get(name, name)
+    packed = "packed " if bits < 8 and not flags & SUBBYTE_PADDED else ""
+    return f"{packed}{name}" if lanes == 1 else f"{packed}{name}x{lanes}"
+
+
+class DLDevice(Structure):
+    """`DLDevice`."""
+
+    _fields_ = (("type", c_int32), ("id", c_int32))
+
+
+class DLDataType(Structure):
+    """`DLDataType`."""
+
+    _fields_ = (("code", c_uint8), ("bits", c_uint8), ("lanes", c_uint16))
+
+
+class DLTensor(Structure):
+    """`DLTensor`: strides in elements, byte_offset in bytes."""
+
+    _fields_ = (
+        ("data", c_void_p),
+        ("device", DLDevice),
+        ("ndim", c_int32),
+        ("dtype", DLDataType),
+        ("shape", POINTER(c_int64)),
+        ("strides", POINTER(c_int64)),
+        ("byte_offset", c_uint64),
+    )
+
+
+# With the GIL held: a deleter may be a Python callback, and sloppy ones touch reference counts unasked.
+_DELETER = ctypes.PYFUNCTYPE(None, c_void_p)
+
+
+class DLManagedTensor(Structure):
+    """`DLManagedTensor`, the legacy structure: no version, no flags."""
+
+    _fields_ = (("tensor", DLTensor), ("manager_ctx", c_void_p), ("deleter", c_void_p))
+
+
+class DLManagedTensorVersioned(Structure):
+    """`DLManagedTensorVersioned`, since DLPack 1.0."""
+
+    _fields_ = (
+        ("major", c_uint32),
+        ("minor", c_uint32),
+        ("manager_ctx", c_void_p),
+        ("deleter", c_void_p),
+        ("flags", c_uint64),
+        ("tensor", DLTensor),
+    )
+
+
+_api = ctypes.pythonapi
+_api.PyCapsule_IsValid.argtypes = [ctypes.py_object, ctypes.c_char_p]
+_api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+_api.PyCapsule_GetPointer.restype = c_void_p
+_api.PyCapsule_SetName.argtypes = [ctypes.py_object, ctypes.c_char_p]
+
+# The capsule keeps the pointer to its name, so the bytes must live as long as the process.
+_LEGACY, _VERSIONED = b"dltensor", b"dltensor_versioned"
+_USED = {_LEGACY: b"used_dltensor", _VERSIONED: b"used_dltensor_versioned"}
+
+
+class Owner:
+    """Owns a consumed managed tensor: calls its deleter once, when the last array on it is gone."""
+
+    __slots__ = ("__array_interface__", "__weakref__", "_address", "_deleter")
+
+    def __init__(self, address: int, deleter: int | None) -> None:
+        self._address = address
+        self._deleter = deleter
+
+    def __del__(self) -> None:
+        deleter, self._deleter = self._deleter, None
+        if deleter:  # a NULL deleter is allowed: nothing to free
+            _DELETER(deleter)(self._address)
+
+
+class Capsule:
+    """A DLPack capsule, read without consuming it.
+
+    Attributes
+    ----------
+    version : tuple of int or None
+        None for a legacy capsule, which has neither version nor flags.
+    device, memory
+        The device of the tensor inside, and the kind of memory.
+    shape, strides : tuple of int
+        Strides in elements; those of C order where the producer left them NULL (allowed before DLPack 1.2).
+    pointer : int
+        Address of the first element, byte offset added; 0 for NULL.
+    readonly : bool
+        The READ_ONLY flag; True for a legacy capsule, which cannot say (NumPy decides likewise).
+    """
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self._name = next((name for name in _USED if _api.PyCapsule_IsValid(raw, name)), b"")
+        if not self._name:
+            raise BufferError(f"not a DLPack capsule, or one that was consumed already: {raw!r}")
+        address = _api.PyCapsule_GetPointer(raw, self._name)
+        self._address: int = address
+        self.version: tuple[int, int] | None = None
+        flags = 0
+        if self._name == _VERSIONED:
+            versioned = DLManagedTensorVersioned.from_address(address)
+            self.version = (versioned.major, versioned.minor)
+            if versioned.major != VERSION[0]:
+                # Nothing behind the deleter may be read: its layout is that of another major version.
+                raise BufferError(f"DLPack version {versioned.major}.{versioned.minor} is not one that interop reads")
+            self._deleter, flags, tensor = versioned.deleter, versioned.flags, versioned.tensor
+        else:
+            legacy = DLManagedTensor.from_address(address)
+            self._deleter, tensor = legacy.deleter, legacy.tensor
+        self.readonly = bool(flags & READ_ONLY) or self.version is None
+        self._read(tensor, flags)
+
+    def _read(self, tensor: DLTensor, flags: int) -> None:
+        self.device, self.memory = device_of(tensor.device.type, tensor.device.id)
+        self.device_codes = (tensor.device.type, tensor.device.id)
+        self.dtype = dtype_of_code(tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes, flags)
+        self.itemsize = (tensor.dtype.bits * tensor.dtype.lanes + 7) // 8
+        self.shape: tuple[int, ...] = tuple(tensor.shape[: tensor.ndim]) if tensor.ndim else ()
+        strided = tensor.ndim and tensor.strides
+        self.strides: tuple[int, ...] = tuple(tensor.strides[: tensor.ndim]) if strided else c_strides(self.shape)
+        self.pointer: int = (tensor.data + tensor.byte_offset) if tensor.data else 0
+
+    def consume(self) -> Owner:
+        """Take the managed tensor over: the capsule is renamed, and the owner will call the deleter."""
+        if not _api.PyCapsule_IsValid(self.raw, self._name):
+            raise BufferError("the DLPack capsule was consumed by somebody else meanwhile")
+        _api.PyCapsule_SetName(self.raw, _USED[self._name])
+        return Owner(self._address, self._deleter)
+
+
+def c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides of C order, in elements.
+
+    >>> c_strides((2, 3, 4))
+    (12, 4, 1)
+    """
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= extent
+    return tuple(reversed(strides))
+
+
+class Handover:
+    """A producer that hands out one capsule, made beforehand: the consumer's own import does the rest.
+
+    The stream was settled when the capsule was made, so what the consumer asks for here is not looked at.
+    """
+
+    __slots__ = ("_capsule", "_device")
+
+    def __init__(self, capsule: Any, device: tuple[int, int]) -> None:
+        self._capsule = capsule
+        self._device = device
+
+    def __dlpack__(self, **asked: Any) -> Any:
+        """Return the capsule, whatever is asked."""
+        return self._capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return the device that the capsule says."""
+        return self._device

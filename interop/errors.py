@@ -1,0 +1,216 @@
+"""One family of errors: every refusal has a stable code, says why, and names the call that works.
+
+Each class is also the builtin exception that callers of the array API standard already catch, so that
+interop can be put under existing code. The text of an error is built once, at the public verb
+(`interop.convert`), from the refusals that the plan collected; nothing here knows about arrays.
+
+The docstring of each class is its section in `docs/errors.md`: it is written here and generated there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from interop.description import Description
+    from interop.plan import Refusal
+
+__all__ = [
+    "ERRORS",
+    "BackendNotInstalledError",
+    "CopyError",
+    "DTypeError",
+    "DeviceUnavailableError",
+    "GradError",
+    "InteropError",
+    "LayoutError",
+    "MaskError",
+    "MixedBackendsError",
+    "NoDataError",
+    "ReadOnlyError",
+    "StreamError",
+    "TransferError",
+    "UnsupportedTypeError",
+]
+
+
+class InteropError(Exception):
+    """The base of everything that interop refuses.
+
+    Attributes
+    ----------
+    code : str
+        Stable name of the kind of refusal; its section in ``docs/errors.md``.
+    hint : str
+        What to write instead, in words and code.
+    permissions : dict
+        Keyword arguments that make this very call succeed; empty if the refusal is final.
+    description : Description or None
+        What interop saw of the source array.
+    refusals : tuple of Refusal
+        Everything that stands in the way; the class of the error is that of the first.
+    """
+
+    code: ClassVar[str] = "interop"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        permissions: Mapping[str, Any] | None = None,
+        description: Description | None = None,
+        refusals: tuple[Refusal, ...] = (),
+    ) -> None:
+        super().__init__(f"{message}\n\nHint: {hint}" if hint else message)
+        self.message = message
+        self.hint = hint
+        self.permissions = dict(permissions or {})
+        self.description = description
+        self.refusals = refusals
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call the class with the finished text and lose the keywords, so that an
+        # error raised in a worker process would arrive without its recipe.
+        return _rebuild, (type(self), self.message, dict(self.__dict__))
+
+
+def _rebuild(kind: type[InteropError], message: str, state: dict[str, Any]) -> InteropError:
+    error = kind(message, hint=state.get("hint", ""))
+    error.__dict__.update(state)
+    return error
+
+
+class GradError(InteropError, RuntimeError):
+    """Autograd tracks the source, and the target is outside its graph.
+
+    Applies to ``requires_grad`` tensors (leaves, non-leaves, ``Parameter``) and to forward-mode dual
+    tensors, whose tangent would be lost. It does not depend on ``torch.no_grad()``. Pass
+    ``grad="detach"`` to leave the graph knowingly; memory that stays shared is then handed out
+    read-only where the target library can say so, because a write would bypass autograd's version
+    counter (``readonly="share"`` hands it out writable).
+    """
+
+    code = "grad"
+
+
+class TransferError(InteropError, BufferError, ValueError):
+    """The data would have to cross to another device.
+
+    NumPy arrays live on the CPU and CuPy arrays on a CUDA device; torch tensors live on both. Pass
+    ``transfer="allow"``, or ask for the crossing explicitly with ``device=``.
+    """
+
+    code = "transfer"
+
+
+class CopyError(InteropError, BufferError, ValueError):
+    """``copy=False`` was asked for, and the target cannot address the source's bytes as they are.
+
+    The reasons are listed: a cast, a pending conjugation or negation, a negative stride (torch, CuPy
+    and DLPack consumers have none), byte order, alignment, strides that are not whole elements,
+    sparse storage. Pass ``copy=True``, or leave ``copy`` at ``None``.
+    """
+
+    code = "copy"
+
+
+class ReadOnlyError(CopyError):
+    """The source is read-only, and the target library has no read-only arrays.
+
+    By default (``readonly="copy"``) the target gets its own memory; that is refused together with
+    ``copy=False``, and always with ``readonly="error"``. ``readonly="share"`` shares the memory as
+    writable: then it is up to you that nobody writes.
+    """
+
+    code = "readonly"
+
+
+class DTypeError(InteropError, TypeError):
+    """The target library has no such dtype.
+
+    ``casting="safe"`` permits a wider dtype that holds every value; ``casting="same_kind"`` permits a
+    narrower one of the same kind, with loss; ``dtype=`` names the cast explicitly. The refusal is final
+    for dtypes without a numeric meaning elsewhere (object, strings, dates, structured, packed sub-byte).
+    """
+
+    code = "dtype"
+
+
+class LayoutError(InteropError, BufferError):
+    """The storage is not plain strided memory: sparse, quantized, mkldnn, nested, a wrapper subclass.
+
+    ``layout="dense"`` permits the dense copy where there is one (sparse, quantized, mkldnn). Nested
+    tensors and wrapper subclasses have no single dense meaning, so for them the refusal is final.
+    """
+
+    code = "layout"
+
+
+class MaskError(InteropError, ValueError):
+    """A masked array, and the target has no masks: masked elements would come back to life.
+
+    Pass ``mask="drop"`` to hand over the data under the mask, or fill the array first.
+    """
+
+    code = "mask"
+
+
+class NoDataError(InteropError, BufferError):
+    """There are no data to hand over: a meta, fake, traced, vmapped or otherwise storage-less tensor.
+
+    Raw DLPack exports a null pointer here and consumers hand out uninitialised memory. Always final.
+    """
+
+    code = "no-data"
+
+
+class UnsupportedTypeError(InteropError, TypeError):
+    """Not an array of a known library, and not an object that speaks DLPack.
+
+    Lists, numbers and None are not converted: say which dtype you mean with ``numpy.asarray``. Always final.
+    """
+
+    code = "unsupported-type"
+
+
+class BackendNotInstalledError(InteropError, ImportError):
+    """The target library is not installed, or its import fails. Always final; the hint has the command."""
+
+    code = "backend-not-installed"
+
+
+class DeviceUnavailableError(InteropError, RuntimeError):
+    """The target device does not exist on this machine, or the target library cannot live on it.
+
+    Always final. ``interop doctor`` says which devices each library sees, and why not.
+    """
+
+    code = "device-unavailable"
+
+
+class MixedBackendsError(InteropError, TypeError):
+    """Arrays of several libraries, or on several devices, where one is needed. Always final."""
+
+    code = "mixed-backends"
+
+
+class StreamError(InteropError, ValueError):
+    """The ``stream`` is not one that this exchange can use.
+
+    On the CPU only ``None`` is allowed. On CUDA the array API standard defines ``None``, ``-1`` (no
+    synchronisation), ``1`` (legacy default), ``2`` (per-thread default) and a pointer greater than 2;
+    ``0`` is forbidden because it is ambiguous. Always final.
+    """
+
+    code = "stream"
+
+
+def _leaves(kind: type[InteropError]) -> list[type[InteropError]]:
+    return [kind, *(leaf for child in kind.__subclasses__() for leaf in _leaves(child))]
+
+
+ERRORS: dict[str, type[InteropError]] = {kind.code: kind for kind in _leaves(InteropError)}
+"""Every error class by its code, the base included."""
