@@ -271,13 +271,14 @@ class _Call:
     def text(self, changes: dict[str, Any] | None = None) -> str:
         """Return the call as source text, with these keywords changed."""
         target = [repr(self.target)] if self.to is not None else []
-        named = [f"{name}={_spell(value)}" for name, value in (self.keywords | (changes or {})).items()]
+        named = [f"{name}={_spell(name, value)}" for name, value in (self.keywords | (changes or {})).items()]
         return f"{self.verb}({', '.join(['x', *target, *named])})"
 
 
-def _spell(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 and "\n" not in text else "..."
+def _spell(name: str, value: Any) -> str:
+    # An array is not printed: that would synchronise a device, or run a wrapper's own code.
+    text = "..." if name == "like" else repr(value)
+    return text if len(text) <= 60 else "..."
 
 
 @dataclass

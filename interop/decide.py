@@ -122,6 +122,16 @@ def _decide_within(draft: _Draft) -> None:
             draft.refuse(CopyError, f"copy=False, but {what} needs new memory", copy=True)
     elif request.policy.copy is True and not crosses:
         draft.steps.append(Step("copy", "source", "copy=True never aliases", description.nbytes))
+    if draft.steps and _inert(description, crosses=crosses):
+        _refuse_no_data(draft)
+
+
+def _inert(description: Description, *, crosses: bool) -> bool:
+    """Whether the library itself cannot copy it: torch segfaults on a freed storage, and raises for the others.
+
+    Fake, vmapped and traced tensors are not inert: within their library, their library copies them.
+    """
+    return description.no_data in ("no storage", "uninitialized", "null") or (crosses and description.no_data == "meta")
 
 
 # Across libraries.
@@ -130,8 +140,7 @@ def _decide_within(draft: _Draft) -> None:
 def _decide_across(draft: _Draft) -> None:
     description = draft.description
     if description.no_data is not None:
-        reason = f"there are no data: {_WHY_NO_DATA.get(description.no_data, description.no_data)}"
-        draft.refuse(NoDataError, reason, _DATA_HINT)
+        _refuse_no_data(draft)
     _check_mask(draft)
     _check_layout(draft)
     _check_grad(draft)
@@ -142,6 +151,11 @@ def _decide_across(draft: _Draft) -> None:
     copies = [*_forced_copies(description, draft.request), *([wanted] if wanted else [])]
     _check_copies(draft, copies, crosses=crosses)
     _write_steps(draft, crosses=crosses)
+
+
+def _refuse_no_data(draft: _Draft) -> None:
+    why = draft.description.no_data or ""
+    draft.refuse(NoDataError, f"there are no data: {_WHY_NO_DATA.get(why, why)}", _DATA_HINT)
 
 
 def _check_mask(draft: _Draft) -> None:
@@ -199,7 +213,7 @@ def _fall_back(draft: _Draft, have: str, supported: frozenset[str]) -> str:
         return have
     dtype, casting = found
     allowed = draft.request.policy.casting
-    if allowed != casting and allowed != "same_kind":
+    if allowed not in (casting, "same_kind"):
         loss = "holds every value" if casting == "safe" else "is of the same kind, but loses precision or range"
         reason = f"{title} has no {have} on {draft.device.type}; {dtype} {loss}"
         draft.refuse(DTypeError, reason, casting=casting)
@@ -259,7 +273,7 @@ def _check_copies(draft: _Draft, copies: list[str], *, crosses: bool) -> None:
         draft.refuse(ReadOnlyError, f"{reason}, so it needs a copy, and copy=False", copy=True)
 
 
-def _copying(copy: bool | None) -> dict[str, Any]:
+def _copying(copy: bool | None, /) -> dict[str, Any]:
     return {"readonly": "copy"} if copy is not False else {"readonly": "copy", "copy": True}
 
 

@@ -7,7 +7,7 @@ The plan looks at nothing else, which is why a GPU case can be decided on a mach
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from interop.dtypes import DTYPES
 from interop.policy import nearest
@@ -19,7 +19,8 @@ DEVICE_TYPES = ("cpu", "cuda", "rocm", "mps", "xpu", "meta", "metal", "vulkan", 
 STREAMED = frozenset({"cuda", "rocm"})
 
 
-class Device(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Device:
     """A device type and an index; the index of the CPU and of meta is always 0."""
 
     type: str

@@ -145,6 +145,7 @@ class Owner:
     """Owns a consumed managed tensor: calls its deleter once, when the last array on it is gone."""
 
     __slots__ = ("__array_interface__", "__weakref__", "_address", "_deleter")
+    __array_interface__: dict[str, Any]
 
     def __init__(self, address: int, deleter: int | None) -> None:
         self._address = address

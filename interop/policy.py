@@ -10,7 +10,7 @@ import contextlib
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -65,7 +65,7 @@ class Policy:
     mask: Mask = "error"
     layout: Layout = "error"
 
-    def __new__(cls, **given: Any) -> Policy:
+    def __new__(cls, **given: Any) -> Self:
         # Before the generated __init__ answers a misspelt field without naming the right one.
         check_names(given)
         return object.__new__(cls)

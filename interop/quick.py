@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from interop.policy import check_names, hurdle
 
@@ -77,7 +77,7 @@ def checked(verb: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(verb)
     def call(*args: Any, **keywords: Any) -> Any:
         check_names(keywords, known)
-        return verb(*args, **keywords)  # type: ignore[call-arg]  # the ParamSpec is the verb's, not ours
+        return verb(*args, **keywords)
 
     return call
 
@@ -103,6 +103,6 @@ def front(target: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                         return result
             return long_way(x, **keywords)
 
-        return quick
+        return cast("Callable[P, R]", quick)  # wraps() gives it the verb's signature
 
     return decorate

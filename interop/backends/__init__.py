@@ -106,7 +106,7 @@ def _find(x: Any, kind: type) -> Backend:
 
 def _unsupported(x: Any, kind: type) -> UnsupportedTypeError:
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    if isinstance(x, type) or isinstance(x, ModuleType):
+    if isinstance(x, type | ModuleType):
         hint = "Pass an array, not a class or a module."
     elif x is None or callable(x):
         hint = "Pass an array."

@@ -193,6 +193,6 @@ class Backend(ABC):
 
     # Short cuts: target backend's name -> type of the source -> guards and handoff.
 
-    def shortcuts(self) -> Mapping[tuple[str, str], Mapping[type, Shortcut]]:
+    def shortcuts(self) -> Mapping[tuple[str, str], Mapping[Any, Shortcut]]:
         """Return the short cuts by (target, permission) where permission is ``""`` or ``"grad=detach"``."""
         return {}

@@ -9,11 +9,12 @@ import sys
 from typing import Any
 
 import torch
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 __all__ = ["DENSIFIES", "data_of", "is_masked", "layout_of", "pending", "shape_of", "why_no_data"]
 
 _functorch = torch._C._functorch
+_LAZY = (UninitializedParameter, UninitializedBuffer)
 
 # Layouts with one dense meaning, which torch itself can make.
 DENSIFIES = frozenset({"sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "mkldnn", "quantized"})
@@ -21,21 +22,26 @@ DENSIFIES = frozenset({"sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "
 
 def why_no_data(x: torch.Tensor) -> str | None:
     """Return why a tensor has no data to hand over (the keys of the decision's table), or None."""
-    if isinstance(x, UninitializedTensorMixin):
+    # In this order: a lazy parameter answers no question, a fake one answers every question.
+    if isinstance(x, _LAZY):
         return "uninitialized"
     if is_fake(x):
         return "fake"
-    if x.device.type == "meta":
-        return "meta"
     if _functorch.is_functorch_wrapped_tensor(x):
         return _transformation(x)
-    if torch._is_functional_tensor(x):
-        return "functional"
-    if torch.jit.is_tracing() or _has_proxy(x):
-        return "traced"
-    if layout_of(x) == "strided" and not is_wrapper(x) and not torch._is_zerotensor(x) and x.numel() and x.data_ptr() == 0:
-        return "no storage"
-    return None
+    states = {
+        "meta": lambda: x.device.type == "meta",
+        "functional": lambda: torch._is_functional_tensor(x),
+        "traced": lambda: torch.jit.is_tracing() or _has_proxy(x),
+        "no storage": lambda: _storage_is_gone(x),
+    }
+    return next((why for why, holds in states.items() if holds()), None)
+
+
+def _storage_is_gone(x: torch.Tensor) -> bool:
+    if layout_of(x) != "strided" or is_wrapper(x) or torch._is_zerotensor(x):
+        return False
+    return bool(x.numel()) and x.data_ptr() == 0
 
 
 def _transformation(x: torch.Tensor) -> str:
@@ -90,7 +96,7 @@ def layout_of(x: torch.Tensor) -> str:
 
 def shape_of(x: torch.Tensor) -> tuple[int | None, ...]:
     """Return the extents; None for those that are not a number (nested, symbolic, uninitialized)."""
-    if isinstance(x, UninitializedTensorMixin):
+    if isinstance(x, _LAZY):
         return ()
     if x.is_nested:
         return (x.size(0), *(None,) * (x.dim() - 1))
@@ -99,7 +105,7 @@ def shape_of(x: torch.Tensor) -> tuple[int | None, ...]:
 
 def pending(x: torch.Tensor) -> tuple[str, ...]:
     """Return the lazy operations that the memory does not show yet."""
-    if isinstance(x, UninitializedTensorMixin):
+    if isinstance(x, _LAZY):
         return ()
     states = {"conj": x.is_conj(), "neg": x.is_neg(), "zero": torch._is_zerotensor(x)}
     return tuple(word for word, holds in states.items() if holds)

@@ -85,8 +85,7 @@ class DLPackBackend(Backend):
         if not isinstance(x, Opened):
             return x
         capsule = x.capsule
-        owner = capsule.consume()
-        return view_memory(owner, capsule.pointer, capsule.shape, capsule.strides, capsule.dtype, capsule.readonly)
+        return view_memory(capsule.consume(), capsule)
 
     def copy(self, x: Any) -> Any:
         return numpy_backend.copy(self.host_view(x))

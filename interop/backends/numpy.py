@@ -22,7 +22,7 @@ from interop.errors import DTypeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from interop.dlpack import Owner
+    from interop.dlpack import Capsule, Owner
 
 __all__ = ["NumPyBackend", "backend", "native_dtype", "overlap", "tidy", "view_memory"]
 
@@ -55,15 +55,16 @@ def is_extension(name: str) -> bool:
     return hasattr(ml_dtypes, name)
 
 
-def view_memory(owner: Owner, pointer: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: str, readonly: bool) -> Any:
-    """Return an ndarray on memory that `owner` keeps alive; `strides` in elements, no data touched."""
+def view_memory(owner: Owner, capsule: Capsule) -> Any:
+    """Return an ndarray on a capsule's memory, which `owner` keeps alive; no data are touched."""
+    shape, strides, dtype = capsule.shape, capsule.strides, capsule.dtype
     native = native_dtype(dtype)
     if 0 in shape:  # there are no bytes to share, and a null pointer would not do
         return np.empty(shape, native)
     plain = memory_dtype(dtype) if is_extension(dtype) else native
     owner.__array_interface__ = {
         "version": 3,
-        "data": (pointer, readonly),
+        "data": (capsule.pointer, capsule.readonly),
         "shape": shape,
         "strides": tuple(step * native.itemsize for step in strides),
         "typestr": plain.str,
@@ -141,7 +142,7 @@ class NumPyBackend(Backend):
     def from_host(self, view: Any) -> Any:
         return view
 
-    def shortcuts(self) -> Mapping[tuple[str, str], Mapping[type, Shortcut]]:
+    def shortcuts(self) -> Mapping[tuple[str, str], Mapping[Any, Shortcut]]:
         itself = {np.ndarray: Shortcut(handoff=_itself)}
         return {("numpy", ""): itself, ("numpy", "grad=detach"): itself}
 

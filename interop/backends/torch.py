@@ -20,7 +20,7 @@ from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends._torch_troubles import TROUBLES
 from interop.backends.numpy import is_extension, memory_dtype, native_dtype, tidy
 from interop.capabilities import Capabilities
-from interop.description import CPU, Description, Device
+from interop.description import Description, Device
 from interop.dlpack import VERSION, Handover
 from interop.dtypes import DTYPES
 
@@ -32,7 +32,8 @@ __all__ = ["TorchBackend", "backend"]
 
 # torch also has int1 to int7, uint1 to uint7, bits and packed fp4, as shells: their elements have no value
 # that an operation could read, and DLPack exports them as 8-bit integers. They are no dtypes here.
-_SHELLS = {"int1", "int2", "int4", "uint1", "uint2", "uint4"}
+_SHELLS = {f"{kind}int{bits}" for kind in ("", "u") for bits in range(1, 8)}
+_SHELL_DTYPES = {getattr(torch, name) for name in _SHELLS if hasattr(torch, name)}
 _DTYPES = {name: getattr(torch, name) for name in DTYPES if hasattr(torch, name) and name not in _SHELLS}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
@@ -62,9 +63,9 @@ class TorchBackend(Backend):
             masked = kinds.is_masked(x)
             plain = no_data is None and layout == "strided" and not masked
             shape = kinds.shape_of(x)
-            dtype = _NAMES.get(x.dtype, str(x.dtype).removeprefix("torch."))
+            dtype = _NAMES.get(x.dtype) or str(x.dtype)  # a shell keeps its prefix: no such dtype elsewhere
             memory = kinds.data_of(x) if masked else x
-            described = Description(
+            return Description(
                 backend="torch",
                 type=f"{type(x).__module__}.{type(x).__qualname__}",
                 shape=shape,
@@ -83,7 +84,6 @@ class TorchBackend(Backend):
                 masked=masked,
                 no_data=no_data,
             )
-        return described
 
     # Devices and streams.
 
@@ -123,6 +123,8 @@ class TorchBackend(Backend):
     # Within torch: these keep the graph, unless `plainly` is around them.
 
     def copy(self, x: Any) -> Any:
+        if x.dtype in _SHELL_DTYPES:  # torch has no copy kernel for them, but their bytes can be copied
+            return x.view(torch.uint8).clone().view(x.dtype)
         return x.clone()
 
     def cast(self, x: Any, dtype: str) -> Any:
@@ -192,7 +194,7 @@ class TorchBackend(Backend):
 
     # Short cuts.
 
-    def shortcuts(self) -> Mapping[tuple[str, str], Mapping[type, Shortcut]]:
+    def shortcuts(self) -> Mapping[tuple[str, str], Mapping[Any, Shortcut]]:
         import numpy as np
 
         quiet = (_in_dual_level, _modes, _functorch_level)

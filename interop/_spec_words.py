@@ -1,0 +1,86 @@
+"""The words of a spec (`interop.spec`): the libraries, and everything that may stand after a ``+``.
+
+One table, read in both directions: a row says which fields of the description a word changes, so `parse` sets
+them and `spec_of` looks for them. Apart from the grammar so that either can be read in one go.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from interop.description import Device
+
+__all__ = ["FLAGS", "LIBRARIES", "OPAQUE", "QUANTIZED", "Flag", "Library"]
+
+
+class Library(NamedTuple):
+    """The class of a library's plain arrays, and the devices they live on (the first unless the text says)."""
+
+    type: str
+    devices: tuple[str, ...]
+
+
+LIBRARIES = {
+    "numpy": Library("numpy.ndarray", ("cpu",)),
+    "torch": Library("torch.Tensor", ("cpu", "cuda", "mps", "xpu", "meta")),
+    "cupy": Library("cupy.ndarray", ("cuda",)),
+    "dlpack": Library("", ("cpu", "cuda", "rocm", "mps", "xpu", "metal", "vulkan", "opencl", "webgpu", "hexagon", "maia", "ext")),
+}
+
+
+class Flag(NamedTuple):
+    """What a word after ``+`` changes in the description, and on which arrays it makes sense (empty: on any)."""
+
+    changes: dict[str, Any]
+    libraries: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    types: dict[str, str] = {}  # noqa: RUF012 - the default of a NamedTuple, never changed
+
+
+_TORCH = ("torch",)
+QUANTIZED = {"qint8": 1, "quint8": 1, "qint32": 4}
+OPAQUE = {**QUANTIZED, "object": 8}
+"""Bytes of the elements of dtypes that have no numeric meaning in another library."""
+
+
+def _layout(name: str, *, densifies: bool = True, dense_dtype: str | None = None, kinds: tuple[str, ...] = ()) -> Flag:
+    changes = {"layout": name, "densifies": densifies, "dense_dtype": dense_dtype, "strides": None}
+    return Flag(changes, _TORCH, kinds)
+
+
+def _no_data(reason: str, libraries: tuple[str, ...] = _TORCH, types: dict[str, str] | None = None, **more: Any) -> Flag:
+    strides = {"strides": None} if libraries == _TORCH else {}
+    return Flag({"no_data": reason, **strides, **more}, libraries, types=types or {})
+
+
+FLAGS: dict[str, Flag] = {
+    "grad": Flag({"requires_grad": True}, _TORCH, ("float", "complex")),
+    "tangent": Flag({"tangent": True}, _TORCH, ("float", "complex")),
+    "conj": Flag({"pending": "conj"}, _TORCH, ("complex",)),
+    "neg": Flag({"pending": "neg"}, _TORCH, ("float", "complex")),
+    "zero": Flag({"pending": "zero"}, _TORCH),
+    "readonly": Flag({"readonly": True}, ("numpy", "dlpack")),
+    "masked": Flag(
+        {"masked": True},
+        ("numpy", "torch"),
+        types={"numpy": "numpy.ma.MaskedArray", "torch": "torch.masked.maskedtensor.core.MaskedTensor"},
+    ),
+    "swapped": Flag({"swapped": True}, ("numpy",)),
+    "unaligned": Flag({"aligned": False}, ("numpy", "cupy", "dlpack")),
+    "odd_strides": Flag({"strides": None}, ("numpy", "cupy")),
+    "scalar": Flag({"scalar": True}, ("numpy",)),
+    "pinned": Flag({"memory": "pinned"}, ("torch", "dlpack"), devices=("cpu",)),
+    "managed": Flag({"memory": "managed"}, ("cupy", "dlpack"), devices=("cuda",)),
+    **{f"sparse_{name}": _layout(f"sparse_{name}") for name in ("coo", "csr", "csc", "bsr", "bsc")},
+    "mkldnn": _layout("mkldnn"),
+    "nested": _layout("nested", densifies=False),
+    "quantized": _layout("quantized", dense_dtype="float32", kinds=("quantized",)),
+    "meta": _no_data("meta", device=Device("meta")),
+    "fake": _no_data("fake", types={"torch": "torch._subclasses.fake_tensor.FakeTensor"}),
+    **{name: _no_data(name) for name in ("vmap", "jvp", "functional", "traced", "uninitialized")},
+    "func_grad": _no_data("grad"),
+    "no_storage": _no_data("no storage"),
+    "null": _no_data("null", ("dlpack",)),
+}
+"""Every word after ``+``. Two words that change one field differently contradict each other (pending ones add up)."""

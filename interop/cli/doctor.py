@@ -1,0 +1,116 @@
+"""``interop doctor``: prints what `interop.doctor.examine` finds.
+
+Exit status 1 if there is a finding: something that is wrong with this installation and wants doing. Known
+trouble of the versions alone does not make it 1, because no set of versions is without, and interop guards what
+it can; an update is worth it all the same. What may be long (links, commands) stands outside the table, and is
+never folded, so that it can be copied from a narrow terminal or a log.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from interop.cli import print_json
+from interop.doctor import examine
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(*, as_json: bool) -> None:
+    """Say what is installed, what is wrong with it, and which known trouble these versions have.
+
+    Exit status: 0 nothing is wrong with the installation, 1 findings. Known trouble of these versions alone
+    is listed, and does not change the status.
+    """
+    state = examine()
+    if as_json:
+        print_json(state)
+    else:
+        _Page().print(state)
+    raise click.exceptions.Exit(1 if state["findings"] else 0)
+
+
+class _Page:
+    """The answer as text, coloured on a terminal only."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, markup=False, emoji=False)
+
+    def print(self, state: dict[str, Any]) -> None:
+        """Print everything."""
+        self.line(f"interop {state['interop']}, Python {state['python']}, {state['platform']}")
+        self.libraries(state["backends"])
+        self.findings(state["findings"])
+        self.warnings(state["warnings"])
+        self.known_trouble(state["known_trouble"])
+
+    def line(self, text: str, style: str = "") -> None:
+        """Print one line that is never folded."""
+        self.console.print(Text(text, style), soft_wrap=True)
+
+    def paragraph(self, text: str, indent: int = 2) -> None:
+        """Print a text that is folded between words, so that commands in it stay whole words."""
+        self.console.print(Padding(Text(text), (0, 0, 0, indent)))
+
+    def libraries(self, backends: list[dict[str, Any]]) -> None:
+        """Print the table of what is there, and how to get what is not."""
+        table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for heading in ("library", "version", "devices", "DLPack out", "in", "C API"):
+            table.add_column(heading, overflow="fold")
+        for one in backends:
+            if one["status"] == "ok":
+                table.add_row(*map(Text, _cells(one)))
+        self.line("")
+        self.console.print(table)
+        for one in backends:
+            if one["status"] == "ok" and "cuda" in one["unavailable"]:
+                self.line(f"{one['name']}: no CUDA device: {one['unavailable']['cuda']}")
+            elif one["status"] == "missing":
+                self.line(f"{one['name']}: not installed; {one['install']}")
+            elif one["status"] == "broken":
+                self.line(f"{one['name']}: broken, see the findings")
+
+    def findings(self, findings: list[dict[str, str]]) -> None:
+        """Print what is wrong here."""
+        self.line("")
+        if not findings:
+            self.line("Nothing is wrong with this installation.", "green")
+            return
+        self.line(f"{len(findings)} to be done:", "bold red")
+        for finding in findings:
+            self.line(f"- {finding['backend']}: {finding['text']}")
+
+    def warnings(self, warnings: list[dict[str, str]]) -> None:
+        """Print what the libraries warned about while they were asked."""
+        for warning in warnings:
+            self.line(f"{warning['backend']} warns: {warning['text']}")
+
+    def known_trouble(self, troubles: list[dict[str, Any]]) -> None:
+        """Print what these versions are known for."""
+        self.line("")
+        if not troubles:
+            self.line("No known trouble in these versions.", "green")
+            return
+        self.line(f"Known trouble in these versions ({len(troubles)}); it is here with every installation of them:", "bold")
+        for trouble in troubles:
+            versions = ", ".join(f"{name} {version}" for name, version in trouble["versions"].items())
+            self.line("")
+            self.line(f"{trouble['id']} ({versions})", "bold")
+            self.paragraph(trouble["happens"])
+            self.paragraph(trouble["advice"])
+            self.line(f"  {trouble['link']}")
+
+
+def _cells(one: dict[str, Any]) -> list[str]:
+    dlpack = one["dlpack"]
+    version = f"{one['version']} (CUDA {one['cuda_build']})" if one["cuda_build"] else str(one["version"])
+    words = [dlpack.get("exports") or "?", dlpack.get("imports") or "?", "yes" if dlpack.get("exchange_api") else "no"]
+    return [one["name"], version, ", ".join(one["devices"]) or "none", *words]

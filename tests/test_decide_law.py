@@ -1,0 +1,150 @@
+"""The decision over the whole enumeration: descriptions (GPU ones included) x targets x permissions.
+
+The law: passing the permissions of a refusal back gets through, or the refusal was final, and then
+nothing gets through. And no plan loses anything that its policy did not permit by name.
+"""
+
+from dataclasses import replace
+from itertools import combinations, product
+
+import pytest
+
+from interop import Description, Device, Policy
+from interop.backends import load_backend
+from interop.decide import decide
+from interop.description import CPU
+from interop.dlpack import c_strides
+from interop.plan import FRESH, Request
+from tests.permissions import CORNERS, POLICIES
+
+COERCE = POLICIES[0].replace(grad="detach", transfer="allow", casting="same_kind", mask="drop", layout="dense", copy=True)
+
+CAPABILITIES = {name: load_backend(name).capabilities for name in ("numpy", "torch", "cupy", "dlpack")}
+TARGETS = ("numpy", "torch", "cupy")
+PLACES = [(CPU, "plain"), (CPU, "pinned"), (Device("cuda", 0), "plain"), (Device("cuda", 1), "plain"), (Device("cuda", 0), "managed")]
+DTYPES = ["float32", "bfloat16", "float8_e4m3fn", "complex32", "longdouble", "object"]
+# What one can be, one change each to a plain array.
+TRAITS = {
+    "readonly": {"readonly": True},
+    "grad": {"requires_grad": True},
+    "tangent": {"tangent": True},
+    "conj": {"pending": ("conj",)},
+    "neg": {"pending": ("neg",)},
+    "sparse": {"layout": "sparse_coo", "densifies": True, "strides": None},
+    "quantized": {"layout": "quantized", "densifies": True, "dense_dtype": "float32"},
+    "nested": {"layout": "nested", "strides": None},
+    "masked": {"masked": True},
+    "swapped": {"swapped": True},
+    "unaligned": {"aligned": False},
+    "reversed": {"strides": (-3, 1)},
+    "odd": {"strides": None},
+    "scalar": {"scalar": True},
+    "fake": {"no_data": "fake"},
+    "meta": {"no_data": "meta"},
+}
+
+
+def describe(backend, place, dtype, *traits):
+    device, memory = place
+    fields = dict(shape=(2, 3), strides=c_strides((2, 3)), nbytes=24, pointer=4096, type=f"{backend}.array")
+    for trait in traits:
+        fields |= TRAITS[trait]
+    return Description(backend=backend, dtype=dtype, device=device, memory=memory, **fields)
+
+
+def request(description, target, policy, **words):
+    home = CPU if target != "cupy" else Device("cuda", 0)
+    return Request(CAPABILITIES[description.backend], CAPABILITIES[target], policy, home, **words)
+
+
+ASKED = [
+    {},
+    {"device": CPU, "device_named": True},
+    {"device": Device("cuda", 1), "device_named": True},
+    {"device": Device("cuda", 1)},
+    {"dtype": "float32"},
+    {"dtype": "complex32"},
+    {"unavailable": "it is not there"},
+    {"streamed": True},
+]
+
+
+def check(description, asked):
+    """Check the law for one request; return the plan."""
+    plan = decide(description, asked)
+    if plan.ok:
+        check_nothing_lost(plan, asked)
+    elif plan.final:
+        assert plan.permissions == {}
+        assert not decide(description, replace(asked, policy=COERCE)).ok, plan
+    else:
+        assert plan.permissions, plan
+        again = decide(description, replace(asked, policy=asked.policy.replace(**plan.permissions)))
+        assert again.ok, f"{plan}\n{again}"
+    return plan
+
+
+def check_nothing_lost(plan, asked):
+    source, policy = plan.description, asked.policy
+    kinds = {step.kind for step in plan.steps}
+    within = source.backend == plan.target
+    assert plan.device.type in asked.target.devices
+    assert plan.dtype in asked.target.dtypes_on(plan.device.type) or within
+    assert within or not source.tracked or policy.grad == "detach"
+    assert within or not source.masked or policy.mask == "drop"
+    assert within or source.layout == "strided" or policy.layout == "dense"
+    assert within or source.no_data is None
+    assert plan.device == source.device or "transfer" in kinds
+    if plan.device != source.device:
+        assert asked.device_named or policy.transfer == "allow"
+    if policy.copy is True:
+        assert not plan.shares_memory
+    if policy.copy is False:
+        assert not kinds & (FRESH - {"transfer"})
+    lands_on_source = plan.shares_memory and not within
+    if lands_on_source and source.readonly and not asked.target.readonly_arrays:
+        assert policy.readonly == "share"
+    if lands_on_source and source.tracked and asked.target.readonly_arrays and policy.readonly != "share":
+        assert "protect" in kinds
+    if source.pending and not within:
+        assert "resolve" in kinds
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("backend", CAPABILITIES)
+def test_every_permission_over_every_pair_of_traits(backend, target):
+    together = [(), *((trait,) for trait in TRAITS), *combinations(TRAITS, 2)]
+    for traits in together:
+        description = describe(backend, PLACES[0], "float32", *traits)
+        for policy in POLICIES:
+            check(description, request(description, target, policy))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("backend", CAPABILITIES)
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place[0]}-{place[1]}")
+def test_every_place_dtype_and_request(backend, target, place):
+    seen = set()
+    for dtype, traits, asked, policy in product(DTYPES, [(), *((trait,) for trait in TRAITS)], ASKED, CORNERS):
+        description = describe(backend, place, dtype, *traits)
+        plan = check(description, request(description, target, policy, **asked))
+        seen.add(plan.ok)
+    assert seen == {True, False}  # the enumeration reaches both, so neither branch of the check is idle
+
+
+@pytest.mark.parametrize("policy", CORNERS, ids=str)
+def test_all_obstacles_are_named_at_once(policy):
+    description = describe("torch", PLACES[0], "float8_e4m3fn", "grad", "conj", "sparse")
+    plan = decide(description, request(description, "cupy", policy.replace(grad="error", transfer="error", casting="no", layout="error")))
+    codes = [refusal.code for refusal in plan.refusals]
+    expected = ["layout", "grad", "dtype", "transfer"] + (["copy"] if policy.copy is False else [])
+    assert codes == expected
+
+
+def test_the_law_catches_a_recipe_that_does_not_work():
+    """The negative control: a decision that forgets an obstacle's permission is caught by `check`."""
+    description = describe("torch", PLACES[0], "float32", "grad", "sparse")
+    asked = request(description, "numpy", Policy())
+    plan = decide(description, asked)
+    short = {name: value for name, value in plan.permissions.items() if name != "layout"}
+    assert not decide(description, replace(asked, policy=Policy(**short))).ok
