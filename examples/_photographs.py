@@ -129,6 +129,6 @@ def save_photographs(photographs: list[Photograph], folder: Path) -> None:
 
 def _write(path: Path, image: np.ndarray) -> None:
     """Write an RGB or grey image with OpenCV, which wants BGR and plain memory, and may report failure by False."""
-    plain = np.ascontiguousarray(image if image.ndim == 2 else image)
+    plain = np.ascontiguousarray(image if image.ndim == 2 else image[..., ::-1])
     if not cv2.imwrite(str(path), plain):
         raise OSError(f"OpenCV could not write {path}")
