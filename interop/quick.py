@@ -2,34 +2,46 @@
 
 A backend declares its short cuts as data (`interop.backends._base.Shortcut`: the guards, then the handoff);
 this module only looks them up and asks the guards, in order. Whatever is not plain goes the long way, which
-decides. So a short cut may be slower to give up, but it can never decide anything.
+decides. So a short cut can give up, but it can never decide anything.
 
-`tests/test_quick.py` holds both ways against each other over the whole enumeration.
+There are two of them, alike: in C (`_quick.c`), and here in Python where no compiler was at hand.
+`tests/test_quick.py` holds both against the long way.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from interop.policy import check_names, hurdle
+
+try:
+    from interop import _quick as compiled
+except ImportError:  # an installation without a compiler: the Python below does the same
+    compiled = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from interop.backends._base import Backend, Shortcut
 
-__all__ = ["checked", "front", "learn", "tables"]
+__all__ = ["checked", "front", "learn", "table"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 DETACHING = {"grad": "detach"}
 
-tables: dict[tuple[str, str], dict[type, Callable[[Any], Any]]] = {}
-"""(target, permission) -> type -> function that returns the result, or None for the long way."""
+_tables: dict[tuple[str, str], dict[type, Callable[[Any], Any]]] = {}
+
+
+def table(target: str, permission: str = "") -> dict[type, Callable[[Any], Any]]:
+    """Return the short cuts of a target: type -> function that returns the result, or None for the long way.
+
+    `permission` is ``""`` or ``"grad=detach"``. The table fills as backends are loaded.
+    """
+    return _tables.setdefault((target, permission), {})
 
 
 def learn(backend: Backend) -> None:
@@ -39,40 +51,58 @@ def learn(backend: Backend) -> None:
             table(*key)[kind] = guarded(shortcut)
 
 
-def table(target: str, permission: str) -> dict[type, Callable[[Any], Any]]:
-    """Return the table of a target, which fills as backends are loaded."""
-    return tables.setdefault((target, permission), {})
-
-
 def guarded(shortcut: Shortcut) -> Callable[[Any], Any]:
     """Return the short cut as a function that asks the guards first, and returns None if one says no."""
-    truthy = [attrgetter(path) for path in shortcut.truthy]
-    falsy = [attrgetter(path) for path in shortcut.falsy]
-    quiet, handoff, refuses = shortcut.quiet, shortcut.handoff, shortcut.refuses
-    void = attrgetter(shortcut.void) if shortcut.void else None
+    return guarded_in_python(shortcut) if compiled is None else guarded_in_c(shortcut)
+
+
+def guarded_in_c(shortcut: Shortcut) -> Callable[[Any], Any]:
+    """Return the short cut as an object of the compiled module."""
+    made: Callable[[Any], Any] = compiled.Guarded(
+        falsy=shortcut.falsy,
+        truthy=shortcut.truthy,
+        negative=shortcut.negative,
+        quiet=shortcut.quiet,
+        via=shortcut.via,
+        handoff=shortcut.handoff,
+        refuses=shortcut.refuses,
+        borrowing=shortcut.borrowing,
+        sealed=shortcut.sealed,
+    )
+    return made
+
+
+def guarded_in_python(shortcut: Shortcut) -> Callable[[Any], Any]:
+    """Return the short cut as a Python function."""
+    falsy, truthy = shortcut.falsy, shortcut.truthy
 
     def attempt(x: Any) -> Any:
-        for look in falsy:
-            if look(x):
-                return None
-        for look in truthy:
-            if not look(x):
-                return None
-        for ask in quiet:
-            if ask():
-                return None
-        try:
-            result = handoff(x)
-        except refuses:
+        if any(_follow(x, path) for path in falsy) or not all(_follow(x, path) for path in truthy):
             return None
-        return None if void is not None and void(result) else result
+        if any(levels[key] >= 0 for levels, key in shortcut.negative) or any(ask() for ask in shortcut.quiet):
+            return None
+        try:
+            result = shortcut.handoff(_follow(x, shortcut.via))
+        except shortcut.refuses:
+            return None
+        if shortcut.borrowing and result.flags.owndata:
+            return None
+        if shortcut.sealed:
+            result.flags.writeable = False
+        return result
 
     return attempt
 
 
+def _follow(x: Any, path: tuple[Any, ...]) -> Any:
+    for descriptor in path:
+        x = descriptor.__get__(x)
+    return x
+
+
 def checked(verb: Callable[P, R]) -> Callable[P, R]:
     """Let a misspelt keyword be answered with the nearest right one; the verb's signature stays what it is."""
-    known = list(inspect.signature(verb).parameters)
+    known = [name for name, parameter in inspect.signature(verb).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
 
     @functools.wraps(verb)
     def call(*args: Any, **keywords: Any) -> Any:
@@ -84,25 +114,32 @@ def checked(verb: Callable[P, R]) -> Callable[P, R]:
 
 def front(target: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Put the quick path in front of a verb with a fixed target; the verb's signature stays what it is."""
-    plain, detaching = table(target, ""), table(target, "grad=detach")
 
     def decorate(verb: Callable[P, R]) -> Callable[P, R]:
         long_way = checked(verb)
+        made = front_in_python(target, long_way) if compiled is None else front_in_c(target, long_way)
+        return cast("Callable[P, R]", functools.update_wrapper(made, verb))
 
-        @functools.wraps(verb)
-        def quick(x: Any, /, **keywords: Any) -> Any:
-            if hurdle.get() is None and (not keywords or keywords == DETACHING):
-                attempt = plain.get(type(x))
+    return decorate
+
+
+def front_in_c(target: str, long_way: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the verb as an object of the compiled module."""
+    made: Callable[..., Any] = compiled.Front(plain=table(target), detaching=table(target, "grad=detach"), hurdle=hurdle, long_way=long_way)
+    return made
+
+
+def front_in_python(target: str, long_way: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the verb as a Python function."""
+    plain, detaching = table(target), table(target, "grad=detach")
+
+    def quick(x: Any, /, **keywords: Any) -> Any:
+        if hurdle.get() is None and (not keywords or keywords == DETACHING):
+            for shortcuts in (detaching, plain) if keywords else (plain,):
+                attempt = shortcuts.get(type(x))
                 result = attempt(x) if attempt is not None else None
                 if result is not None:
                     return result
-                if keywords:
-                    attempt = detaching.get(type(x))
-                    result = attempt(x) if attempt is not None else None
-                    if result is not None:
-                        return result
-            return long_way(x, **keywords)
+        return long_way(x, **keywords)
 
-        return cast("Callable[P, R]", quick)  # wraps() gives it the verb's signature
-
-    return decorate
+    return quick

@@ -34,26 +34,35 @@ class Shortcut:
 
     Attributes
     ----------
-    falsy : tuple of str
-        Attributes of the array that must be falsy.
-    truthy : tuple of str
-        Attribute paths (``"flags.behaved"``) that must be truthy.
+    falsy, truthy : tuple of paths
+        What must be false, or true, of the array. A path is a tuple of descriptors (``ndarray.flags``, then
+        the flags' ``behaved``): asking a descriptor costs half of looking its name up.
+    negative : tuple of (dict, key)
+        Numbers in the library's own state that must be negative (a level that counts from 0).
     quiet : tuple of callables
         Called without arguments, each must return a falsy value (modes and levels of the library).
+    via : path
+        From the array to what is handed over; empty for the array itself.
     handoff : callable
-        From the array to the result.
+        From there to the result.
     refuses : tuple of exception classes
         What `handoff` raises, before it has done anything, where the library's own checks refuse.
-    void : str
-        An attribute path of the result that must be falsy; empty for none.
+    borrowing : bool
+        The result is an ndarray, and must lie on memory that NumPy did not allocate: one that owns its data
+        means that the library handed out a null pointer, and the values are whatever lay there.
+    sealed : bool
+        The result is an ndarray, and is made read-only.
     """
 
     handoff: Callable[[Any], Any]
-    falsy: tuple[str, ...] = ()
-    truthy: tuple[str, ...] = ()
+    falsy: tuple[tuple[Any, ...], ...] = ()
+    truthy: tuple[tuple[Any, ...], ...] = ()
+    negative: tuple[tuple[dict[str, Any], str], ...] = ()
     quiet: tuple[Callable[[], Any], ...] = ()
     refuses: tuple[type[Exception], ...] = ()
-    void: str = ""
+    via: tuple[Any, ...] = ()
+    borrowing: bool = False
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

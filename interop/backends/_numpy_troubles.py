@@ -34,7 +34,7 @@ TROUBLES: tuple[KnownTrouble, ...] = (
         "numpy-no-bfloat16",
         {"numpy": ">=1.22"},
         'np.from_dlpack refuses bfloat16 and the other small floats: "Unsupported dtype in DLTensor" '
-        "(from NumPy 2.5.0 on, unless somebody registers the dtype; ml_dtypes 0.6.0 does not).",
+        "(as of NumPy 2.5.2; from 2.5.0 on a dtype can be registered, which ml_dtypes 0.6.0 does not do).",
         "interop hands them over as ml_dtypes, on the same memory. Elsewhere: t.view(torch.int16).numpy().view(ml_dtypes.bfloat16).",
         f"{_ISSUES}/31256",
     ),

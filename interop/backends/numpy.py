@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["NumPyBackend", "backend", "native_dtype", "overlap", "tidy", "view_memory"]
 
 
+# The path for short cuts to "aligned and writeable".
+BEHAVED = (np.ndarray.flags, type(np.empty(0).flags).behaved)
+
+
 def _native_dtypes() -> dict[str, np.dtype[Any]]:
     """Return NumPy's dtype for each canonical name that it (or ml_dtypes) has."""
     found: dict[str, np.dtype[Any]] = {}

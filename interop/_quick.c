@@ -1,0 +1,516 @@
+/* The quick path in C: look a short cut up by type, ask its guards, hand over.
+ *
+ * It is `interop/quick.py` again, statement for statement, for the hundred nanoseconds that matter when a
+ * handoff costs half a microsecond; where there is no compiler, the Python one is used. It knows no array
+ * library: guards and handoffs are data that the backends declare. `tests/test_quick.py` runs both.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+/* Only the array structure is read; no function of NumPy's C API is called. */
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+#include <numpy/ndarraytypes.h>
+
+static PyObject *no_arguments; /* the empty tuple */
+
+/* Guarded: one short cut. Called with an array it returns the result, or None for the long way. */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *falsy;    /* tuple of paths, a path being a tuple of descriptors */
+    PyObject *truthy;   /* tuple of paths */
+    PyObject *negative; /* tuple of (dict, key) */
+    PyObject *quiet;    /* tuple of callables */
+    PyObject *via;      /* path from the array to what is handed over; may be empty */
+    PyObject *handoff;  /* callable */
+    PyObject *refuses;  /* tuple of exception classes */
+    int borrowing;      /* whether the result is an ndarray that must not own its memory */
+    int sealed;         /* whether the result is an ndarray to be made read-only */
+    vectorcallfunc vectorcall;
+} Guarded;
+
+/* Ask a descriptor for its value on x. Directly: looking its name up on every call costs as much as the answer. */
+static PyObject *
+ask(PyObject *descriptor, PyObject *x)
+{
+    if (Py_IS_TYPE(descriptor, &PyGetSetDescr_Type) && PyObject_TypeCheck(x, PyDescr_TYPE(descriptor))) {
+        PyGetSetDef *getset = ((PyGetSetDescrObject *)descriptor)->d_getset;
+        return getset->get(x, getset->closure);
+    }
+    return Py_TYPE(descriptor)->tp_descr_get(descriptor, x, (PyObject *)Py_TYPE(x));
+}
+
+/* Call a function, or an unbound method, with x alone. */
+static PyObject *
+call(PyObject *callable, PyObject *x)
+{
+    if (Py_IS_TYPE(callable, &PyMethodDescr_Type) && PyObject_TypeCheck(x, PyDescr_TYPE(callable))) {
+        PyMethodDef *method = ((PyMethodDescrObject *)callable)->d_method;
+        if (method->ml_flags == (METH_VARARGS | METH_KEYWORDS)) {
+            return ((PyCFunctionWithKeywords)(void (*)(void))method->ml_meth)(x, no_arguments, NULL);
+        }
+    }
+    return PyObject_CallOneArg(callable, x);
+}
+
+/* Return what a path leads to from x. */
+static PyObject *
+follow(PyObject *x, PyObject *path)
+{
+    PyObject *at = Py_NewRef(x);
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(path); i++) {
+        PyObject *next = ask(PyTuple_GET_ITEM(path, i), at);
+        Py_DECREF(at);
+        if (next == NULL) {
+            return NULL;
+        }
+        at = next;
+    }
+    return at;
+}
+
+/* Return the truth of a path from x: 0, 1, or -1 with an exception set. */
+static int
+path_is_true(PyObject *x, PyObject *path)
+{
+    PyObject *found = follow(x, path);
+    if (found == NULL) {
+        return -1;
+    }
+    int truth = PyObject_IsTrue(found);
+    Py_DECREF(found);
+    return truth;
+}
+
+/* Return 1 if the attributes of the array allow the short cut, 0 if not, -1 on error. */
+static int
+attributes_allow(Guarded *self, PyObject *x)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(self->falsy); i++) {
+        int truth = path_is_true(x, PyTuple_GET_ITEM(self->falsy, i));
+        if (truth != 0) {
+            return truth < 0 ? -1 : 0;
+        }
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(self->truthy); i++) {
+        int truth = path_is_true(x, PyTuple_GET_ITEM(self->truthy, i));
+        if (truth <= 0) {
+            return truth;
+        }
+    }
+    return 1;
+}
+
+/* Return 1 if the library is in no mode or level that forbids the short cut, 0 if it is, -1 on error. */
+static int
+library_is_quiet(Guarded *self)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(self->negative); i++) {
+        PyObject *pair = PyTuple_GET_ITEM(self->negative, i);
+        PyObject *found = PyDict_GetItemWithError(PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+        if (found == NULL) {
+            if (!PyErr_Occurred()) {
+                PyErr_SetObject(PyExc_KeyError, PyTuple_GET_ITEM(pair, 1));
+            }
+            return -1;
+        }
+        long level = PyLong_AsLong(found);
+        if (level == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+        if (level >= 0) {
+            return 0;
+        }
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(self->quiet); i++) {
+        PyObject *found = PyObject_CallNoArgs(PyTuple_GET_ITEM(self->quiet, i));
+        if (found == NULL) {
+            return -1;
+        }
+        int truth = PyObject_IsTrue(found);
+        Py_DECREF(found);
+        if (truth != 0) {
+            return truth < 0 ? -1 : 0;
+        }
+    }
+    return 1;
+}
+
+static PyObject *
+attempt(Guarded *self, PyObject *x)
+{
+    int allowed = attributes_allow(self, x);
+    if (allowed > 0) {
+        allowed = library_is_quiet(self);
+    }
+    if (allowed <= 0) {
+        return allowed < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    PyObject *handed = follow(x, self->via);
+    if (handed == NULL) {
+        return NULL;
+    }
+    PyObject *result = call(self->handoff, handed);
+    Py_DECREF(handed);
+    if (result == NULL) {
+        if (!PyErr_ExceptionMatches(self->refuses)) {
+            return NULL;
+        }
+        PyErr_Clear();
+        return Py_NewRef(Py_None);
+    }
+    if (self->borrowing && (PyArray_FLAGS((PyArrayObject *)result) & NPY_ARRAY_OWNDATA)) {
+        Py_DECREF(result);
+        return Py_NewRef(Py_None);
+    }
+    if (self->sealed) {
+        PyArray_CLEARFLAGS((PyArrayObject *)result, NPY_ARRAY_WRITEABLE);
+    }
+    return result;
+}
+
+static PyObject *
+guarded_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    if (PyVectorcall_NARGS(nargsf) != 1 || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0)) {
+        PyErr_SetString(PyExc_TypeError, "a short cut takes one array");
+        return NULL;
+    }
+    return attempt((Guarded *)self, args[0]);
+}
+
+/* Return whether it is a tuple of descriptors; sets TypeError if not. */
+static int
+is_path(PyObject *path)
+{
+    if (!PyTuple_Check(path)) {
+        PyErr_SetString(PyExc_TypeError, "a path is a tuple of descriptors");
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(path); i++) {
+        if (Py_TYPE(PyTuple_GET_ITEM(path, i))->tp_descr_get == NULL) {
+            PyErr_Format(PyExc_TypeError, "%R is not a descriptor", PyTuple_GET_ITEM(path, i));
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int
+are_paths(PyObject *paths)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(paths); i++) {
+        if (!is_path(PyTuple_GET_ITEM(paths, i))) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int
+are_levels(PyObject *levels)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(levels); i++) {
+        PyObject *pair = PyTuple_GET_ITEM(levels, i);
+        if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 || !PyDict_Check(PyTuple_GET_ITEM(pair, 0))) {
+            PyErr_SetString(PyExc_TypeError, "a level is a pair of a dict and a key");
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static PyObject *
+guarded_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"falsy", "truthy", "negative", "quiet", "via", "handoff", "refuses", "borrowing", "sealed", NULL};
+    PyObject *falsy, *truthy, *negative, *quiet, *via, *handoff, *refuses;
+    int borrowing, sealed;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!O!O!O!OO!pp", names, &PyTuple_Type, &falsy, &PyTuple_Type, &truthy,
+                                     &PyTuple_Type, &negative, &PyTuple_Type, &quiet, &PyTuple_Type, &via, &handoff, &PyTuple_Type, &refuses,
+                                     &borrowing, &sealed)) {
+        return NULL;
+    }
+    int sound = are_paths(falsy) && are_paths(truthy) && is_path(via) && are_levels(negative);
+    Guarded *self = sound ? (Guarded *)type->tp_alloc(type, 0) : NULL;
+    if (self == NULL) {
+        return NULL;
+    }
+    self->falsy = Py_NewRef(falsy);
+    self->truthy = Py_NewRef(truthy);
+    self->negative = Py_NewRef(negative);
+    self->quiet = Py_NewRef(quiet);
+    self->via = Py_NewRef(via);
+    self->handoff = Py_NewRef(handoff);
+    self->refuses = Py_NewRef(refuses);
+    self->borrowing = borrowing;
+    self->sealed = sealed;
+    self->vectorcall = guarded_vectorcall;
+    return (PyObject *)self;
+}
+
+static int
+guarded_traverse(Guarded *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->falsy);
+    Py_VISIT(self->truthy);
+    Py_VISIT(self->negative);
+    Py_VISIT(self->quiet);
+    Py_VISIT(self->via);
+    Py_VISIT(self->handoff);
+    Py_VISIT(self->refuses);
+    return 0;
+}
+
+static int
+guarded_clear(Guarded *self)
+{
+    Py_CLEAR(self->falsy);
+    Py_CLEAR(self->truthy);
+    Py_CLEAR(self->negative);
+    Py_CLEAR(self->quiet);
+    Py_CLEAR(self->via);
+    Py_CLEAR(self->handoff);
+    Py_CLEAR(self->refuses);
+    return 0;
+}
+
+static void
+guarded_dealloc(Guarded *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    guarded_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMemberDef guarded_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Guarded, vectorcall), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot guarded_slots[] = {
+    {Py_tp_doc, "One short cut: called with an array, returns the result, or None for the long way."},
+    {Py_tp_new, guarded_new},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_traverse, guarded_traverse},
+    {Py_tp_clear, guarded_clear},
+    {Py_tp_dealloc, guarded_dealloc},
+    {Py_tp_members, guarded_members},
+    {0, NULL},
+};
+
+static PyType_Spec guarded_spec = {
+    .name = "interop._quick.Guarded",
+    .basicsize = sizeof(Guarded),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = guarded_slots,
+};
+
+static PyTypeObject *guarded_type;
+
+/* Front: a verb with the quick path in front of it. */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *plain;     /* dict: type -> short cut */
+    PyObject *detaching; /* dict: type -> short cut, for grad="detach" */
+    PyObject *hurdle;    /* context variable that is None where the quick path may be taken */
+    PyObject *long_way;  /* callable */
+    PyObject *dict;
+    vectorcallfunc vectorcall;
+} Front;
+
+static PyObject *word_grad, *word_detach;
+
+/* Return the result of a table's short cut for the array, None if there is none, NULL on error. */
+static PyObject *
+look_up(PyObject *table, PyObject *x)
+{
+    PyObject *found = PyDict_GetItemWithError(table, (PyObject *)Py_TYPE(x)); /* borrowed */
+    if (found == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    Py_INCREF(found); /* the handoff may run code that changes the table */
+    PyObject *result = Py_IS_TYPE(found, guarded_type) ? attempt((Guarded *)found, x) : PyObject_CallOneArg(found, x);
+    Py_DECREF(found);
+    return result;
+}
+
+/* Return 1 if there are no keywords, 2 if there is only grad="detach", 0 otherwise, -1 on error. */
+static int
+quick_words(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    Py_ssize_t count = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    if (nargs != 1 || count > 1) {
+        return 0;
+    }
+    if (count == 0) {
+        return 1;
+    }
+    int same = PyObject_RichCompareBool(PyTuple_GET_ITEM(kwnames, 0), word_grad, Py_EQ);
+    if (same > 0 && PyUnicode_CheckExact(args[nargs])) {
+        same = PyObject_RichCompareBool(args[nargs], word_detach, Py_EQ);
+        return same > 0 ? 2 : same;
+    }
+    return same < 0 ? -1 : 0;
+}
+
+static PyObject *
+front_vectorcall(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    Front *self = (Front *)callable;
+    int words = quick_words(args, PyVectorcall_NARGS(nargsf), kwnames);
+    if (words < 0) {
+        return NULL;
+    }
+    if (words > 0) {
+        PyObject *barred = NULL;
+        if (PyContextVar_Get(self->hurdle, Py_None, &barred) < 0) {
+            return NULL;
+        }
+        int clear = Py_IsNone(barred);
+        Py_DECREF(barred);
+        if (clear) {
+            PyObject *result = words == 2 ? look_up(self->detaching, args[0]) : Py_NewRef(Py_None);
+            if (result == Py_None) {
+                Py_DECREF(result);
+                result = look_up(self->plain, args[0]);
+            }
+            if (result != Py_None) {
+                return result;
+            }
+            Py_DECREF(result);
+        }
+    }
+    return PyObject_Vectorcall(self->long_way, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, kwnames);
+}
+
+static PyObject *
+front_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"plain", "detaching", "hurdle", "long_way", NULL};
+    PyObject *plain, *detaching, *hurdle, *long_way;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!O!O", names, &PyDict_Type, &plain, &PyDict_Type, &detaching,
+                                     &PyContextVar_Type, &hurdle, &long_way)) {
+        return NULL;
+    }
+    Front *self = (Front *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->plain = Py_NewRef(plain);
+    self->detaching = Py_NewRef(detaching);
+    self->hurdle = Py_NewRef(hurdle);
+    self->long_way = Py_NewRef(long_way);
+    self->vectorcall = front_vectorcall;
+    return (PyObject *)self;
+}
+
+static int
+front_traverse(Front *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->plain);
+    Py_VISIT(self->detaching);
+    Py_VISIT(self->hurdle);
+    Py_VISIT(self->long_way);
+    Py_VISIT(self->dict);
+    return 0;
+}
+
+static int
+front_clear(Front *self)
+{
+    Py_CLEAR(self->plain);
+    Py_CLEAR(self->detaching);
+    Py_CLEAR(self->hurdle);
+    Py_CLEAR(self->long_way);
+    Py_CLEAR(self->dict);
+    return 0;
+}
+
+static void
+front_dealloc(Front *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    front_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* pickle by name, as a function is: multiprocessing sends verbs to its workers. */
+static PyObject *
+front_reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyObject_GetAttrString(self, "__qualname__");
+}
+
+static PyMethodDef front_methods[] = {
+    {"__reduce__", front_reduce, METH_NOARGS, "Pickle by qualified name, as a function is."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef front_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Front, vectorcall), READONLY, NULL},
+    {"__dictoffset__", T_PYSSIZET, offsetof(Front, dict), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef front_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot front_slots[] = {
+    {Py_tp_new, front_new},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_traverse, front_traverse},
+    {Py_tp_clear, front_clear},
+    {Py_tp_dealloc, front_dealloc},
+    {Py_tp_methods, front_methods},
+    {Py_tp_members, front_members},
+    {Py_tp_getset, front_getset},
+    {0, NULL},
+};
+
+static PyType_Spec front_spec = {
+    .name = "interop._quick.Front",
+    .basicsize = sizeof(Front),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = front_slots,
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "interop._quick",
+    .m_doc = "The quick path in C; see interop/quick.py.",
+    .m_size = -1,
+};
+
+PyMODINIT_FUNC
+PyInit__quick(void)
+{
+    PyObject *made = PyModule_Create(&module);
+    if (made == NULL) {
+        return NULL;
+    }
+    no_arguments = PyTuple_New(0);
+    word_grad = PyUnicode_InternFromString("grad");
+    word_detach = PyUnicode_InternFromString("detach");
+    guarded_type = (PyTypeObject *)PyType_FromSpec(&guarded_spec);
+    PyObject *front_type = PyType_FromSpec(&front_spec);
+    if (no_arguments == NULL || word_grad == NULL || word_detach == NULL || guarded_type == NULL || front_type == NULL ||
+        PyModule_AddObjectRef(made, "Guarded", (PyObject *)guarded_type) < 0 ||
+        PyModule_AddObjectRef(made, "Front", front_type) < 0) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    Py_DECREF(front_type);
+    return made;
+}

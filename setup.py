@@ -1,0 +1,11 @@
+"""The compiled half of the quick path; everything else about the build stands in pyproject.toml."""
+
+import numpy
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        # optional: without a compiler the installation goes on, and interop uses its Python twin.
+        Extension("interop._quick", ["interop/_quick.c"], include_dirs=[numpy.get_include()], optional=True),
+    ],
+)
