@@ -31,7 +31,6 @@ from interop.errors import (
 from interop.plan import Plan
 from interop.policy import COERCE, DEFAULT, STRICT, Policy, policy
 
-
 __all__ = [
     "COERCE",
     "DEFAULT",

@@ -39,8 +39,8 @@ class Flag(NamedTuple):
 
 
 _TORCH = ("torch",)
-QUANTIZED = {"qint8": 1, "quint8": 1, "qint32": 4}
-OPAQUE = {**QUANTIZED, "object": 8}
+QUANTIZED = {"torch.qint8": 1, "torch.quint8": 1, "torch.qint32": 4}
+OPAQUE = {**QUANTIZED, **{f"torch.{sign}int{bits}": 1 for sign in ("", "u") for bits in range(1, 8)}, "object": 8}
 """Bytes of the elements of dtypes that have no numeric meaning in another library."""
 
 

@@ -87,6 +87,8 @@ class Description:
         ``"plain"``, ``"pinned"`` or ``"managed"``.
     masked, swapped, aligned, scalar : bool
         Has a mask; not in native byte order; aligned to its itemsize; a NumPy scalar, which has no buffer.
+    advice : str
+        What its own library can do where interop has to refuse; empty if nothing is known.
     no_data : str or None
         Why there are no data to hand over (``"meta"``, ``"fake"``, ``"vmap"``, ...); None if there are.
     """
@@ -111,6 +113,7 @@ class Description:
     swapped: bool = False
     aligned: bool = True
     scalar: bool = False
+    advice: str = ""
     no_data: str | None = None
 
     @property

@@ -9,6 +9,7 @@ import, because a broken library cannot be asked anything; here is only what is 
 from __future__ import annotations
 
 import contextlib
+import io
 import platform
 import sys
 import warnings
@@ -16,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from interop._installed import Installed, knowledge
+from interop._spoken import UNSPOKEN, dlpack_spoken
 from interop._version import __version__
 from interop.backends import backend_names, load_backend
-from interop.description import CPU, Device
-from interop.dlpack import VERSION, Capsule
+from interop.description import Device
 from interop.errors import BackendNotInstalledError
 
 if TYPE_CHECKING:
@@ -68,14 +69,18 @@ def examine() -> dict[str, Any]:
     installed = Installed()
     # All of them first: some trouble is between two libraries.
     visits = [load(name) for name in backend_names()]
+    numpy = next(visit for visit in visits if visit.name == "numpy")
     for visit in visits:
+        if visit.problem and numpy.backend is None and visit is not numpy:
+            visit.repair = "Repair numpy first, which every library here needs"
         _look_for_findings(visit, installed)
+    backends = [_facts(visit, installed) for visit in visits]  # before the findings are listed: it may add some
     return {
         "schema": SCHEMA,
         "interop": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "backends": [_facts(visit, installed) for visit in visits],
+        "backends": backends,
         "findings": [{"backend": visit.name, "text": text} for visit in visits for text in dict.fromkeys(visit.findings)],
         "known_trouble": [row for visit in visits for trouble in _troubles(visit) if (row := _row(trouble, installed))],
         "warnings": [{"backend": visit.name, "text": text} for visit in visits for text in dict.fromkeys(visit.warnings)],
@@ -101,16 +106,31 @@ def load(name: str) -> Visit:
 
 def _note_broken(visit: Visit, error: BaseException) -> None:
     visit.problem = f"its import fails with {type(error).__name__}: {_sentence(error)}"
-    visit.repair = f"Run python -c 'import {visit.name}' to see where; most often it helps to uninstall it and install it again"
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if missing not in ("", visit.name):
+        visit.repair = f"Run pip install {missing}, or reinstall {visit.name} with what it depends on"
+    else:
+        visit.repair = f"Run python -c 'import {visit.name}' to see where; most often it helps to uninstall it and install it again"
+
+
+class _Kept(io.StringIO):
+    """Takes what a library prints; still has a file descriptor, for those that ask at import."""
+
+    def fileno(self) -> int:
+        return sys.__stderr__.fileno() if sys.__stderr__ else super().fileno()
 
 
 @contextlib.contextmanager
 def _quiet(visit: Visit) -> Iterator[None]:
-    """Keep warnings for the answer, and what a library prints out of it (the answer may be JSON)."""
-    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(sys.stderr):
+    """Keep what a library warns about and prints: the answer may be JSON, and some print the traceback of an import."""
+    printed = _Kept()
+    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         warnings.simplefilter("default")
         yield
     visit.warnings += [_sentence(one.message) for one in caught if not issubclass(one.category, DeprecationWarning)]
+    if text := printed.getvalue().strip():
+        words, _, frames = text.partition("Traceback (most recent call last)")
+        visit.warnings.append(_sentence(words or frames.splitlines()[-1]))
 
 
 def _sentence(error: object) -> str:
@@ -130,6 +150,8 @@ def _ask(visit: Visit, what: str, question: Callable[[], Any], otherwise: Any) -
 
 def _look_for_findings(visit: Visit, installed: Installed) -> None:
     known, found = knowledge(visit.name), visit.findings
+    if visit.name == "numpy" and visit.backend is None and not visit.problem:
+        found.append(f"numpy is not installed, and interop does not work without it. Run {visit.repair}.")
     if visit.problem:
         found.append(f"{visit.name} is installed, but {visit.problem}. {visit.repair}.")
     found += installed.contradictions(visit.name, broken=bool(visit.problem))
@@ -154,91 +176,23 @@ def _row(trouble: KnownTrouble, installed: Installed) -> dict[str, Any] | None:
     return {"id": trouble.id, "versions": versions, **told} if versions else None
 
 
-# What a library that loads says of itself, and what is measured.
-
-
 def _facts(visit: Visit, installed: Installed) -> dict[str, Any]:
+    """Return what a library says of itself, and what is measured; the same keys for one that does not load."""
     backend, found = visit.backend, installed.find(visit.name)
-    facts: dict[str, Any] = {
+    said: dict[str, Any] = _ask(visit, "its report", backend.report, {}) if backend else {}
+    return {
         "name": visit.name,
-        "status": "ok" if backend is not None else "broken" if visit.problem else "missing",
+        "status": "ok" if backend else "broken" if visit.problem else "missing",
         "distribution": found[0] if found else None,
-        "version": found[1] if found else None,
-        "install": visit.repair if backend is None and not visit.problem else None,
-    }
-    if backend is None:
-        return facts
-    said: dict[str, Any] = _ask(visit, "its report", backend.report, {})
-    return facts | {
-        "version": said.get("version", facts["version"]),
+        "version": said.get("version", found[1] if found else None),
+        "install": None if backend or visit.problem else visit.repair,
         "devices": said.get("devices", []),
-        "unavailable": _ask(visit, "asking for its devices", lambda: _unavailable(backend), {}),
+        "unavailable": _ask(visit, "asking for its devices", lambda: _unavailable(backend), {}) if backend else {},
         "cuda_build": said.get("cuda_build"),
-        "dlpack": _ask(visit, "a DLPack export", lambda: _dlpack(backend, said), {}),
+        "dlpack": UNSPOKEN | (_ask(visit, "a DLPack exchange", lambda: dlpack_spoken(backend, said), {}) if backend else {}),
     }
 
 
 def _unavailable(backend: Backend) -> dict[str, str]:
     kinds = sorted(backend.capabilities.devices - {"cpu", "meta"})
     return {kind: why for kind in kinds if (why := backend.why_unavailable(Device(kind)))}
-
-
-def _dlpack(backend: Backend, said: dict[str, Any]) -> dict[str, Any]:
-    """Return which DLPack a library speaks: measured where it has an array to measure on, else what its backend knows."""
-    words = {"exports": said.get("dlpack_exports"), "imports": said.get("dlpack_imports")}
-    array, measured = _tiny(backend), {}
-    if array is not None:
-        measured["exports"] = _exported(array)
-        measured["exchange_api"] = hasattr(type(array), "__dlpack_c_exchange_api__")
-        if "cpu" in backend.capabilities.devices and (asked := _asked(backend.name)):
-            measured["imports"] = asked
-    return {"exchange_api": said.get("dlpack_exchange_api"), **words, **measured, "measured": sorted(measured)}
-
-
-def _zeros() -> Any:
-    # Every backend needs NumPy, so it is loaded by now; looked up, because only backends import array libraries.
-    return sys.modules["numpy"].zeros(1, "float32")
-
-
-def _tiny(backend: Backend) -> Any:
-    if "cpu" in backend.capabilities.devices:
-        return backend.from_host(_zeros())
-    home = backend.home()
-    return backend.arrive(_zeros(), home, None) if home != CPU and backend.why_unavailable(home) is None else None
-
-
-def _exported(array: Any) -> str:
-    try:
-        capsule = array.__dlpack__(max_version=VERSION)
-    except TypeError:  # from before the keyword: then it speaks the legacy form only
-        return "legacy"
-    return _words(Capsule(capsule).version)
-
-
-def _words(version: tuple[int, ...] | None) -> str:
-    return ".".join(map(str, version)) if version else "legacy"
-
-
-class _Producer:
-    """A NumPy array that takes down which version a consumer asks for."""
-
-    def __init__(self) -> None:
-        self.array, self.version = _zeros(), "legacy"
-
-    def __dlpack__(self, **asked: Any) -> Any:
-        """Export the array as asked."""
-        self.version = _words(asked.get("max_version"))
-        return self.array.__dlpack__(**asked)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        """Return the CPU."""
-        return (1, 0)
-
-
-def _asked(name: str) -> str | None:
-    consume = getattr(sys.modules.get(name), "from_dlpack", None)
-    if consume is None:
-        return None
-    producer = _Producer()
-    consume(producer)
-    return producer.version

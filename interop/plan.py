@@ -106,12 +106,17 @@ class Plan:
     @property
     def shares_memory(self) -> bool:
         """Whether the result will be on the source's own bytes."""
-        return self.ok and not any(step.kind in FRESH for step in self.steps)
+        return self.ok and not self.copies
 
     @property
     def bytes_copied(self) -> int:
         """Bytes written by all steps together."""
         return sum(step.bytes for step in self.steps)
+
+    @property
+    def copies(self) -> tuple[Step, ...]:
+        """The steps after which the memory is new, each with its reason; empty if it is shared."""
+        return tuple(step for step in self.steps if step.kind in FRESH)
 
     @property
     def transfers(self) -> bool:

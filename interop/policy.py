@@ -94,12 +94,12 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else "."
 
 
-def check_names(names: Iterable[str], known: Iterable[str] = FIELDS) -> None:
+def check_names(names: Iterable[str], known: Iterable[str] = FIELDS, what: str = "permission") -> None:
     """Raise TypeError for a name that is not known, with the nearest right one."""
     known = list(known)
     for name in names:
         if name not in known:
-            raise TypeError(f"{name!r} is not a permission{nearest(name, known)} Known: {', '.join(known)}.")
+            raise TypeError(f"{name!r} is not a {what}{nearest(name, known)} Known: {', '.join(known)}.")
 
 
 def check_value(name: str, value: Any) -> None:

@@ -11,15 +11,17 @@ There are two of them, alike: in C (`_quick.c`), and here in Python where no com
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from interop.policy import check_names, hurdle
 
+compiled: Any
 try:
-    from interop import _quick as compiled
+    compiled = importlib.import_module("interop._quick")
 except ImportError:  # an installation without a compiler: the Python below does the same
-    compiled = None  # type: ignore[assignment]
+    compiled = None
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,11 +104,13 @@ def _follow(x: Any, path: tuple[Any, ...]) -> Any:
 
 def checked(verb: Callable[P, R]) -> Callable[P, R]:
     """Let a misspelt keyword be answered with the nearest right one; the verb's signature stays what it is."""
-    known = [name for name, parameter in inspect.signature(verb).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    parameters = inspect.signature(verb).parameters
+    known = [name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
 
     @functools.wraps(verb)
     def call(*args: Any, **keywords: Any) -> Any:
-        check_names(keywords, known)
+        if not keywords.keys() <= parameters.keys():  # those given by position by mistake are Python's to answer
+            check_names(keywords, known, "keyword")
         return verb(*args, **keywords)
 
     return call

@@ -67,7 +67,7 @@ def _parse(text: str) -> Description:
         raise ValueError(f"write {_FORM}; [] is a 0-d array.")
     if name not in LIBRARIES:
         raise ValueError(f"{name!r} is not a library{nearest(name, LIBRARIES)} Known: {', '.join(LIBRARIES)}.")
-    dtype = spelled if spelled in OPAQUE else dtype_name(spelled)
+    dtype = _dtype(spelled)
     steps = [word.removeprefix("strides=") for word in words if word.startswith("strides=")]
     flags = {word for word in words if not word.startswith("strides=")}
     # What the dtype or the device says already need not be said again.
@@ -78,6 +78,12 @@ def _parse(text: str) -> Description:
     plain = Description(backend=name, type=LIBRARIES[name].type, shape=shape, dtype=dtype, device=device, strides=_c_order(shape))
     flagged = _with_flags(plain, flags)
     return _finished(_with_strides(flagged, steps[-1]) if steps else flagged)
+
+
+def _dtype(text: str) -> str:
+    # The prefix tells torch's own dtypes from NumPy's of the same name; for the quantized ones it may be left out.
+    own = f"torch.{text}" if f"torch.{text}" in QUANTIZED else text
+    return own if own in OPAQUE else dtype_name(text)
 
 
 def _number(text: str, what: str) -> int:
@@ -159,8 +165,9 @@ def _finished(made: Description) -> Description:
 
 
 def spec_of(description: Description) -> str:
-    """Return the text that `parse` reads as this description; the address, and the name of a subclass, are not in it.
+    """Return the text that `parse` reads as this description.
 
+    Not in it are the address, the name of a subclass, and the backend's advice.
     Raises ValueError for what a text cannot say (a wrapper subclass, a packed dtype).
 
     >>> spec_of(parse("torch:float32[2,3]@cpu+meta+grad"))
@@ -168,10 +175,10 @@ def spec_of(description: Description) -> str:
     """
     text = _written(description)
     try:
-        lost = parse(text).replace(type=description.type, pointer=description.pointer) != description
+        read = parse(text).replace(type=description.type, pointer=description.pointer, advice=description.advice)
     except ValueError as error:
         raise ValueError(f"no spec says this: {error}") from None
-    if lost:
+    if read != description:
         raise ValueError(f"no spec says all of this: {description}; {text!r} is the nearest.")
     return text
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import ml_dtypes
 import numpy as np
@@ -86,7 +86,7 @@ class Wrapper(torch.Tensor):
     """A wrapper subclass: no storage of its own."""
 
     @staticmethod
-    def __new__(cls, inner: torch.Tensor) -> Wrapper:
+    def __new__(cls, inner: torch.Tensor) -> Self:
         made = torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
         made.inner = inner
         return made
@@ -232,7 +232,11 @@ GRAD = frozenset({"grad"})
 BIASED = np.array([[3, 4, 5], [6, 7, 8]], "float32")
 TORCH_SOURCES = [
     *(Source(f"torch-{d}", lambda d=d: tensor(d), np.array(GRID).astype(getattr(ml_dtypes, d, d))) for d in TORCH_DTYPES),
-    Source("torch-float8_e8m0fnu", lambda: torch.tensor([1.0, 2.0, 4.0]).to(torch.float8_e8m0fnu), np.array([1, 2, 4]).astype(ml_dtypes.float8_e8m0fnu)),
+    Source(
+        "torch-float8_e8m0fnu",
+        lambda: torch.tensor([1.0, 2.0, 4.0]).to(torch.float8_e8m0fnu),
+        np.array([1, 2, 4]).astype(ml_dtypes.float8_e8m0fnu),
+    ),
     Source("torch-transposed", lambda: tensor().T, F32.T.copy()),
     Source("torch-sliced", lambda: tensor()[:, ::2], np.array([[1, 3], [4, 6]], "float32")),
     Source("torch-offset", lambda: tensor()[1:, 1:], np.array([[5, 6]], "float32")),
@@ -292,6 +296,21 @@ FOREIGN_SOURCES = [
     Source("tvm-ffi", tvm_tensor, F32),
 ]
 
-NOT_ARRAYS = [[1, 2], (1.0,), None, 3.0, "text", b"bytes", {"a": 1}, object(), np, np.ndarray, torch.float32, np.dtype("f4"), range(3), memoryview(b"abc")]
+NOT_ARRAYS = [
+    [1, 2],
+    (1.0,),
+    None,
+    3.0,
+    "text",
+    b"bytes",
+    {"a": 1},
+    object(),
+    np,
+    np.ndarray,
+    torch.float32,
+    np.dtype("f4"),
+    range(3),
+    memoryview(b"abc"),
+]
 
 SOURCES = [*NUMPY_SOURCES, *TORCH_SOURCES, *FOREIGN_SOURCES]

@@ -39,7 +39,9 @@ def values_of(result: Any) -> np.ndarray:
         return result
     with _disable_current_modes():  # a source may be made under FakeTensorMode, which would answer for the result
         plain = result.detach()
-        return np.array((plain.float() if plain.dtype.is_floating_point and plain.dtype.itemsize < 4 else plain).tolist()).reshape(plain.shape)
+        return np.array((plain.float() if plain.dtype.is_floating_point and plain.dtype.itemsize < 4 else plain).tolist()).reshape(
+            plain.shape
+        )
 
 
 def same_values(result: Any, truth: np.ndarray) -> bool:
@@ -74,7 +76,7 @@ class Enumeration:
             result = convert(x, target, policy=policy)
         except InteropError as error:
             self.refused(source, x, target, policy, plan, error)
-        except Exception as error:  # noqa: BLE001  # the finding that this enumeration looks for
+        except Exception as error:  # the finding that this enumeration looks for
             self.fault(source, target, policy, f"unexplained {type(error).__name__}: {error}")
         else:
             self.converted(source, x, target, policy, plan, result)

@@ -166,5 +166,5 @@ def test_the_page_has_examples():
 
 
 def test_the_page_lists_every_flag_and_permission():
-    assert set(re.findall(r"`\+(\w+)`", PAGE)) == set(FLAGS)
+    assert set(re.findall(r"`\+([a-z_]+)`", PAGE)) == set(FLAGS)
     assert set(FIELDS) | {"policy", "device", "dtype", "json"} == set(re.findall(r"`--(\w+)`", PAGE))

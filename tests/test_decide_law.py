@@ -46,7 +46,7 @@ TRAITS = {
 
 def describe(backend, place, dtype, *traits):
     device, memory = place
-    fields = dict(shape=(2, 3), strides=c_strides((2, 3)), nbytes=24, pointer=4096, type=f"{backend}.array")
+    fields = {"shape": (2, 3), "strides": c_strides((2, 3)), "nbytes": 24, "pointer": 4096, "type": f"{backend}.array"}
     for trait in traits:
         fields |= TRAITS[trait]
     return Description(backend=backend, dtype=dtype, device=device, memory=memory, **fields)

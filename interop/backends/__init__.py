@@ -108,12 +108,14 @@ def _unsupported(x: Any, kind: type) -> UnsupportedTypeError:
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     if isinstance(x, type | ModuleType):
         hint = "Pass an array, not a class or a module."
-    elif x is None or callable(x):
-        hint = "Pass an array."
     elif hasattr(kind, "to_numpy"):
         hint = "Call its own to_numpy() first, and convert the result."
+    elif isinstance(x, str | bytes) or x is None or callable(x):
+        hint = "Pass an array (a file has to be read first)." if isinstance(x, str) else "Pass an array."
+    elif isinstance(x, dict):
+        hint = "Convert its values one by one."
     else:
-        hint = "Say which dtype you mean: convert numpy.asarray(x, dtype=...)."
+        hint = "Make an array of it first, and name the dtype: numpy.asarray(x, dtype='float32')."
     message = f"{name} is not an array that interop knows, and does not speak DLPack (__dlpack__ and __dlpack_device__)."
     return UnsupportedTypeError(message, hint=hint)
 

@@ -6,12 +6,15 @@ Part of the torch backend (`interop.backends.torch`); apart from it so that eith
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-__all__ = ["DENSIFIES", "data_of", "is_masked", "layout_of", "pending", "shape_of", "why_no_data"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["DENSIFIES", "advice", "data_of", "is_masked", "layout_of", "pending", "shape_of", "why_no_data"]
 
 _functorch = torch._C._functorch
 _LAZY = (UninitializedParameter, UninitializedBuffer)
@@ -29,10 +32,10 @@ def why_no_data(x: torch.Tensor) -> str | None:
         return "fake"
     if _functorch.is_functorch_wrapped_tensor(x):
         return _transformation(x)
-    states = {
+    states: dict[str, Callable[[], bool]] = {
         "meta": lambda: x.device.type == "meta",
-        "functional": lambda: torch._is_functional_tensor(x),
-        "traced": lambda: torch.jit.is_tracing() or _has_proxy(x),
+        "functional": lambda: bool(torch._is_functional_tensor(x)),
+        "traced": lambda: bool(torch.jit.is_tracing()) or _has_proxy(x),
         "no storage": lambda: _storage_is_gone(x),
     }
     return next((why for why, holds in states.items() if holds()), None)
@@ -92,6 +95,17 @@ def layout_of(x: torch.Tensor) -> str:
     if is_wrapper(x) and not is_masked(x) and not is_fake(x):
         return f"wrapper {type(x).__qualname__}"
     return str(x.layout).removeprefix("torch.").lstrip("_")
+
+
+def advice(layout: str, dtype: torch.dtype) -> str:
+    """Return what torch itself can do with a tensor that cannot be handed over."""
+    if layout == "nested":
+        return "Convert its parts, x.unbind(), or pad it: x.to_padded_tensor(0.0)."
+    if layout.startswith("wrapper"):
+        return "Convert the plain tensors that it wraps (for a DTensor, x.full_tensor() or x.to_local())."
+    if layout == "strided" and dtype.itemsize == 1 and not dtype.is_floating_point:
+        return "Hand over the bytes: x.view(torch.uint8)."
+    return ""
 
 
 def shape_of(x: torch.Tensor) -> tuple[int | None, ...]:

@@ -115,6 +115,7 @@ class NumPyBackend(Backend):
             swapped=not array.dtype.isnative,
             aligned=array.flags.aligned,
             scalar=scalar,
+            advice=_advice(array.dtype),
         )
 
     def copy(self, x: Any) -> Any:
@@ -157,6 +158,19 @@ class NumPyBackend(Backend):
 
 def _itself(x: Any) -> Any:
     return x
+
+
+_ADVICE = {
+    "M": "Hand over the counts: x.view('int64'), or name a dtype, as in dtype='int64'.",
+    "m": "Hand over the counts: x.view('int64'), or name a dtype, as in dtype='int64'.",
+    "O": "Say what the objects are: x.astype('float64'), or name a dtype, as in dtype='float64'.",
+    "V": "Convert one field at a time: x['name'].",
+}
+_ADVICE |= dict.fromkeys("SUT", "Encode the strings as numbers first; if they spell numbers, name a dtype, as in dtype='float64'.")
+
+
+def _advice(dtype: np.dtype[Any]) -> str:
+    return _ADVICE.get(dtype.kind, "") if dtype.name not in DTYPES else ""
 
 
 def _name(dtype: np.dtype[Any]) -> str:

@@ -82,6 +82,7 @@ class TorchBackend(Backend):
                 dense_dtype="float32" if layout == "quantized" else None,
                 memory="pinned" if plain and x.device.type == "cpu" and x.is_pinned() else "plain",
                 masked=masked,
+                advice=kinds.advice(layout, x.dtype),
                 no_data=no_data,
             )
 
@@ -208,9 +209,7 @@ class TorchBackend(Backend):
         detached = Shortcut(torch.Tensor.numpy, truthy=(tracked,), via=(torch.Tensor.data,), sealed=True, **outside, **checked)
         # torch checks dtype, byte order, negative and odd strides; it warns about read-only, and accepts unaligned.
         # Inside functionalize it would answer with a wrapper.
-        arriving = Shortcut(
-            torch.from_numpy, truthy=(BEHAVED,), quiet=(_modes, _functorch_level), refuses=(TypeError, ValueError)
-        )
+        arriving = Shortcut(torch.from_numpy, truthy=(BEHAVED,), quiet=(_modes, _functorch_level), refuses=(TypeError, ValueError))
         itself = Shortcut(handoff=_itself)
         own = {torch.Tensor: itself, torch.nn.Parameter: itself}
         return {

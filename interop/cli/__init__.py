@@ -29,7 +29,7 @@ COMMANDS = {
 class _Commands(click.Group):
     """Finds a command by its file."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -38,7 +38,7 @@ class _Commands(click.Group):
         command: click.Command = importlib.import_module(f"interop.cli.{cmd_name}").command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         # From the list, so that help imports no command.
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))

@@ -8,11 +8,11 @@ never folded, so that it can be copied from a narrow terminal or a log.
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -58,18 +58,22 @@ class _Page:
 
     def paragraph(self, text: str, indent: int = 2) -> None:
         """Print a text that is folded between words, so that commands in it stay whole words."""
-        self.console.print(Padding(Text(text), (0, 0, 0, indent)))
+        space = " " * indent
+        self.line(
+            fill(text, self.console.width, initial_indent=space, subsequent_indent=space, break_long_words=False, break_on_hyphens=False)
+        )
 
     def libraries(self, backends: list[dict[str, Any]]) -> None:
         """Print the table of what is there, and how to get what is not."""
         table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
-        for heading in ("library", "version", "devices", "DLPack out", "in", "C API"):
+        for heading in ("library", "version", "devices", "DLPack out", "DLPack in", "C API"):
             table.add_column(heading, overflow="fold")
         for one in backends:
             if one["status"] == "ok":
                 table.add_row(*map(Text, _cells(one)))
         self.line("")
-        self.console.print(table)
+        if table.rows:
+            self.console.print(table)
         for one in backends:
             if one["status"] == "ok" and "cuda" in one["unavailable"]:
                 self.line(f"{one['name']}: no CUDA device: {one['unavailable']['cuda']}")
@@ -84,7 +88,7 @@ class _Page:
         if not findings:
             self.line("Nothing is wrong with this installation.", "green")
             return
-        self.line(f"{len(findings)} to be done:", "bold red")
+        self.line(f"To be done ({len(findings)}):", "bold red")
         for finding in findings:
             self.line(f"- {finding['backend']}: {finding['text']}")
 
@@ -112,5 +116,9 @@ class _Page:
 def _cells(one: dict[str, Any]) -> list[str]:
     dlpack = one["dlpack"]
     version = f"{one['version']} (CUDA {one['cuda_build']})" if one["cuda_build"] else str(one["version"])
-    words = [dlpack.get("exports") or "?", dlpack.get("imports") or "?", "yes" if dlpack.get("exchange_api") else "no"]
+    words = [
+        dlpack.get("exports") or "?",
+        str(dlpack.get("imports") or "?").partition(" ")[0],
+        "yes" if dlpack.get("exchange_api") else "no",
+    ]
     return [one["name"], version, ", ".join(one["devices"]) or "none", *words]

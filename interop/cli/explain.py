@@ -28,18 +28,16 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-class _Checked(click.ParamType):
-    """A text that a function of interop reads; its ValueError is the answer to wrong use."""
+def _checked(read: Callable[[str], Any]) -> Callable[..., Any]:
+    """Return a callback that reads a text with a function of interop, whose ValueError is the answer to wrong use."""
 
-    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
-        self.name = name
-        self._read = read
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def callback(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Any:
         try:
-            return self._read(value) if isinstance(value, str) else value
+            return None if text is None else read(text)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            raise click.BadParameter(str(error)) from None
+
+    return callback
 
 
 def _spelled(value: Any) -> str:
@@ -56,10 +54,10 @@ def _permission_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.argument("spec", type=_Checked("spec", parse))
-@click.argument("target", type=_Checked("target", name_of_target))
-@click.option("--device", type=_Checked("device", Device.parse), help="Where the result shall live; permits the crossing.")
-@click.option("--dtype", type=_Checked("dtype", dtype_name), help="An explicit cast; permits its loss.")
+@click.argument("spec", callback=_checked(parse))
+@click.argument("target", callback=_checked(name_of_target))
+@click.option("--device", metavar="DEVICE", callback=_checked(Device.parse), help="Where the result shall live; permits the crossing.")
+@click.option("--dtype", metavar="DTYPE", callback=_checked(dtype_name), help="An explicit cast; permits its loss.")
 @click.option("--policy", type=click.Choice(list(PRESETS)), help="The policy that the permissions change.")
 @_permission_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

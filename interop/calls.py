@@ -1,0 +1,145 @@
+"""A call of a public verb: its keywords resolved, its plan made and executed, its errors given their context.
+
+The verbs themselves, with their signatures, are in `interop.convert`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from interop.backends import find_backend, load_backend, name_of_target
+from interop.decide import decide, settle
+from interop.description import STREAMED, Description, Device
+from interop.dtypes import dtype_name
+from interop.errors import InteropError
+from interop.execute import execute
+from interop.plan import Plan, Request, obstacles
+from interop.policy import FIELDS, resolve_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interop.backends._base import Backend
+
+__all__ = ["Call", "prepare", "run", "target_of", "told"]
+
+
+def target_of(to: Any, like: Any) -> str:
+    """Return the target backend's name for exactly one of ``to`` and ``like``."""
+    if (to is None) == (like is None):
+        raise TypeError("name the target with exactly one of to= (the second argument) and like=.")
+    return name_of_target(to) if like is None else find_backend(like).name
+
+
+class Call:
+    """One call of a verb: its name, and the keywords that the caller gave."""
+
+    def __init__(self, verb: str, x: Any, target: str, arguments: dict[str, Any]) -> None:
+        self.verb, self.x, self.target = verb, x, target
+        self.to = arguments.get("to")
+        skipped = ("x", "to")
+        self.keywords = {name: value for name, value in arguments.items() if name not in skipped and value is not None}
+
+    def text(self, changes: dict[str, Any] | None = None) -> str:
+        """Return the call as source text, with these keywords changed."""
+        target = [repr(self.target)] if self.to is not None else []
+        named = [f"{name}={_spell(name, value)}" for name, value in (self.keywords | (changes or {})).items()]
+        return f"{self.verb}({', '.join(['x', *target, *named])})"
+
+
+def _spell(name: str, value: Any) -> str:
+    # An array is not printed: that would synchronise a device, or run a wrapper's own code.
+    text = "..." if name == "like" else repr(value)
+    return text if len(text) <= 60 else "..."
+
+
+@dataclass
+class _Prepared:
+    plan: Plan
+    x: Any
+    source: Backend
+    target: Backend
+    stream: int | None
+
+
+def run(call: Call) -> Any:
+    """Describe, plan, execute."""
+    with told(call.text()):
+        ready = prepare(call)
+        if ready.plan.refusals:
+            raise _refusal(call, ready.plan)
+        return execute(ready.plan, ready.x, ready.source, ready.target, ready.stream)
+
+
+@contextlib.contextmanager
+def told(call: str) -> Iterator[None]:
+    """Put the call in front of an error that a backend raised: it stated the fact, and does not know the call."""
+    try:
+        yield
+    except InteropError as error:
+        if error.refusals:
+            raise
+        told = type(error)(f"{call}: {error.message}", hint=error.hint, permissions=error.permissions)
+        raise told from (error.__cause__ or error)
+
+
+def prepare(call: Call) -> _Prepared:
+    """Resolve the call's keywords, look at the source, and plan."""
+    words = call.keywords
+    permissions = {name: words[name] for name in FIELDS if name in words}
+    policy = resolve_policy(words.get("policy"), permissions)
+    dtype = dtype_name(words["dtype"]) if "dtype" in words else None
+    planned = isinstance(call.x, Description)
+    target = load_backend(call.target)
+    source = load_backend(call.x.backend) if planned else find_backend(call.x)
+    device = _device(words, target)
+
+    def stream_for(at: Device) -> int | None:
+        where = at if at.type in target.capabilities.devices else target.home()
+        return target.stream_pointer(words.get("stream"), where)
+
+    x = call.x if planned or source is target else source.open(call.x, stream_for)
+    description = x if planned else source.describe(x)
+    home = Device(target.capabilities.home) if planned else target.home()
+    request = Request(
+        source.capabilities, target.capabilities, policy, home, device, "device" in words, dtype, words.get("stream") is not None
+    )
+    settled = settle(description, request)
+    if not planned and settled != description.device:
+        request = _with_availability(request, target.why_unavailable(settled))
+    plan = decide(description, request)
+    stream = _stream(plan, source, target, words.get("stream")) if plan.ok and not planned else None
+    return _Prepared(plan, x, source, target, stream)
+
+
+def _with_availability(request: Request, problem: str | None) -> Request:
+    return replace(request, unavailable=problem) if problem else request
+
+
+def _device(words: dict[str, Any], target: Backend) -> Device | None:
+    if "device" in words:
+        return target.device_of(words["device"])
+    return find_backend(words["like"]).describe(words["like"]).device if "like" in words else None
+
+
+def _stream(plan: Plan, source: Backend, target: Backend, stream: Any) -> int | None:
+    """Return the stream's number for the accelerator that takes part: the target's, else the one that is left."""
+    if plan.device.type in STREAMED:
+        return target.stream_pointer(stream, plan.device)
+    if plan.description.device.type in STREAMED:
+        return source.stream_pointer(stream, plan.description.device)
+    return None
+
+
+def _refusal(call: Call, plan: Plan) -> InteropError:
+    """Return the error for a plan with refusals: the class of the first, the text of all, the call to write."""
+    count = len(plan.refusals)
+    things = "this stands" if count == 1 else f"these {count} things stand"
+    lines = [f"{call.text()} cannot convert {plan.description}; {things} in the way:", *obstacles(plan.refusals)]
+    hints = [refusal.hint for refusal in plan.refusals if refusal.final and refusal.hint]
+    hint = " ".join(dict.fromkeys(hints)) if plan.final else f"write {call.text(plan.permissions)}"
+    return plan.refusals[0].error(
+        "\n".join(lines), hint=hint, permissions=plan.permissions, description=plan.description, refusals=plan.refusals
+    )
