@@ -14,11 +14,13 @@
 #include <numpy/ndarraytypes.h>
 
 static PyObject *no_arguments; /* the empty tuple */
+static PyObject *minus_one;
 
 /* Guarded: one short cut. Called with an array it returns the result, or None for the long way. */
 
 typedef struct {
     PyObject_HEAD
+    PyObject *strict;   /* callable without arguments, or None: while it returns true, the handoff itself sees to `falsy` */
     PyObject *falsy;    /* tuple of paths, a path being a tuple of descriptors */
     PyObject *truthy;   /* tuple of paths */
     PyObject *negative; /* tuple of (dict, key) */
@@ -55,6 +57,24 @@ call(PyObject *callable, PyObject *x)
     return PyObject_CallOneArg(callable, x);
 }
 
+/* Call a function of a C library without arguments. */
+static PyObject *
+call_empty(PyObject *callable)
+{
+    if (!PyCFunction_CheckExact(callable)) {
+        return PyObject_CallNoArgs(callable);
+    }
+    PyCFunction function = PyCFunction_GET_FUNCTION(callable);
+    switch (PyCFunction_GET_FLAGS(callable)) {
+    case METH_NOARGS:
+        return function(PyCFunction_GET_SELF(callable), NULL);
+    case METH_VARARGS | METH_KEYWORDS:
+        return ((PyCFunctionWithKeywords)(void (*)(void))function)(PyCFunction_GET_SELF(callable), no_arguments, NULL);
+    default:
+        return PyObject_CallNoArgs(callable);
+    }
+}
+
 /* Return what a path leads to from x. */
 static PyObject *
 follow(PyObject *x, PyObject *path)
@@ -88,7 +108,16 @@ path_is_true(PyObject *x, PyObject *path)
 static int
 attributes_allow(Guarded *self, PyObject *x)
 {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(self->falsy); i++) {
+    int seen_to = 0;
+    if (self->strict != Py_None) {
+        PyObject *answer = call_empty(self->strict);
+        if (answer == NULL) {
+            return -1;
+        }
+        seen_to = Py_IsTrue(answer);
+        Py_DECREF(answer);
+    }
+    for (Py_ssize_t i = 0; !seen_to && i < PyTuple_GET_SIZE(self->falsy); i++) {
         int truth = path_is_true(x, PyTuple_GET_ITEM(self->falsy, i));
         if (truth != 0) {
             return truth < 0 ? -1 : 0;
@@ -116,6 +145,9 @@ library_is_quiet(Guarded *self)
             }
             return -1;
         }
+        if (found == minus_one) { /* the usual answer, and a singleton */
+            continue;
+        }
         long level = PyLong_AsLong(found);
         if (level == -1 && PyErr_Occurred()) {
             return -1;
@@ -125,7 +157,7 @@ library_is_quiet(Guarded *self)
         }
     }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(self->quiet); i++) {
-        PyObject *found = PyObject_CallNoArgs(PyTuple_GET_ITEM(self->quiet, i));
+        PyObject *found = call_empty(PyTuple_GET_ITEM(self->quiet, i));
         if (found == NULL) {
             return -1;
         }
@@ -225,10 +257,10 @@ are_levels(PyObject *levels)
 static PyObject *
 guarded_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"falsy", "truthy", "negative", "quiet", "via", "handoff", "refuses", "borrowing", "sealed", NULL};
-    PyObject *falsy, *truthy, *negative, *quiet, *via, *handoff, *refuses;
+    static char *names[] = {"strict", "falsy", "truthy", "negative", "quiet", "via", "handoff", "refuses", "borrowing", "sealed", NULL};
+    PyObject *strict, *falsy, *truthy, *negative, *quiet, *via, *handoff, *refuses;
     int borrowing, sealed;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!O!O!O!OO!pp", names, &PyTuple_Type, &falsy, &PyTuple_Type, &truthy,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O!O!O!OO!pp", names, &strict, &PyTuple_Type, &falsy, &PyTuple_Type, &truthy,
                                      &PyTuple_Type, &negative, &PyTuple_Type, &quiet, &PyTuple_Type, &via, &handoff, &PyTuple_Type, &refuses,
                                      &borrowing, &sealed)) {
         return NULL;
@@ -238,6 +270,7 @@ guarded_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
+    self->strict = Py_NewRef(strict);
     self->falsy = Py_NewRef(falsy);
     self->truthy = Py_NewRef(truthy);
     self->negative = Py_NewRef(negative);
@@ -255,6 +288,7 @@ static int
 guarded_traverse(Guarded *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->strict);
     Py_VISIT(self->falsy);
     Py_VISIT(self->truthy);
     Py_VISIT(self->negative);
@@ -268,6 +302,7 @@ guarded_traverse(Guarded *self, visitproc visit, void *arg)
 static int
 guarded_clear(Guarded *self)
 {
+    Py_CLEAR(self->strict);
     Py_CLEAR(self->falsy);
     Py_CLEAR(self->truthy);
     Py_CLEAR(self->negative);
@@ -501,11 +536,12 @@ PyInit__quick(void)
         return NULL;
     }
     no_arguments = PyTuple_New(0);
+    minus_one = PyLong_FromLong(-1);
     word_grad = PyUnicode_InternFromString("grad");
     word_detach = PyUnicode_InternFromString("detach");
     guarded_type = (PyTypeObject *)PyType_FromSpec(&guarded_spec);
     PyObject *front_type = PyType_FromSpec(&front_spec);
-    if (no_arguments == NULL || word_grad == NULL || word_detach == NULL || guarded_type == NULL || front_type == NULL ||
+    if (no_arguments == NULL || minus_one == NULL || word_grad == NULL || word_detach == NULL || guarded_type == NULL || front_type == NULL ||
         PyModule_AddObjectRef(made, "Guarded", (PyObject *)guarded_type) < 0 ||
         PyModule_AddObjectRef(made, "Front", front_type) < 0) {
         Py_DECREF(made);

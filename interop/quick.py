@@ -61,6 +61,7 @@ def guarded(shortcut: Shortcut) -> Callable[[Any], Any]:
 def guarded_in_c(shortcut: Shortcut) -> Callable[[Any], Any]:
     """Return the short cut as an object of the compiled module."""
     made: Callable[[Any], Any] = compiled.Guarded(
+        strict=shortcut.strict,
         falsy=shortcut.falsy,
         truthy=shortcut.truthy,
         negative=shortcut.negative,
@@ -79,7 +80,9 @@ def guarded_in_python(shortcut: Shortcut) -> Callable[[Any], Any]:
     falsy, truthy = shortcut.falsy, shortcut.truthy
 
     def attempt(x: Any) -> Any:
-        if any(_follow(x, path) for path in falsy) or not all(_follow(x, path) for path in truthy):
+        if not (shortcut.strict and shortcut.strict()) and any(_follow(x, path) for path in falsy):
+            return None
+        if not all(_follow(x, path) for path in truthy):
             return None
         if any(levels[key] >= 0 for levels, key in shortcut.negative) or any(ask() for ask in shortcut.quiet):
             return None

@@ -28,8 +28,7 @@ def parse(text: str) -> Description:
     ----------
     text : str
         ``LIBRARY:DTYPE[SHAPE]``, then optionally ``@DEVICE``, any number of ``+FLAG`` (see `interop._spec_words.FLAGS`), and
-        ``+strides=1920,3,-1`` in elements; C order without it. ``[]`` is a 0-d array, and ``?`` an extent
-        that is not a number (nested and fake tensors).
+        ``+strides=1920,3,-1`` in elements. ``[]`` is a 0-d array, ``?`` an extent that is no number (nested, fake).
 
     Returns
     -------

@@ -6,8 +6,8 @@ interpreter: `tests/test_enumeration.py` starts it in a process of its own and r
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import warnings
 from typing import Any
 
@@ -20,6 +20,7 @@ from interop import InteropError, convert, describe, explain, shares_memory
 from interop.errors import ERRORS
 from tests.corpus import SOURCES, Source
 from tests.permissions import POLICIES
+from tests.sabotage import SABOTAGES
 
 COERCE = interop.COERCE.replace(copy=True)
 
@@ -127,17 +128,24 @@ class Enumeration:
             self.fault(source, target, policy, f"copy={policy.copy}, and shared is {shared}")
 
 
-def main(target: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("target")
+    parser.add_argument("--only", help="the name of one source")
+    parser.add_argument("--sabotage", choices=SABOTAGES, help="a fault to plant in interop first")
+    words = parser.parse_args()
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated")  # torch's own, on the first dual tensor
     warnings.filterwarnings("ignore", message="The PyTorch API of MaskedTensors")  # torch.masked, on every operation
     warnings.filterwarnings("ignore", message="ComplexHalf support is experimental")  # torch, on making the source
+    SABOTAGES.get(words.sabotage, lambda: None)()
     found = Enumeration()
     for source in SOURCES:
-        print(json.dumps({"at": source.name}), flush=True)
-        found.run(source, target)
+        if words.only in (None, source.name):
+            print(json.dumps({"at": source.name}), flush=True)
+            found.run(source, words.target)
     print(json.dumps({"counts": found.counts, "faults": len(found.faults), "first": list(found.faults.items())[:20]}), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -337,6 +337,7 @@ def test_the_ids_are_unique():
         ("torch-negative-strides-abort", {"torch": "nightly"}, False),
         ("torch-read-only-ignored", {"torch": "2.8.0"}, False),
         ("torch-read-only-ignored", {"torch": "2.9.1"}, True),
+        ("torch-no-stream-no-order", {"torch": "2.10.0.dev20251101+cu130"}, True),
         ("torch-no-stream-breaks-capture", {"torch": "2.9.1"}, True),
         ("torch-no-stream-breaks-capture", {"torch": "2.10.0"}, False),
         ("torch-numpy-2", {"torch": "2.2.2", "numpy": "2.0.2"}, True),

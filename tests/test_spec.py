@@ -53,6 +53,8 @@ REAL = {
     "torch:float32[2,?]+nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
     "torch:float32[3]@meta": lambda: torch.zeros(3, device="meta"),
     "torch:float32[2]+fake": fake,
+    "torch:complex64[4]+conj+neg": lambda: torch._neg_view(torch.zeros(4, dtype=torch.complex64)).conj(),
+    "torch:int64[3,0]": lambda: torch.zeros(3, 0, dtype=torch.int64),
     "torch:int64[0,3]": lambda: torch.zeros(0, 3, dtype=torch.int64),
     "torch:bool[2,3]+strides=1,2": lambda: torch.zeros(3, 2, dtype=torch.bool).T,
 }

@@ -34,6 +34,9 @@ class Shortcut:
 
     Attributes
     ----------
+    strict : callable or None
+        While it returns true (a mode of the library), `handoff` itself refuses what `falsy` looks for, and it
+        is not looked for twice.
     falsy, truthy : tuple of paths
         What must be false, or true, of the array. A path is a tuple of descriptors (``ndarray.flags``, then
         the flags' ``behaved``): asking a descriptor costs half of looking its name up.
@@ -55,6 +58,7 @@ class Shortcut:
     """
 
     handoff: Callable[[Any], Any]
+    strict: Callable[[], bool] | None = None
     falsy: tuple[tuple[Any, ...], ...] = ()
     truthy: tuple[tuple[Any, ...], ...] = ()
     negative: tuple[tuple[dict[str, Any], str], ...] = ()

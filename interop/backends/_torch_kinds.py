@@ -35,7 +35,7 @@ def why_no_data(x: torch.Tensor) -> str | None:
     states: dict[str, Callable[[], bool]] = {
         "meta": lambda: x.device.type == "meta",
         "functional": lambda: bool(torch._is_functional_tensor(x)),
-        "traced": lambda: bool(torch.jit.is_tracing()) or _has_proxy(x),
+        "traced": lambda: bool(torch._C._is_tracing()) or _has_proxy(x),
         "no storage": lambda: _storage_is_gone(x),
     }
     return next((why for why, holds in states.items() if holds()), None)

@@ -57,7 +57,8 @@ class DLPackBackend(Backend):
 
     def open(self, x: Any, stream: Callable[[Device], int | None]) -> Opened:
         device, _ = device_of(*_ask(x, "__dlpack_device__"))
-        return Opened(x, Capsule(export_capsule(x, stream(device) if device.type == "cuda" else None)))
+        number = stream(device) if device.type == "cuda" else None
+        return Opened(x, _refusable(x, lambda: Capsule(export_capsule(x, number))))
 
     def describe(self, x: Any) -> Description:
         opened = x if isinstance(x, Opened) else self.open(x, _no_synchronisation)
@@ -100,8 +101,7 @@ class DLPackBackend(Backend):
             )
         # The standard's way to the host. Without a stream: the producer then returns only when it is done
         # (with one, CuPy 13.4 to 14.1 handed out memory that was still being written).
-        capsule = _refusable(x.producer, lambda: x.producer.__dlpack__(dl_device=(1, 0), max_version=VERSION))
-        return Opened(x.producer, Capsule(capsule))
+        return Opened(x.producer, _refusable(x.producer, lambda: Capsule(x.producer.__dlpack__(dl_device=(1, 0), max_version=VERSION))))
 
     def from_host(self, view: Any) -> Any:
         raise AssertionError("the plan has DLPack itself as a target")
@@ -113,15 +113,14 @@ class DLPackBackend(Backend):
 def export_capsule(x: Any, stream: int | None) -> Any:
     """Return the producer's capsule for the newest version that both sides know."""
     keywords = {} if stream is None else {"stream": stream}
-
-    def newest() -> Any:
-        try:
-            return x.__dlpack__(max_version=VERSION, **keywords)
-        except TypeError:
-            # Producers from before the 2023.12 standard do not know the keyword (the standard says: retry).
-            return x.__dlpack__(**keywords)
-
-    return _refusable(x, newest)
+    try:
+        return x.__dlpack__(max_version=VERSION, **keywords)
+    except TypeError as error:
+        # Producers from before the 2023.12 standard do not know the keyword (the standard says: retry).
+        # Others raise TypeError to refuse (pyarrow, for nulls): asking again would not change the answer.
+        if "argument" not in str(error):
+            raise
+        return x.__dlpack__(**keywords)
 
 
 def _refusable(x: Any, ask: Callable[[], Any]) -> Any:

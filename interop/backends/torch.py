@@ -38,6 +38,7 @@ _DTYPES = {name: getattr(torch, name) for name in DTYPES if hasattr(torch, name)
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 _modes = torch._C._len_torch_dispatch_stack
+_tracing = torch._C._is_tracing
 _functorch_level = torch._C._functorch.peek_interpreter_stack
 
 
@@ -80,7 +81,7 @@ class TorchBackend(Backend):
                 layout=layout,
                 densifies=layout in kinds.DENSIFIES,
                 dense_dtype="float32" if layout == "quantized" else None,
-                memory="pinned" if plain and x.device.type == "cpu" and x.is_pinned() else "plain",
+                memory="pinned" if plain and _is_pinned(x) else "plain",
                 masked=masked,
                 advice=kinds.advice(layout, x.dtype),
                 no_data=no_data,
@@ -162,9 +163,8 @@ class TorchBackend(Backend):
             if _functorch_level() is not None:
                 # Inside vmap and the like even a plain tensor's views would come out as wrappers.
                 stack.enter_context(_without_functorch())
-            if _modes():
-                # A mode (FakeTensorMode, a tracer) would answer for the real tensor.
-                stack.enter_context(_python_dispatch._disable_current_modes())
+            # A mode (FakeTensorMode, a tracer) would answer for the real tensor.
+            stack.enter_context(_without_modes())
             yield
 
     # Across the border.
@@ -199,17 +199,18 @@ class TorchBackend(Backend):
         import numpy as np
 
         tracked = (torch.Tensor.requires_grad,)
-        outside: dict[str, Any] = {"negative": ((vars(forward_ad), "_current_level"),), "quiet": (_modes,)}
+        outside: dict[str, Any] = {"negative": ((vars(forward_ad), "_current_level"),), "quiet": (_modes, _tracing)}
         # torch's own checks in C refuse conj, neg, other devices, layouts, dtypes and functorch's wrappers before
         # anything is made. They do not see no_grad, duals and modes; nor null pointers (functionalised tensors,
         # freed storage), for which NumPy allocates memory of its own.
         checked: dict[str, Any] = {"refuses": (RuntimeError, TypeError), "borrowing": True}
-        to_numpy = Shortcut(torch.Tensor.numpy, falsy=(tracked,), **outside, **checked)
+        # In grad mode torch refuses tracked tensors itself; under no_grad it would let them through.
+        to_numpy = Shortcut(torch.Tensor.numpy, strict=torch.is_grad_enabled, falsy=(tracked,), **outside, **checked)
         # .data does what detach() does, in two thirds of the time; nobody can reach the graph from here anyway.
         detached = Shortcut(torch.Tensor.numpy, truthy=(tracked,), via=(torch.Tensor.data,), sealed=True, **outside, **checked)
         # torch checks dtype, byte order, negative and odd strides; it warns about read-only, and accepts unaligned.
         # Inside functionalize it would answer with a wrapper.
-        arriving = Shortcut(torch.from_numpy, truthy=(BEHAVED,), quiet=(_modes, _functorch_level), refuses=(TypeError, ValueError))
+        arriving = Shortcut(torch.from_numpy, truthy=(BEHAVED,), quiet=(_modes, _functorch_level, _tracing), refuses=(TypeError, ValueError))
         itself = Shortcut(handoff=_itself)
         own = {torch.Tensor: itself, torch.nn.Parameter: itself}
         return {
@@ -249,6 +250,17 @@ def _nbytes(shape: tuple[int | None, ...], dtype: torch.dtype) -> int:
     for extent in shape:
         count *= extent or 0
     return count * dtype.itemsize
+
+
+def _is_pinned(x: torch.Tensor) -> bool:
+    if x.device.type != "cpu":
+        return False
+    with _without_modes():  # it is an operation, which a mode would be asked about
+        return bool(x.is_pinned())
+
+
+def _without_modes() -> AbstractContextManager[Any]:
+    return _python_dispatch._disable_current_modes() if _modes() else contextlib.nullcontext()
 
 
 def _without_functorch() -> AbstractContextManager[Any]:

@@ -1,0 +1,111 @@
+"""Who may import whom: the pure part knows no library, and importing interop loads none. Read from the imports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import interop
+
+ROOT = Path(interop.__file__).parent
+LIBRARIES = {"numpy", "torch", "cupy", "jax", "ml_dtypes", "array_api_compat", "optree"}
+# Each room may import itself and those named; everything not named is a room of its own.
+PURE = ["errors", "policy", "dtypes", "description", "capabilities", "plan", "steps", "decide", "spec", "_spec_words"]
+ALLOWED = {
+    **{room: set(PURE) for room in PURE},
+    "dlpack": {"description"},
+    "execute": {"description", "plan", "backends"},
+    "quick": {"policy", "backends"},
+    "backends": {"errors", "policy", "dtypes", "description", "capabilities", "dlpack", "quick", "backends"},
+    "calls": {"errors", "policy", "dtypes", "description", "plan", "decide", "execute", "backends"},
+    "convert": {"calls", "backends", "description", "plan", "policy", "quick"},
+}
+
+
+def imports(path):
+    """Return the dotted names that a file imports, wherever in it; those for types only are marked."""
+    tree = ast.parse(path.read_text())
+    typing = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) in typing) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module, id(node) in typing
+
+
+def room_of(name):
+    return name.split(".")[1] if name.startswith("interop.") else None
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_array_libraries_are_imported_in_backends_only(path):
+    if path.parent.name == "backends":
+        own = {path.stem.split("_")[1] if path.stem.startswith("_") else path.stem, "numpy", "ml_dtypes"}
+        found = {name.partition(".")[0] for name, _ in imports(path)} & LIBRARIES
+        assert found <= own, f"{path.name} knows about {found - own}"
+    else:
+        found = {name.partition(".")[0] for name, typing in imports(path) if not typing} & LIBRARIES
+        assert not found
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_rooms_import_only_what_they_may(room):
+    paths = [ROOT / f"{room}.py"] if (ROOT / f"{room}.py").exists() else sorted((ROOT / room).glob("*.py"))
+    assert paths
+    for path in paths:
+        found = {room_of(name) for name, typing in imports(path) if not typing} - {None, room}
+        assert found <= ALLOWED[room], f"{path.name} imports {found - ALLOWED[room]}"
+
+
+def test_the_check_sees_an_import_inside_a_function(tmp_path):
+    """The negative control."""
+    file = tmp_path / "sly.py"
+    file.write_text("def f():\n    import torch.nn\n    from numpy import array\n")
+    assert [name for name, _ in imports(file)] == ["torch.nn", "numpy"]
+
+
+def loaded_after(statement):
+    code = f"{statement}\nimport sys; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_interop_imports_no_array_library():
+    assert not loaded_after("import interop, interop.spec, interop.errors") & LIBRARIES
+    assert "numpy" in loaded_after("import interop; interop.load = interop.convert; import numpy")  # the negative control
+
+
+def test_a_backend_is_loaded_only_when_it_is_met():
+    loaded = loaded_after("import numpy, interop; interop.describe(numpy.ones(2)); interop.to_numpy(numpy.ones(2))")
+    assert not loaded & {"torch", "cupy", "jax"}
+    assert "interop.backends.numpy" in loaded
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_all_names_what_is_public(path):
+    tree = ast.parse(path.read_text())
+    named = next(
+        (ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"), None
+    )
+    if named is None:
+        return
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assert len(named) == len(set(named))
+    if path.name != "__init__.py":
+        names = {
+            target.id
+            for node in tree.body
+            if isinstance(node, ast.Assign | ast.AnnAssign)
+            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            if isinstance(target, ast.Name)
+        }
+        assert set(named) <= defined | names

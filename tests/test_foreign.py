@@ -1,0 +1,173 @@
+"""Objects that speak DLPack and belong to no library: honest, old, odd and broken producers, in pure Python."""
+
+import ctypes
+import gc
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+
+from interop import CopyError, DTypeError, LayoutError, NoDataError, ReadOnlyError, TransferError, describe, explain, shares_memory
+from interop import to_numpy, to_torch
+from interop.dlpack import READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor
+from tests.producer import Producer
+
+DATA = np.arange(6, dtype="float32").reshape(2, 3)
+
+
+@pytest.mark.parametrize("convert", [to_numpy, to_torch])
+@pytest.mark.parametrize("words", [{}, {"version": (1, 0)}, {"version": (1, 99)}, {"strides": None}, {"offset": 4}, {"flags": 1 << 40}])
+def test_honest_producers_are_shared(convert, words):
+    producer = Producer(DATA, **({"version": (1, 1)} | words))
+    result = convert(producer)
+    assert np.asarray(result).tolist() == producer.means().tolist()
+    assert shares_memory(result, DATA)
+    assert producer.deleted == 0
+    del result
+    gc.collect()
+    assert producer.deleted == 1
+    assert producer.capsule_name() == b"used_dltensor_versioned"
+
+
+def test_a_legacy_capsule_cannot_say_whether_it_is_read_only():
+    assert not to_numpy(Producer(DATA, version=None)).flags.writeable
+    assert not shares_memory(to_torch(Producer(DATA, version=None)), DATA)
+    assert shares_memory(to_torch(Producer(DATA, version=None), readonly="share"), DATA)
+    with pytest.raises(ReadOnlyError):
+        to_torch(Producer(DATA, version=None), copy=False)
+
+
+def test_an_old_producer_is_asked_again_without_the_new_keyword():
+    producer = Producer(DATA, version=None, knows_max_version=False)
+    assert to_numpy(producer).tolist() == DATA.tolist()
+    assert producer.asked == [{"max_version": (1, 3)}, {}]
+
+
+def test_the_read_only_flag_is_heeded():
+    producer = Producer(DATA, flags=READ_ONLY)
+    assert describe(producer).readonly
+    assert not to_numpy(producer).flags.writeable
+    assert not shares_memory(to_torch(producer), DATA)
+
+
+def test_negative_strides():
+    producer = Producer(DATA[::-1])
+    assert to_torch(producer).tolist() == DATA[::-1].tolist()
+    assert to_numpy(producer).tolist() == DATA[::-1].tolist()
+    with pytest.raises(CopyError, match="negative strides"):
+        to_torch(producer, copy=False)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (3, 0)])
+def test_no_elements_and_no_axes(shape):
+    for convert in (to_numpy, to_torch):
+        result = convert(Producer(np.ones(shape, "float32")))
+        assert tuple(result.shape) == shape
+        assert np.asarray(result).tolist() == np.ones(shape).tolist()
+
+
+def test_an_empty_array_may_have_a_null_pointer():
+    for convert in (to_numpy, to_torch):
+        assert tuple(convert(Producer(np.ones((0, 3), "float32"), null=True)).shape) == (0, 3)
+
+
+def test_small_floats_come_as_ml_dtypes():
+    data = np.array([1, 2, 3]).astype(ml_dtypes.bfloat16)
+    producer = Producer(data.view("uint16"), dtype=(4, 16, 1))
+    assert to_numpy(producer).dtype == ml_dtypes.bfloat16
+    assert to_torch(producer).dtype is torch.bfloat16
+    assert to_torch(producer).tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "says"),
+    [
+        ({"null": True}, NoDataError, "null pointer"),
+        ({"dtype": (2, 32, 4)}, DTypeError, "float32x4"),
+        ({"dtype": (17, 4, 2)}, DTypeError, "packed float4"),
+        ({"dtype": (3, 64, 1)}, DTypeError, "opaque"),
+        ({"version": (2, 0)}, LayoutError, "version 2.0"),
+        ({"raises": BufferError("nulls inside")}, LayoutError, "nulls inside"),
+        ({"raises": RuntimeError("no")}, LayoutError, "RuntimeError: no"),
+        ({"gives": "not a capsule"}, LayoutError, "not a DLPack capsule"),
+    ],
+)
+def test_producers_that_cannot_be_taken(words, error, says):
+    for convert in (to_numpy, to_torch):
+        producer = Producer(DATA, **words)
+        with pytest.raises(error, match=says) as caught:
+            convert(producer)
+        assert caught.value.permissions == {}
+        assert caught.value.hint
+        del caught  # its traceback holds the capsule
+        gc.collect()
+        assert producer.deleted == producer.made  # what was not consumed was freed by the capsule, once
+
+
+def test_a_null_deleter_is_allowed():
+    result = to_numpy(Producer(DATA, null_deleter=True))
+    assert result.tolist() == DATA.tolist()
+    del result
+    gc.collect()
+
+
+def test_looking_consumes_nothing():
+    producer = Producer(DATA)
+    assert explain(producer, "torch").shares_memory
+    print(describe(producer))
+    gc.collect()
+    assert producer.made == producer.deleted == 2
+
+
+def test_another_device_is_asked_for_in_the_standards_way():
+    producer = Producer(DATA, device=(2, 0))
+    with pytest.raises(TransferError):
+        to_numpy(producer)
+    producer = Producer(DATA, device=(2, 0))
+    assert to_numpy(producer, transfer="allow").tolist() == DATA.tolist()
+    assert producer.asked[-1] == {"dl_device": (1, 0), "max_version": (1, 3)}
+
+
+def test_arrow_arrays():
+    import pyarrow
+
+    assert to_torch(pyarrow.array([1.0, 2.0])).tolist() == [1.0, 2.0]
+    assert not to_numpy(pyarrow.array([1, 2])).flags.writeable
+    for refused in (pyarrow.array([1, None]), pyarrow.array([True, False]), pyarrow.array(["a"])):
+        with pytest.raises(LayoutError, match="pyarrow"):
+            to_numpy(refused)
+
+
+def test_jax_arrays_are_immutable():
+    import jax.numpy as jnp
+
+    array = jnp.arange(4.0)
+    assert not to_numpy(array).flags.writeable
+    tensor = to_torch(array)
+    tensor += 1
+    assert array.tolist() == [0, 1, 2, 3]
+    assert to_torch(jnp.ones(2, "bfloat16")).dtype is torch.bfloat16
+
+
+def test_a_pointer_that_is_not_aligned_is_copied_for_torch():
+    raw = np.zeros(25, "uint8")[1:].view("float32")
+    raw[:] = range(6)
+    producer = Producer(raw, offset=0)
+    assert not describe(producer).aligned
+    assert to_torch(producer).tolist() == list(range(6))
+    assert not shares_memory(to_torch(producer), raw)
+
+
+def test_a_capsule_is_read_and_consumed_once():
+    capsule = Capsule(Producer(DATA).__dlpack__(max_version=(1, 3)))
+    owner = capsule.consume()
+    assert owner is not None
+    with pytest.raises(BufferError, match="consumed"):
+        capsule.consume()
+    with pytest.raises(BufferError, match="not a DLPack capsule"):
+        Capsule(capsule.raw)
+
+
+def test_the_structures_have_the_sizes_of_the_header():
+    assert [ctypes.sizeof(struct) for struct in (DLTensor, DLManagedTensor, DLManagedTensorVersioned)] == [48, 64, 80]

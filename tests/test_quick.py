@@ -1,0 +1,159 @@
+"""The quick path decides nothing: wherever it answers, it answers as the long way does; in C and in Python."""
+
+import contextlib
+import copy
+import gc
+import inspect
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import interop
+from interop import InteropError, shares_memory
+from interop.backends import load_backend
+from interop.policy import hurdle
+from interop.quick import checked, front_in_c, front_in_python, guarded_in_c, guarded_in_python, table
+from tests.corpus import SOURCES
+
+VERBS = {"numpy": interop.to_numpy, "torch": interop.to_torch}
+WORDS = [{}, {"grad": "detach"}]
+
+
+@contextlib.contextmanager
+def long_way():
+    token = hurdle.set("this test")
+    try:
+        yield
+    finally:
+        hurdle.reset(token)
+
+
+def outcome(verb, x, words):
+    """Return what a caller can tell about a result: kind, values' memory, flags, or the refusal."""
+    try:
+        result = verb(x, **words)
+    except InteropError as error:
+        return type(error), error.code, error.permissions
+    writable = result.flags.writeable if isinstance(result, np.ndarray) else None
+    described = interop.describe(result)
+    if result is x:
+        return "itself"
+    shared = described.no_data is None and described.pointer is not None and shares_memory(result, x)
+    return type(result), described.dtype, described.shape, described.strides, writable, shared, described.requires_grad
+
+
+@pytest.fixture(params=["c", "python"])
+def implementation(request, monkeypatch):
+    """Put the short cuts of one implementation into the tables."""
+    guarded = {"c": guarded_in_c, "python": guarded_in_python}[request.param]
+    for name in ("numpy", "torch"):
+        for key, by_type in load_backend(name).shortcuts().items():
+            for kind, shortcut in by_type.items():
+                monkeypatch.setitem(table(*key), kind, guarded(shortcut))
+    front = {"c": front_in_c, "python": front_in_python}[request.param]
+    return {target: front(target, checked(verb.__wrapped__)) for target, verb in VERBS.items()}
+
+
+@pytest.mark.parametrize("target", VERBS)
+@pytest.mark.parametrize("words", WORDS, ids=str)
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental", "ignore:The PyTorch API of MaskedTensors")  # torch's own
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first dual
+def test_both_ways_agree_on_every_source(implementation, target, words):
+    answered = 0
+    for source in SOURCES:
+        with source.inside():
+            x = source.make()
+            attempt = table(target).get(type(x)) or table(target, "grad=detach").get(type(x))
+            answered += attempt is not None and attempt(x) is not None
+            quick = outcome(implementation[target], x, words)
+            with long_way():
+                assert outcome(VERBS[target], x, words) == quick, source.name
+    assert answered > 20  # the quick path did answer: the comparison is not of the long way with itself
+
+
+def test_the_quick_path_is_taken(implementation):
+    """The negative control: without the guards it would answer where it must not."""
+    parameter = torch.nn.Parameter(torch.ones(2))
+    assert table("numpy")[torch.nn.Parameter](parameter) is None
+    assert table("numpy", "grad=detach")[torch.nn.Parameter](parameter) is not None
+    with torch.no_grad():
+        assert parameter.numpy() is not None  # torch's own check has a hole here
+        assert table("numpy")[torch.nn.Parameter](parameter) is None
+
+
+@pytest.mark.parametrize("wrong", [{"grad": "detatch"}, {"grda": "detach"}, {"grad": 1}, {"copy": 0}])
+def test_wrong_words_are_wrong_for_plain_arrays_too(implementation, wrong):
+    with pytest.raises((TypeError, ValueError), match="did you mean|Values:"):
+        implementation["numpy"](torch.ones(2), **wrong)
+
+
+def test_a_verb_is_as_good_as_a_function(implementation):
+    verb = interop.to_numpy
+    assert verb.__name__ == verb.__qualname__ == "to_numpy"
+    assert "NumPy array" in verb.__doc__
+    assert list(inspect.signature(verb).parameters)[:2] == ["x", "device"]
+    assert pickle.loads(pickle.dumps(verb)) is verb
+    assert copy.deepcopy(verb) is verb
+    with pytest.raises(TypeError):
+        implementation["numpy"]()
+
+
+def test_always_copying_scopes_bar_it(implementation):
+    array = np.ones(3)
+    with interop.policy(copy=True):
+        assert not shares_memory(interop.to_numpy(array), array)
+    with interop.policy("strict"):
+        assert interop.to_numpy(array) is array
+
+
+def test_nothing_leaks(implementation):
+    array, tensor, parameter = np.ones(3, "float32"), torch.ones(3), torch.nn.Parameter(torch.ones(3))
+    cases = [(implementation["torch"], array), (implementation["numpy"], tensor), (implementation["numpy"], parameter)]
+
+    def run():
+        for verb, x in cases:
+            for words in WORDS:
+                with contextlib.suppress(InteropError):
+                    verb(x, **words)
+
+    run()
+    gc.collect()
+    before = [sys.getrefcount(x) for _, x in cases]
+    for _ in range(200):
+        run()
+    gc.collect()
+    assert [sys.getrefcount(x) for _, x in cases] == before
+
+
+def test_a_guard_that_fails_is_not_swallowed():
+    from interop.backends._base import Shortcut
+
+    def broken():
+        raise KeyError("a bug in a guard")
+
+    for guarded in (guarded_in_c, guarded_in_python):
+        with pytest.raises(KeyError):
+            guarded(Shortcut(len, quiet=(broken,)))([])
+        with pytest.raises(ZeroDivisionError):
+            guarded(Shortcut(lambda x: 1 / 0, refuses=(ValueError,)))([])
+        assert guarded(Shortcut(int, refuses=(ValueError,)))("no number") is None
+
+
+def test_the_compiled_half_checks_what_it_is_given():
+    from interop.backends._base import Shortcut
+
+    for wrong in ({"falsy": (("name",),)}, {"negative": ((1, 2),)}, {"via": ("name",)}):
+        with pytest.raises(TypeError):
+            guarded_in_c(Shortcut(len, **wrong))
+
+
+def test_a_misspelt_keyword_gets_the_nearest():
+    def verb(x, /, *, device=None):
+        return device
+
+    assert checked(verb)(1, device="cpu") == "cpu"
+    with pytest.raises(TypeError, match="did you mean 'device'"):
+        checked(verb)(1, devise="cpu")

@@ -1,0 +1,35 @@
+"""The public names and their signatures are those of the contract, and spell out every permission."""
+
+import inspect
+
+import pytest
+
+import interop
+from interop.policy import FIELDS
+
+VERBS = [interop.convert, interop.to_numpy, interop.to_torch, interop.to_cupy, interop.explain]
+COMMON = ["device", "dtype", "copy", "stream", "policy", *(name for name in FIELDS if name != "copy")]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
+def test_signatures(verb):
+    parameters = inspect.signature(verb).parameters
+    keywords = [name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    general = verb in (interop.convert, interop.explain)
+    assert keywords == ["like"] * general + COMMON
+    assert all(parameters[name].default is None for name in keywords)
+    positional = [name for name, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_ONLY]
+    assert positional == ["x", "to"][: 1 + general]
+
+
+def test_public_names():
+    contract = """convert to_numpy to_torch to_cupy Policy STRICT DEFAULT COERCE policy describe explain shares_memory Description Plan
+    InteropError GradError TransferError CopyError ReadOnlyError DTypeError LayoutError MaskError NoDataError UnsupportedTypeError
+    BackendNotInstalledError DeviceUnavailableError MixedBackendsError StreamError""".split()
+    assert set(contract) <= set(interop.__all__)
+    assert all(hasattr(interop, name) for name in interop.__all__)
+
+
+@pytest.mark.parametrize("name", interop.__all__)
+def test_everything_public_is_documented(name):
+    assert getattr(interop, name).__doc__
