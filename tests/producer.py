@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned, DLTensor, c_strides
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _KINDS = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}
 _DELETER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from interop import CopyError, DTypeError, LayoutError, NoDataError, ReadOnlyError, TransferError, describe, explain, shares_memory
-from interop import to_numpy, to_torch
+from interop import (
+    CopyError,
+    DTypeError,
+    LayoutError,
+    NoDataError,
+    ReadOnlyError,
+    TransferError,
+    describe,
+    explain,
+    shares_memory,
+    to_numpy,
+    to_torch,
+)
 from interop.dlpack import READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor
 from tests.producer import Producer
 

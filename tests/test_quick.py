@@ -86,7 +86,7 @@ def test_the_quick_path_is_taken(implementation):
 
 @pytest.mark.parametrize("wrong", [{"grad": "detatch"}, {"grda": "detach"}, {"grad": 1}, {"copy": 0}])
 def test_wrong_words_are_wrong_for_plain_arrays_too(implementation, wrong):
-    with pytest.raises((TypeError, ValueError), match="did you mean|Values:"):
+    with pytest.raises((TypeError, ValueError), match=r"did you mean|Values:"):
         implementation["numpy"](torch.ones(2), **wrong)
 
 

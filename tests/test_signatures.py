@@ -23,9 +23,36 @@ def test_signatures(verb):
 
 
 def test_public_names():
-    contract = """convert to_numpy to_torch to_cupy Policy STRICT DEFAULT COERCE policy describe explain shares_memory Description Plan
-    InteropError GradError TransferError CopyError ReadOnlyError DTypeError LayoutError MaskError NoDataError UnsupportedTypeError
-    BackendNotInstalledError DeviceUnavailableError MixedBackendsError StreamError""".split()
+    contract = [
+        "convert",
+        "to_numpy",
+        "to_torch",
+        "to_cupy",
+        "Policy",
+        "STRICT",
+        "DEFAULT",
+        "COERCE",
+        "policy",
+        "describe",
+        "explain",
+        "shares_memory",
+        "Description",
+        "Plan",
+        "InteropError",
+        "GradError",
+        "TransferError",
+        "CopyError",
+        "ReadOnlyError",
+        "DTypeError",
+        "LayoutError",
+        "MaskError",
+        "NoDataError",
+        "UnsupportedTypeError",
+        "BackendNotInstalledError",
+        "DeviceUnavailableError",
+        "MixedBackendsError",
+        "StreamError",
+    ]
     assert set(contract) <= set(interop.__all__)
     assert all(hasattr(interop, name) for name in interop.__all__)
 

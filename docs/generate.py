@@ -1,0 +1,97 @@
+"""Write the parts of the documentation that a program knows better: ``python -m docs.generate [--check]``.
+
+A generated part stands between two comments that name it; everything around it is written by hand. The
+errors come from their classes' docstrings, the permissions from `interop.policy.FIELDS`, the speed from the
+committed results. `tests/test_docs.py` fails when a page is not what this program writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interop.backends import BUILTIN
+from interop.errors import ERRORS, InteropError
+from interop.policy import FIELDS, PRESETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "docs/errors.md", "docs/policies.md")
+
+
+def errors() -> str:
+    """Return a section for every code."""
+    return "\n\n".join(_error(kind) for code, kind in ERRORS.items() if kind is not InteropError)
+
+
+def _error(kind: type[InteropError]) -> str:
+    bases = [base for base in kind.__mro__[1:] if base not in (InteropError, Exception, BaseException, object)]
+    builtin = ", ".join(f"`{base.__name__}`" for base in bases if base.__module__ == "builtins" or issubclass(base, InteropError))
+    text = re.sub(r"``(.+?)``", r"`\1`", inspect.getdoc(kind) or "")
+    return f"## {kind.code}\n\n`{kind.__name__}`, also {builtin}\n\n{text}"
+
+
+def permissions() -> str:
+    """Return the table of the permissions."""
+    rows = [f"| `{name}` | {', '.join(f'`{value!r}`' for value in field.values)} | {field.governs} |" for name, field in FIELDS.items()]
+    return "\n".join(["| permission | values (the first is the default) | governs |", "| --- | --- | --- |", *rows])
+
+
+def presets() -> str:
+    """Return the table of the presets."""
+    names = list(PRESETS)
+    head = [f"| permission | {' | '.join(f'`{name!r}`' for name in names)} |", f"| --- |{' --- |' * len(names)}"]
+    rows = [f"| `{field}` | {' | '.join(f'`{getattr(PRESETS[name], field)!r}`' for name in names)} |" for field in FIELDS]
+    return "\n".join(head + rows)
+
+
+def backends() -> str:
+    """Return the table of the backends and how to install them."""
+    rows = [f"| `{name}` | `{install}` |" for name, install in BUILTIN.items()]
+    return "\n".join(["| backend | to install |", "| --- | --- |", *rows])
+
+
+def speed() -> str:
+    """Return the speed table of the committed CPU results."""
+    from benchmarks.table import markdown
+
+    return markdown(ROOT / "benchmarks" / "results" / "cpu.json")
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "errors": errors,
+    "permissions": permissions,
+    "presets": presets,
+    "backends": backends,
+    "speed": speed,
+}
+
+_PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def render(text: str) -> str:
+    """Return a page with its generated parts written anew."""
+    return _PART.sub(lambda found: f"{found[1]}{PARTS[found[2]]()}\n{found[3]}", text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the pages, or with ``--check`` say which ones are out of date."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args(argv).check
+    stale = [page for page in PAGES if render((ROOT / page).read_text()) != (ROOT / page).read_text()]
+    for page in stale:
+        print(f"out of date: {page}" if check else f"written: {page}")
+        if not check:
+            (ROOT / page).write_text(render((ROOT / page).read_text()))
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

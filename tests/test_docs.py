@@ -1,0 +1,66 @@
+"""The documentation says what is so: its tables are generated, and its code runs."""
+
+import re
+import shlex
+
+import pytest
+
+import interop
+from docs.generate import PAGES, PARTS, ROOT, main, render
+from interop.errors import ERRORS
+
+ALL = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def test_the_generated_parts_are_up_to_date():
+    assert main(["--check"]) == 0
+
+
+def test_a_stale_part_is_seen():
+    """The negative control."""
+    stale = "<!-- generated: permissions -->\nold\n<!-- end -->"
+    assert render(stale) != stale
+    assert set(re.findall(r"generated: (\w+)", "".join((ROOT / page).read_text() for page in PAGES))) == set(PARTS)
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
+def test_code_blocks_run(page, capsys):
+    namespace = {}
+    for language, code in BLOCK.findall(page.read_text()):
+        if language == "python":
+            exec(compile(code, page.name, "exec"), namespace)
+
+
+def test_the_error_in_the_docs_is_the_one_that_is_printed(capsys):
+    blocks = BLOCK.findall((ROOT / "docs/errors.md").read_text())
+    exec(blocks[0][1], {})
+    assert capsys.readouterr().out == blocks[1][1]
+
+
+def test_the_error_in_the_readme_is_the_one_that_is_raised():
+    import torch
+
+    with pytest.raises(interop.GradError) as caught:
+        interop.to_numpy(torch.nn.Parameter(torch.ones(3)))
+    shown = next(text for language, text in BLOCK.findall((ROOT / "README.md").read_text()) if "GradError" in text)
+    assert shown.partition("GradError: ")[2].strip() == str(caught.value)
+
+
+def test_every_code_has_its_heading():
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)
+    assert headings == [code for code in ERRORS if code != "interop"]
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_readmes_commands_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for line in re.findall(r"^make .*$", (ROOT / "README.md").read_text(), re.MULTILINE):
+        target = shlex.split(line, comments=True)[1]
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

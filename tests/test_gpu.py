@@ -1,0 +1,260 @@
+"""CUDA for real: torch and CuPy, both directions, streams, devices, crossings. Run by ``make gpu``."""
+
+import contextlib
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+
+import interop
+from interop import CopyError, DeviceUnavailableError, DTypeError, GradError, StreamError, TransferError
+from interop import convert, describe, explain, shares_memory, to_cupy, to_numpy, to_torch
+
+pytestmark = pytest.mark.gpu
+
+GRID = np.arange(6.0).reshape(2, 3)
+DTYPES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
+DTYPES += ["float16", "float32", "float64", "complex64", "complex128"]
+
+
+@pytest.fixture(name="cp")
+def cupy_module():
+    return pytest.importorskip("cupy")
+
+
+def on_gpu(dtype="float32"):
+    return torch.from_numpy(GRID).to(getattr(torch, dtype)).to("cuda")
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "bfloat16"])
+def test_torch_to_cupy_shares(cp, dtype):
+    tensor = on_gpu(dtype)
+    array = to_cupy(tensor)
+    assert isinstance(array, cp.ndarray)
+    assert array.data.ptr == tensor.data_ptr()
+    assert array.dtype.name == dtype
+    assert shares_memory(array, tensor)
+    assert cp.asnumpy(array).astype("float64").tolist() == GRID.astype(getattr(ml_dtypes, dtype, dtype)).astype("float64").tolist()
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "bfloat16"])
+def test_cupy_to_torch_shares(cp, dtype):
+    array = cp.asarray(GRID).astype(getattr(ml_dtypes, dtype, dtype))
+    tensor = to_torch(array)
+    assert tensor.device.type == "cuda"
+    assert tensor.dtype is getattr(torch, dtype)
+    assert tensor.data_ptr() == array.data.ptr
+    assert tensor.to(torch.complex128).tolist() == GRID.astype(getattr(ml_dtypes, dtype, dtype)).astype("complex128").tolist()
+
+
+@pytest.mark.parametrize("view", ["x.T", "x[:, ::2]", "x[1:, 1:]", "x[0, 0]", "x[:0]", "x[None]"])
+def test_layouts_are_shared(cp, view):
+    tensor = eval(view, {"x": on_gpu()})
+    array = to_cupy(tensor)
+    assert cp.asnumpy(array).tolist() == eval(view, {"x": GRID}).tolist()
+    back = to_torch(array)
+    assert tuple(back.shape) == tuple(tensor.shape)
+    assert not tensor.numel() or back.data_ptr() == tensor.data_ptr()
+
+
+def test_negative_strides_are_copied_for_torch(cp):
+    array = cp.asarray(GRID)[::-1]
+    tensor = to_torch(array)
+    assert tensor.tolist() == GRID[::-1].tolist()
+    assert not shares_memory(tensor, array)
+    with pytest.raises(CopyError, match="negative strides"):
+        to_torch(array, copy=False)
+
+
+def test_pending_operations_are_carried_out(cp):
+    z = torch.tensor([1 + 2j, 3 - 1j], device="cuda")
+    assert to_cupy(z.conj()).tolist() == [1 - 2j, 3 + 1j]
+    assert to_cupy(z.conj().imag).tolist() == [-2, 1]
+    with pytest.raises(CopyError):
+        to_cupy(z.conj(), copy=False)
+
+
+def test_a_tracked_tensor_is_refused_as_on_the_cpu(cp):
+    parameter = torch.nn.Parameter(on_gpu())
+    for scope in (contextlib.nullcontext, torch.no_grad, torch.inference_mode):
+        with scope(), pytest.raises(GradError):
+            to_cupy(parameter)
+    assert to_cupy(parameter, grad="detach").data.ptr == parameter.data_ptr()
+
+
+def test_dtypes_that_cupy_lacks(cp):
+    with pytest.raises(DTypeError) as caught:
+        to_cupy(on_gpu("float8_e4m3fn"))
+    array = to_cupy(on_gpu("float8_e4m3fn"), **caught.value.permissions)
+    assert cp.asnumpy(array).astype("float64").tolist() == GRID.tolist()
+
+
+def test_crossings_to_the_host_need_permission(cp):
+    for source in (on_gpu(), cp.asarray(GRID)):
+        with pytest.raises(TransferError) as caught:
+            to_numpy(source)
+        assert caught.value.permissions == {"transfer": "allow"}
+        assert to_numpy(source, **caught.value.permissions).tolist() == GRID.tolist()
+        assert to_numpy(source, device="cpu").tolist() == GRID.tolist()
+        assert to_numpy(source, policy="coerce").flags.writeable
+
+
+def test_crossings_to_the_device_need_permission(cp):
+    with pytest.raises(TransferError):
+        to_cupy(GRID)
+    assert to_cupy(GRID, transfer="allow").get().tolist() == GRID.tolist()
+    assert to_cupy(GRID[::-1, ::-1], device="cuda:0").get().tolist() == GRID[::-1, ::-1].tolist()
+    assert to_torch(GRID, device="cuda").device == torch.device("cuda:0")
+    assert to_cupy(torch.from_numpy(GRID), device="cuda").get().tolist() == GRID.tolist()
+    assert to_torch(cp.asarray(GRID), device="cpu").device.type == "cpu"
+    read_only = GRID.copy()
+    read_only.flags.writeable = False
+    assert to_torch(read_only, device="cuda").tolist() == GRID.tolist()
+
+
+def test_like_takes_the_device_and_not_the_permission(cp):
+    with pytest.raises(TransferError):
+        convert(GRID, like=on_gpu())
+    assert convert(GRID, like=on_gpu(), transfer="allow").device.type == "cuda"
+    assert isinstance(convert(on_gpu(), like=cp.ones(1)), cp.ndarray)
+
+
+def test_native_device_objects(cp):
+    assert to_torch(GRID, device=torch.device("cuda", 0)).device.index == 0
+    assert to_cupy(GRID, device=cp.cuda.Device(0)).device.id == 0
+    with pytest.raises(DeviceUnavailableError):
+        to_torch(GRID, device="cuda:99")
+
+
+def test_within_one_library(cp):
+    tensor, array = on_gpu(), cp.asarray(GRID)
+    assert to_torch(tensor) is tensor
+    assert to_cupy(array) is array
+    leaf = on_gpu().requires_grad_()
+    to_torch(leaf, device="cpu").sum().backward()
+    assert leaf.grad is not None
+    assert not shares_memory(to_cupy(array, copy=True), array)
+    assert to_cupy(array, dtype="float32").dtype == "float32"
+
+
+def test_memory_lives_as_long_as_the_result(cp):
+    array = to_cupy(torch.full((1 << 20,), 7.0, device="cuda"))
+    noise = [torch.zeros(1 << 20, device="cuda") for _ in range(8)]
+    assert float(array.sum()) == 7.0 * (1 << 20)
+    tensor = to_torch(cp.full(1 << 20, 7.0, dtype="float32"))
+    noise += [cp.zeros(1 << 20, dtype="float32") for _ in range(8)]
+    assert float(tensor.sum()) == 7.0 * (1 << 20)
+
+
+def test_the_current_device_and_stream_are_restored(cp):
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        to_cupy(on_gpu())
+        to_torch(cp.asarray(GRID))
+        to_numpy(on_gpu(), transfer="allow")
+        assert torch.cuda.current_stream() == stream
+    before = cp.cuda.get_current_stream().ptr
+    to_cupy(GRID, device="cuda:0", stream=torch.cuda.Stream())
+    assert cp.cuda.get_current_stream().ptr == before
+    assert torch.cuda.current_device() == cp.cuda.runtime.getDevice() == 0
+
+
+def delayed(make):
+    """Return what `make` produces, behind a kernel that keeps the stream busy for a while."""
+    torch.cuda._sleep(200_000_000)
+    return make()
+
+
+@pytest.mark.parametrize("given", ["none", "int", "torch", "cupy"])
+def test_the_consumers_stream_waits_for_the_producer(cp, given):
+    producer, consumer = torch.cuda.Stream(), cp.cuda.Stream(non_blocking=True)
+    stream = {
+        "none": None,
+        "int": consumer.ptr,
+        "torch": torch.cuda.ExternalStream(consumer.ptr),
+        "cupy": consumer,
+    }[given]
+    with torch.cuda.stream(producer):
+        tensor = torch.zeros(1 << 20, device="cuda")
+        producer.synchronize()
+        delayed(lambda: tensor.fill_(3))
+        with consumer:
+            array = to_cupy(tensor, stream=stream)
+            copied = array.copy()
+            consumer.synchronize()
+    assert copied.get().tolist()[:3] == [3, 3, 3]
+
+
+def test_without_the_wait_the_values_are_wrong(cp):
+    """The negative control: the same with ``stream=-1``, which asks for no synchronisation."""
+    producer, consumer = torch.cuda.Stream(), cp.cuda.Stream(non_blocking=True)
+    with torch.cuda.stream(producer):
+        tensor = torch.zeros(1 << 20, device="cuda")
+        producer.synchronize()
+        delayed(lambda: tensor.fill_(3))
+        with consumer:
+            copied = to_cupy(tensor, stream=-1).copy()
+            consumer.synchronize()
+    assert copied.get().tolist()[:3] == [0, 0, 0]
+    torch.cuda.synchronize()
+
+
+def test_torch_waits_for_cupy(cp):
+    producer = cp.cuda.Stream(non_blocking=True)
+    array = cp.zeros(1 << 20, dtype="float32")
+    cp.cuda.Device().synchronize()
+    with producer:
+        with torch.cuda.stream(torch.cuda.ExternalStream(producer.ptr)):
+            torch.cuda._sleep(200_000_000)
+        array.fill(3)
+        with torch.cuda.stream(torch.cuda.Stream()):
+            copied = to_torch(array).clone()
+            torch.cuda.current_stream().synchronize()
+    assert copied[:3].tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("stream", [0, -2, "one"])
+def test_streams_that_are_none(cp, stream):
+    with pytest.raises(StreamError):
+        to_cupy(on_gpu(), stream=stream)
+
+
+def test_descriptions_of_device_arrays(cp):
+    described = describe(on_gpu().T)
+    assert str(described.device) == "cuda:0"
+    assert described.strides == (1, 3)
+    assert describe(cp.asarray(GRID).T).strides == (1, 3)
+    assert describe(torch.ones(2).pin_memory()).pinned
+    assert explain(on_gpu(), "cupy").shares_memory
+
+
+def test_pinned_memory_is_host_memory(cp):
+    pinned = torch.from_numpy(GRID).pin_memory()
+    assert shares_memory(to_numpy(pinned), pinned)
+    assert to_cupy(pinned, transfer="allow").get().tolist() == GRID.tolist()
+
+
+def test_two_arrays_on_the_device_that_interleave(cp):
+    array = cp.asarray(GRID)
+    assert not shares_memory(array[:, 0], to_torch(array)[:, 1])
+    assert shares_memory(array[:, 1], to_torch(array)[0])
+
+
+def test_the_plan_says_what_happens(cp):
+    sources = [on_gpu(), on_gpu().T, on_gpu("bfloat16"), cp.asarray(GRID), cp.asarray(GRID)[::-1], torch.from_numpy(GRID), GRID]
+    for source in sources:
+        for target in ("numpy", "torch", "cupy"):
+            plan = explain(source, target, policy="coerce")
+            result = convert(source, target, policy="coerce")
+            assert describe(result).device == plan.device
+            assert describe(result).dtype == plan.dtype
+            assert shares_memory(source, result) == plan.shares_memory, plan
+
+
+def test_no_gradient_crosses_unasked_in_any_direction():
+    parameter = torch.nn.Parameter(on_gpu())
+    with pytest.raises(GradError) as caught:
+        to_numpy(parameter)
+    assert caught.value.permissions == {"grad": "detach", "transfer": "allow"}
+    assert interop.to_numpy(parameter, **caught.value.permissions).tolist() == GRID.tolist()
