@@ -2,7 +2,7 @@
 
 import sys
 
-import numpy
+import numpy as np
 from setuptools import Extension, setup
 
 setup(
@@ -11,7 +11,7 @@ setup(
         Extension(
             "interop._quick",
             ["interop/_quick.c"],
-            include_dirs=[numpy.get_include()],
+            include_dirs=[np.get_include()],
             # Said aloud: a CFLAGS in the environment replaces Python's own, and without -O the C is slower than Python.
             extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
             optional=True,

@@ -38,7 +38,8 @@ class Device:
         """
         kind, colon, number = text.partition(":")
         if kind not in DEVICE_TYPES:
-            raise ValueError(f"{text!r} is not a device{nearest(kind, DEVICE_TYPES)}")
+            near = "; did you mean 'cuda'?" if kind == "gpu" else nearest(kind, DEVICE_TYPES)
+            raise ValueError(f"{text!r} is not a device{near}")
         if colon and not number.isdecimal():
             raise ValueError(f"{text!r} is not a device: the index is a number, as in {kind}:0.")
         if kind in ("cpu", "meta"):
@@ -47,6 +48,19 @@ class Device:
 
 
 CPU = Device("cpu")
+
+
+def c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides of C order, in elements.
+
+    >>> c_strides((2, 3, 4))
+    (12, 4, 1)
+    """
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= extent
+    return tuple(reversed(strides))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +80,10 @@ class Description:
     device : Device
         Where the bytes lie. Pinned and managed memory is told by `memory`.
     strides : tuple of int or None
-        In elements. None if the storage is not strided, or if the strides are not whole elements.
+        In elements; left out, those of C order. None if the storage is not strided, or if the strides are
+        not whole elements.
     nbytes : int
-        Bytes of the elements, each counted once per index (a broadcast axis counts).
+        Bytes of the elements, each counted once per index (a broadcast axis counts); left out, computed.
     pointer : int or None
         Address of the first element; the library keeps owning the memory.
     readonly : bool
@@ -98,8 +113,8 @@ class Description:
     shape: tuple[int | None, ...] = ()
     dtype: str = "float32"
     device: Device = CPU
-    strides: tuple[int, ...] | None = None
-    nbytes: int = 0
+    strides: tuple[int, ...] | None = ()
+    nbytes: int = -1
     pointer: int | None = None
     readonly: bool = False
     requires_grad: bool = False
@@ -115,6 +130,12 @@ class Description:
     scalar: bool = False
     advice: str = ""
     no_data: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.strides == () and self.shape:
+            object.__setattr__(self, "strides", c_strides(tuple(extent or 0 for extent in self.shape)))
+        if self.nbytes < 0:
+            object.__setattr__(self, "nbytes", self.size * DTYPES[self.dtype].itemsize if self.dtype in DTYPES else 0)
 
     @property
     def tracked(self) -> bool:

@@ -11,7 +11,7 @@ import ctypes
 from ctypes import POINTER, Structure, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from typing import Any
 
-from interop.description import Device
+from interop.description import Device, c_strides
 
 __all__ = ["VERSION", "Capsule", "Handover", "Owner", "dtype_of_code"]
 
@@ -212,19 +212,6 @@ class Capsule:
             raise BufferError("the DLPack capsule was consumed by somebody else meanwhile")
         _api.PyCapsule_SetName(self.raw, _USED[self._name])
         return Owner(self._address, self._deleter)
-
-
-def c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the strides of C order, in elements.
-
-    >>> c_strides((2, 3, 4))
-    (12, 4, 1)
-    """
-    strides, step = [], 1
-    for extent in reversed(shape):
-        strides.append(step)
-        step *= extent
-    return tuple(reversed(strides))
 
 
 class Handover:

@@ -10,6 +10,7 @@ import contextlib
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -148,7 +149,15 @@ def resolve_policy(base: Policy | str | None, permissions: Mapping[str, Any]) ->
     """
     found = current_policy() if base is None else as_policy(base)
     given = {name: value for name, value in permissions.items() if value is not None}
-    return found.replace(**given) if given else found
+    for name, value in given.items():
+        if not isinstance(value, str | bool):  # also whatever has no hash
+            check_value(name, value)
+    return _changed(found, tuple(given.items())) if given else found
+
+
+@lru_cache(maxsize=1024)
+def _changed(base: Policy, changes: tuple[tuple[str, Any], ...]) -> Policy:
+    return base.replace(**dict(changes))
 
 
 @contextlib.contextmanager

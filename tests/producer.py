@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any
 
-from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned, DLTensor, c_strides
+from interop.description import c_strides
+from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned, DLTensor
 
 if TYPE_CHECKING:
     import numpy as np

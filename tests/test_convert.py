@@ -16,8 +16,21 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
 import interop
-from interop import BackendNotInstalledError, CopyError, DeviceUnavailableError, DTypeError, ReadOnlyError, StreamError
-from interop import UnsupportedTypeError, convert, explain, shares_memory, to_cupy, to_numpy, to_torch
+from interop import (
+    BackendNotInstalledError,
+    CopyError,
+    DeviceUnavailableError,
+    DTypeError,
+    ReadOnlyError,
+    StreamError,
+    UnsupportedTypeError,
+    convert,
+    explain,
+    shares_memory,
+    to_cupy,
+    to_numpy,
+    to_torch,
+)
 from tests.corpus import NOT_ARRAYS
 
 A = np.arange(6, dtype="float32").reshape(2, 3)
@@ -173,7 +186,7 @@ def test_a_stream_means_nothing_on_the_host():
 def test_a_device_that_the_library_cannot_live_on():
     with pytest.raises(DeviceUnavailableError, match="NumPy arrays cannot live on cuda:0"):
         to_numpy(A, device="cuda")
-    with pytest.raises(DeviceUnavailableError, match="CPU only|torch sees no cuda|counted from 0"):
+    with pytest.raises(DeviceUnavailableError, match=r"CPU only|torch sees no cuda|counted from 0"):
         to_torch(A, device="cuda:99")
 
 

@@ -12,8 +12,7 @@ import pytest
 from interop import Description, Device, Policy
 from interop.backends import load_backend
 from interop.decide import decide
-from interop.description import CPU
-from interop.dlpack import c_strides
+from interop.description import CPU, c_strides
 from interop.plan import FRESH, Request
 from tests.permissions import CORNERS, POLICIES
 

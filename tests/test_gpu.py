@@ -8,8 +8,21 @@ import pytest
 import torch
 
 import interop
-from interop import CopyError, DeviceUnavailableError, DTypeError, GradError, StreamError, TransferError
-from interop import convert, describe, explain, shares_memory, to_cupy, to_numpy, to_torch
+from interop import (
+    CopyError,
+    DeviceUnavailableError,
+    DTypeError,
+    GradError,
+    StreamError,
+    TransferError,
+    convert,
+    describe,
+    explain,
+    shares_memory,
+    to_cupy,
+    to_numpy,
+    to_torch,
+)
 
 pytestmark = pytest.mark.gpu
 

@@ -30,6 +30,9 @@ BUILTIN: dict[str, str] = {
 FOREIGN = "dlpack"
 """The backend of every other object that speaks DLPack; a source only."""
 
+BROKEN = (ImportError, OSError, RuntimeError, AttributeError, ValueError)
+"""What a library raises when its import fails: missing, a shared object gone, built for another NumPy."""
+
 _loaded: dict[str, Backend] = {}
 _by_type: WeakKeyDictionary[type, Backend] = WeakKeyDictionary()
 
@@ -50,7 +53,7 @@ def _load(name: str) -> Backend:
     if name in BUILTIN or name == FOREIGN:
         try:
             module = importlib.import_module(f"interop.backends.{name}")
-        except ImportError as error:
+        except BROKEN as error:
             raise _not_installed(name, error) from error
         backend: Backend = module.backend
     else:
@@ -61,7 +64,7 @@ def _load(name: str) -> Backend:
     return backend
 
 
-def _not_installed(name: str, error: ImportError) -> BackendNotInstalledError:
+def _not_installed(name: str, error: Exception) -> BackendNotInstalledError:
     missing = isinstance(error, ModuleNotFoundError) and error.name == name
     why = f"{name} is not installed" if missing else f"{name} is installed but cannot be imported: {error}"
     hint = BUILTIN.get(name, "") if missing else "Run `interop doctor`: it looks for mixed and broken installations."

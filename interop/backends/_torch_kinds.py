@@ -6,13 +6,10 @@ Part of the torch backend (`interop.backends.torch`); apart from it so that eith
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["DENSIFIES", "advice", "data_of", "is_masked", "layout_of", "pending", "shape_of", "why_no_data"]
 
@@ -28,23 +25,29 @@ def why_no_data(x: torch.Tensor) -> str | None:
     # In this order: a lazy parameter answers no question, a fake one answers every question.
     if isinstance(x, _LAZY):
         return "uninitialized"
+    return _wrapped(x) or _unreal(x)
+
+
+def _wrapped(x: torch.Tensor) -> str | None:
     if is_fake(x):
         return "fake"
     if _functorch.is_functorch_wrapped_tensor(x):
         return _transformation(x)
-    states: dict[str, Callable[[], bool]] = {
-        "meta": lambda: x.device.type == "meta",
-        "functional": lambda: bool(torch._is_functional_tensor(x)),
-        "traced": lambda: bool(torch._C._is_tracing()) or _has_proxy(x),
-        "no storage": lambda: _storage_is_gone(x),
-    }
-    return next((why for why, holds in states.items() if holds()), None)
+    return "functional" if torch._is_functional_tensor(x) else None
+
+
+def _unreal(x: torch.Tensor) -> str | None:
+    if x.device.type == "meta":
+        return "meta"
+    if torch._C._is_tracing() or _has_proxy(x):
+        return "traced"
+    return "no storage" if _storage_is_gone(x) else None
 
 
 def _storage_is_gone(x: torch.Tensor) -> bool:
-    if layout_of(x) != "strided" or is_wrapper(x) or torch._is_zerotensor(x):
+    if layout_of(x) != "strided" or is_wrapper(x) or not x.numel():
         return False
-    return bool(x.numel()) and x.data_ptr() == 0
+    return x.data_ptr() == 0 and not torch._is_zerotensor(x)
 
 
 def _transformation(x: torch.Tensor) -> str:
@@ -59,6 +62,8 @@ def _transformation(x: torch.Tensor) -> str:
 
 def is_fake(x: torch.Tensor) -> bool:
     """Return whether it is a FakeTensor; without importing its module, which nobody may have loaded."""
+    if type(x) is torch.Tensor:
+        return False
     module = sys.modules.get("torch._subclasses.fake_tensor")
     return module is not None and isinstance(x, module.FakeTensor)
 
@@ -97,13 +102,13 @@ def layout_of(x: torch.Tensor) -> str:
     return str(x.layout).removeprefix("torch.").lstrip("_")
 
 
-def advice(layout: str, dtype: torch.dtype) -> str:
+def advice(layout: str, dtype: str) -> str:
     """Return what torch itself can do with a tensor that cannot be handed over."""
     if layout == "nested":
         return "Convert its parts, x.unbind(), or pad it: x.to_padded_tensor(0.0)."
     if layout.startswith("wrapper"):
         return "Convert the plain tensors that it wraps (for a DTensor, x.full_tensor() or x.to_local())."
-    if layout == "strided" and dtype.itemsize == 1 and not dtype.is_floating_point:
+    if dtype.startswith("torch."):  # a shell, or packed: its bytes are all that there is
         return "Hand over the bytes: x.view(torch.uint8)."
     return ""
 
@@ -120,6 +125,8 @@ def shape_of(x: torch.Tensor) -> tuple[int | None, ...]:
 def pending(x: torch.Tensor) -> tuple[str, ...]:
     """Return the lazy operations that the memory does not show yet."""
     if isinstance(x, _LAZY):
+        return ()
+    if not (x.is_conj() or x.is_neg() or torch._is_zerotensor(x)):
         return ()
     states = {"conj": x.is_conj(), "neg": x.is_neg(), "zero": torch._is_zerotensor(x)}
     return tuple(word for word, holds in states.items() if holds)

@@ -20,7 +20,7 @@ from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends._torch_troubles import TROUBLES
 from interop.backends.numpy import BEHAVED, is_extension, memory_dtype, native_dtype, tidy
 from interop.capabilities import Capabilities
-from interop.description import Description, Device
+from interop.description import CPU, Description, Device
 from interop.dlpack import VERSION, Handover
 from interop.dtypes import DTYPES
 
@@ -71,7 +71,7 @@ class TorchBackend(Backend):
                 type=f"{type(x).__module__}.{type(x).__qualname__}",
                 shape=shape,
                 dtype=dtype,
-                device=self.device_of(x.device),
+                device=_device(x),
                 strides=tuple(memory.stride()) if layout == "strided" and no_data is None else None,
                 nbytes=_nbytes(shape, x.dtype),
                 pointer=memory.data_ptr() if plain or (masked and no_data is None) else None,
@@ -83,7 +83,7 @@ class TorchBackend(Backend):
                 dense_dtype="float32" if layout == "quantized" else None,
                 memory="pinned" if plain and _is_pinned(x) else "plain",
                 masked=masked,
-                advice=kinds.advice(layout, x.dtype),
+                advice=kinds.advice(layout, dtype),
                 no_data=no_data,
             )
 
@@ -145,7 +145,7 @@ class TorchBackend(Backend):
         return x.detach()
 
     def unmask(self, x: Any) -> Any:
-        return kinds.data_of(x)
+        return kinds.data_of(x).detach()
 
     def densify(self, x: Any) -> Any:
         return x.dequantize() if x.is_quantized else x.to_dense()
@@ -155,17 +155,16 @@ class TorchBackend(Backend):
             x = x.clone()
         return x.resolve_conj().resolve_neg()
 
-    @contextlib.contextmanager
-    def plainly(self) -> Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch._C.DisableTorchFunctionSubclass())
-            stack.enter_context(torch.no_grad())
-            if _functorch_level() is not None:
-                # Inside vmap and the like even a plain tensor's views would come out as wrappers.
-                stack.enter_context(_without_functorch())
+    def plainly(self) -> AbstractContextManager[Any]:
+        stack = contextlib.ExitStack()
+        stack.enter_context(torch._C.DisableTorchFunctionSubclass())
+        if _functorch_level() is not None:
+            # Inside vmap and the like even a plain tensor's views would come out as wrappers.
+            stack.enter_context(_without_functorch())
+        if _modes():
             # A mode (FakeTensorMode, a tracer) would answer for the real tensor.
             stack.enter_context(_without_modes())
-            yield
+        return stack
 
     # Across the border.
 
@@ -210,7 +209,9 @@ class TorchBackend(Backend):
         detached = Shortcut(torch.Tensor.numpy, truthy=(tracked,), via=(torch.Tensor.data,), sealed=True, **outside, **checked)
         # torch checks dtype, byte order, negative and odd strides; it warns about read-only, and accepts unaligned.
         # Inside functionalize it would answer with a wrapper.
-        arriving = Shortcut(torch.from_numpy, truthy=(BEHAVED,), quiet=(_modes, _functorch_level, _tracing), refuses=(TypeError, ValueError))
+        arriving = Shortcut(
+            torch.from_numpy, truthy=(BEHAVED,), quiet=(_modes, _functorch_level, _tracing), refuses=(TypeError, ValueError)
+        )
         itself = Shortcut(handoff=_itself)
         own = {torch.Tensor: itself, torch.nn.Parameter: itself}
         return {
@@ -231,6 +232,10 @@ class TorchBackend(Backend):
             "dlpack_imports": "1.x",
             "dlpack_exchange_api": hasattr(torch.Tensor, "__dlpack_c_exchange_api__"),
         }
+
+
+def _device(x: torch.Tensor) -> Device:
+    return CPU if x.is_cpu else Device(x.device.type, x.device.index or 0)
 
 
 def _itself(x: Any) -> Any:
@@ -255,8 +260,10 @@ def _nbytes(shape: tuple[int | None, ...], dtype: torch.dtype) -> int:
 def _is_pinned(x: torch.Tensor) -> bool:
     if x.device.type != "cpu":
         return False
+    if not _modes():
+        return x.is_pinned()
     with _without_modes():  # it is an operation, which a mode would be asked about
-        return bool(x.is_pinned())
+        return x.is_pinned()
 
 
 def _without_modes() -> AbstractContextManager[Any]:

@@ -1,0 +1,111 @@
+"""What the numbers belong to: versions, the processor, the device. No host's name, no paths, no kernel's build."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["NoDeviceError", "environment", "environment_name", "gpu_environment"]
+
+DISTRIBUTIONS = ("numpy", "torch", "cupy-cuda12x", "cupy-cuda13x", "jax", "apache-tvm-ffi", "ml_dtypes", "array-api-compat", "optree")
+
+
+class NoDeviceError(RuntimeError):
+    """There is no CUDA device that both torch and CuPy can use."""
+
+
+def environment() -> dict[str, Any]:
+    """Return what is known of this Python and this machine."""
+    import interop
+
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "quick_path": quick_path(),
+        "versions": {"interop": interop.__version__, **_versions()},
+    }
+
+
+def quick_path() -> str:
+    """Return which of the two quick paths interop runs on: ``"compiled"`` or ``"python"``."""
+    importlib.import_module("interop.quick")
+    return "python" if sys.modules.get("interop._quick") is None else "compiled"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    """Return the processor's name; where Linux does not tell it, as on some Arm machines, the architecture."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return named.group(1).strip() if named else platform.processor() or platform.machine()
+
+
+def gpu_environment() -> dict[str, Any]:
+    """Return `environment` and the CUDA device; raises NoDeviceError if torch or CuPy does not see one."""
+    try:
+        import cupy
+        import torch
+    except ImportError as error:
+        raise NoDeviceError(f"{error.name or error} cannot be imported") from error
+    if not torch.cuda.is_available():
+        raise NoDeviceError("torch does not see one")
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise NoDeviceError(f"CuPy does not see one: {error}") from error
+    runtime = cupy.cuda.runtime
+    device = {
+        "gpu": torch.cuda.get_device_name(0),
+        "devices": count,
+        "driver": _driver(),
+        "cuda": {"driver": runtime.driverGetVersion(), "cupy": runtime.runtimeGetVersion(), "torch": torch.version.cuda},
+    }
+    return device | environment()
+
+
+def _driver() -> str | None:
+    """Return the driver's version, which neither library tells; None where nvidia-smi is not there."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip().partition("\n")[0] or None
+
+
+def environment_name(facts: dict[str, Any]) -> str:
+    """Return a file's name for a machine with a GPU.
+
+    >>> environment_name({"gpu": "NVIDIA H200", "versions": {"torch": "2.11.0+cu130", "cupy-cuda13x": "14.2.0"}})
+    'nvidia-h200-torch2.11-cupy14.2'
+    """
+    versions = facts["versions"]
+    cupy = next((version for name, version in versions.items() if name.startswith("cupy")), "")
+    words = [facts["gpu"], *(f"{name}{_minor(version)}" for name, version in (("torch", versions.get("torch", "")), ("cupy", cupy)))]
+    return re.sub(r"[^a-z0-9.]+", "-", "-".join(words).lower()).strip("-")
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])

@@ -1,0 +1,74 @@
+"""What the names in the statements stand for: made when a case needs them, dropped after it.
+
+So a peer that is not installed costs only its own rows, the large arrays live only while they are measured, and
+a library that starts threads at its import (jax) does it after the cases that do without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["HOST", "library", "ndarray", "resolve", "tensor", "verb"]
+
+SIDE, LARGE_SIDE = 8, 16384
+"""Sides of the small and of the 1 GiB float32 matrix."""
+
+
+def library(name: str) -> Callable[[], Any]:
+    """Return a function that imports a module."""
+    return lambda: importlib.import_module(name)
+
+
+def verb(name: str) -> Callable[[], Any]:
+    """Return a function that finds a public name of interop."""
+    return lambda: getattr(importlib.import_module("interop"), name)
+
+
+def _torch() -> Any:
+    import torch
+
+    torch.set_num_threads(1)
+    return torch
+
+
+def ndarray(side: int) -> Any:
+    """Return a float32 matrix; no page of it is touched, so that the 1 GiB one costs address space only."""
+    import numpy as np
+
+    return np.empty((side, side), "float32")
+
+
+def tensor(side: int, dtype: str = "float32") -> Any:
+    """Return a matrix, as untouched."""
+    torch = _torch()
+    return torch.empty(side, side, dtype=getattr(torch, dtype))
+
+
+VERBS = ("convert", "describe", "explain", "policy", "to_cupy", "to_numpy", "to_torch")
+
+HOST: dict[str, Callable[[], Any]] = {
+    **{name: verb(name) for name in VERBS},
+    "np": library("numpy"),
+    "ml_dtypes": library("ml_dtypes"),
+    "tvm_ffi": library("tvm_ffi"),
+    "jnp": library("jax.numpy"),
+    "torch": _torch,
+    "a": partial(ndarray, SIDE),
+    "large_a": partial(ndarray, LARGE_SIDE),
+    "t": partial(tensor, SIDE),
+    "large_t": partial(tensor, LARGE_SIDE),
+    "p": lambda: _torch().nn.Parameter(tensor(SIDE)),
+    "b": partial(tensor, SIDE, "bfloat16"),
+    "j": lambda: importlib.import_module("jax.numpy").zeros((SIDE, SIDE), "float32"),
+}
+"""Arrays on the host: NumPy `a`, torch `t`, parameter `p`, bfloat16 `b`, jax `j`."""
+
+
+def resolve(names: Iterable[str], makers: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Return a namespace with these names; raises ModuleNotFoundError for a library that is not installed."""
+    return {name: makers[name]() for name in names}

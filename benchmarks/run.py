@@ -1,0 +1,64 @@
+"""The benchmarks on the host: ``python -m benchmarks.run [--output FILE] [--quick]``.
+
+Status 0 if every budget holds, 1 if not. The titles of the cases go to the standard error as they are measured,
+the table to the standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.cases import CASES
+from benchmarks.environment import environment
+from benchmarks.imports import import_rows
+from benchmarks.names import HOST
+from benchmarks.report import document, text, verdict, write
+from benchmarks.runner import measure
+from benchmarks.timing import FULL, QUICK
+from benchmarks.without_extension import rows_from_subprocess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["arguments", "finish", "main", "tell"]
+
+
+def arguments(argv: Sequence[str] | None, program: str) -> argparse.Namespace:
+    """Return the arguments, which the runs on the host and on a GPU have in common."""
+    parser = argparse.ArgumentParser(prog=program, description="Compare interop's calls with the raw ones, in turns.")
+    parser.add_argument("--output", metavar="FILE", help="write the results there too, as JSON")
+    parser.add_argument("--quick", action="store_true", help="few rounds: to see that it runs, not to quote")
+    return parser.parse_args(argv)
+
+
+def tell(title: str) -> None:
+    """Say what is being measured."""
+    print(title, file=sys.stderr, flush=True)
+
+
+def finish(rows: list[dict[str, Any]], facts: dict[str, Any], output: str | None) -> int:
+    """Print the report, write it where asked to, and return the exit status."""
+    report = document(rows, facts)
+    print(text(report))
+    if facts["quick_path"] == "python":
+        print("interop's compiled extension is not installed here; the budgets are promised with it.")
+    if output:
+        write(report, output)
+    return verdict(report)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure everything on the host; returns the exit status."""
+    given = arguments(argv, "python -m benchmarks.run")
+    settings = QUICK if given.quick else FULL
+    tell("import interop")
+    rows = import_rows(settings)
+    rows += measure(CASES, HOST, settings, tell)
+    rows += rows_from_subprocess(quick=given.quick)
+    return finish(rows, environment(), given.output)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,87 @@
+"""Turns, medians, spreads: how two calls are compared on a machine that does other things too.
+
+The contestants run in rounds, a few milliseconds each, and the ratio is taken within a round: whatever slows the machine
+down for longer than that slows both. The order rotates, so that nobody always follows the same neighbour. The median
+of the rounds' ratios is the result; the 10th and the 90th percentile tell how far to trust it.
+
+A timer is a function from a number of loops to seconds, such as `timeit.Timer.timeit` (which turns the garbage
+collector off); tests put in fakes.
+"""
+
+from __future__ import annotations
+
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Timer = Callable[[int], float]
+
+__all__ = ["FULL", "QUICK", "Settings", "Spread", "compare", "interleave", "loops_for", "spread"]
+
+
+class Settings(NamedTuple):
+    """How much to measure: rounds of a case, seconds of a contestant's turn, launches of an interpreter."""
+
+    rounds: int
+    turn: float
+    launches: int
+
+
+FULL = Settings(rounds=151, turn=0.003, launches=41)
+QUICK = Settings(rounds=11, turn=0.0005, launches=5)
+
+
+class Spread(NamedTuple):
+    """A median, and the 10th and 90th percentile around it."""
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the median of at least two values and its spread.
+
+    >>> spread([1.0, 2.0, 3.0])
+    Spread(median=2.0, low=1.2, high=2.8)
+    """
+    tenths = quantiles(values, n=10, method="inclusive")
+    return Spread(median(values), round(tenths[0], 9), round(tenths[-1], 9))
+
+
+def loops_for(timer: Timer, turn: float) -> int:
+    """Return how many loops take about `turn` seconds; at least one."""
+    timer(1)  # the first call may load a backend
+    loops, seconds = 1, _fastest(timer, 1)
+    # Up to a quarter of the turn, so that the estimate below is not made from the resolution of the clock.
+    while seconds < turn / 4:
+        loops *= 2
+        seconds = _fastest(timer, loops)
+    return max(1, round(loops * turn / seconds))
+
+
+def _fastest(timer: Timer, loops: int) -> float:
+    # Of three: a turn of one loop, chosen after one interruption, would time the clock for the rest of the case.
+    return min(timer(loops) for _ in range(3))
+
+
+def interleave(timers: Sequence[Timer], settings: Settings, settle: Callable[[], object]) -> list[list[float]]:
+    """Return the nanoseconds per loop of each timer in each round; `settle` runs before every turn, untimed."""
+    loops = []
+    for timer in timers:
+        loops.append(loops_for(timer, settings.turn))
+        settle()
+    times: list[list[float]] = [[] for _ in timers]
+    for number in range(settings.rounds):
+        for place in range(len(timers)):
+            turn = (place + number) % len(timers)
+            times[turn].append(timers[turn](loops[turn]) / loops[turn] * 1e9)
+            settle()
+    return times
+
+
+def compare(call: Sequence[float], reference: Sequence[float]) -> Spread:
+    """Return the spread of the ratios, round by round."""
+    return spread([mine / theirs for mine, theirs in zip(call, reference, strict=True)])

@@ -1,0 +1,306 @@
+"""`make gpu`, without a GPU: its runner over small trees of tests that pass, fail, skip, abort and hang."""
+
+import json
+import os
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from benchmarks.environment import NoDeviceError
+from tools import gpu
+from tools.recorder import anonymous, line
+from tools.results import OUTCOMES, IncompleteError, all_passed, compose, read, write
+
+FACTS = {"gpu": "Test Device 9", "versions": {"torch": "2.11.0", "cupy-cuda13x": "14.2.0"}}
+
+CONFIG = """
+[tool.pytest.ini_options]
+addopts = ["-ra", "--strict-markers", "--strict-config", "--doctest-modules", "--import-mode=importlib"]
+xfail_strict = true
+filterwarnings = ["error"]
+markers = ["gpu: needs a CUDA device"]
+"""
+
+HEAD = "import os, pytest\npytestmark = pytest.mark.gpu\n"
+
+MIXED = """
+import sys, warnings
+
+def test_b_passes():
+    assert os.environ["INTEROP_REQUIRE_GPU"] == "1"
+
+def test_a_fails(tmp_path):
+    assert str(tmp_path) == ""
+
+def test_warns():
+    warnings.warn("old", DeprecationWarning)
+
+def test_skips():
+    pytest.skip("needs two devices")
+
+@pytest.mark.xfail(reason="a known bug")
+def test_is_known_to_fail():
+    assert 0
+
+@pytest.mark.xfail(reason="healed")
+def test_is_known_to_fail_and_passes():
+    pass
+
+@pytest.fixture
+def broken():
+    raise OSError("no such thing: /some/where/file.bin")
+
+def test_has_a_broken_fixture(broken):
+    pass
+
+@pytest.fixture
+def untidy():
+    yield
+    raise OSError("left behind")
+
+def test_has_a_broken_end(untidy):
+    pass
+
+def test_asks_for_nothing_known(nothing_known):
+    pass
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Return a function that makes a checkout of these files, and returns its root."""
+    root = tmp_path / "checkout"
+
+    def make(**files):
+        (root / "tests").mkdir(parents=True)
+        (root / "pyproject.toml").write_text(CONFIG)
+        for name, source in files.items():
+            (root / "tests" / f"{name}.py").write_text(textwrap.dedent(source))
+        return root
+
+    return make
+
+
+def run(root, seconds=120.0, preload=()):
+    path = root / "results" / "gpu.json"
+    document = gpu.record_tests(path, FACTS, root=root, seconds=seconds, preload=preload)
+    assert json.loads(path.read_text()) == document
+    return document, path
+
+
+def outcomes(document):
+    return {record["nodeid"].rpartition("::")[2]: record["outcome"] for record in document["tests"]}
+
+
+# Whole runs.
+
+
+def test_a_good_run_passes(tree):
+    document, path = run(tree(test_it=HEAD + "def test_one():\n    assert True\n", test_else="def test_without_mark():\n    assert 0\n"))
+    assert outcomes(document) == {"test_one": "passed"}
+    assert read(path)["footer"] == dict.fromkeys(OUTCOMES, 0) | {"passed": 1, "total": 1}
+    assert all_passed(document)
+
+
+def test_every_outcome_keeps_its_name(tree):
+    document, path = run(tree(test_mixed=HEAD + MIXED))
+    assert outcomes(read(path)) == {
+        "test_a_fails": "failed",
+        "test_asks_for_nothing_known": "error",
+        "test_b_passes": "passed",
+        "test_has_a_broken_end": "error",
+        "test_has_a_broken_fixture": "error",
+        "test_is_known_to_fail": "xfailed",
+        "test_is_known_to_fail_and_passes": "failed",  # xfail_strict
+        "test_skips": "skipped",
+        "test_warns": "failed",
+    }
+    nodeids = [record["nodeid"] for record in document["tests"]]
+    assert nodeids == sorted(nodeids)
+    assert not all_passed(document)
+
+
+def test_reasons_are_told_without_folders(tree, tmp_path):
+    _, path = run(tree(test_mixed=HEAD + MIXED))
+    reasons = {record["nodeid"].rpartition("::")[2]: record["reason"] for record in read(path)["tests"]}
+    assert reasons["test_skips"] == "needs two devices"
+    assert reasons["test_is_known_to_fail"] == "a known bug"
+    assert reasons["test_has_a_broken_fixture"] == "OSError: no such thing: .../file.bin"
+    assert reasons["test_b_passes"] is None
+    assert str(tmp_path) not in path.read_text()
+
+
+def test_a_file_without_gpu_tests_may_lack_its_libraries(tree):
+    document, _ = run(tree(test_it=HEAD + "def test_one():\n    pass\n", test_cli="import not_installed_here\n"))
+    assert outcomes(document) == {"test_one": "passed", "tests/test_cli.py": "not-run"}
+    assert all_passed(document)
+    assert "not-run: tests/test_cli.py: no GPU tests in it, and it needs not_installed_here" in gpu.summary(document)
+
+
+@pytest.mark.parametrize("source", [HEAD + "import not_installed_here\n", "x = 1 / 0\n"], ids=["with-gpu-tests", "broken"])
+def test_any_other_file_that_cannot_be_imported_is_an_error(tree, source):
+    document, path = run(tree(test_it=HEAD + "def test_one():\n    pass\n", test_bad=source))
+    assert outcomes(read(path)) == {"test_one": "passed", "tests/test_bad.py": "error"}
+    assert not all_passed(document)
+
+
+def test_no_test_at_all_is_no_success(tree):
+    document, path = run(tree(test_else="def test_without_mark():\n    pass\n"))
+    assert read(path)["footer"]["total"] == 0
+    assert not all_passed(document)
+
+
+def test_a_library_may_warn_at_its_import(tree):
+    root = tree(test_it=HEAD + "def test_one():\n    import warns_at_import\n")
+    (root / "warns_at_import.py").write_text("import warnings\nwarnings.warn('old', DeprecationWarning)\n")
+    assert all_passed(run(root, preload=("warns_at_import", "not_installed_here"))[0])
+
+
+def test_without_preloading_that_warning_is_a_failure(tree):
+    root = tree(test_it=HEAD + "def test_one():\n    import warns_at_import\n")
+    (root / "warns_at_import.py").write_text("import warnings\nwarnings.warn('old', DeprecationWarning)\n")
+    assert not all_passed(run(root)[0])
+
+
+# Runs that die.
+
+
+def test_an_abort_leaves_a_file_that_says_so(tree):
+    source = "def test_1():\n    pass\n\ndef test_2():\n    os.abort()\n\ndef test_3():\n    pass\n"
+    document, path = run(tree(test_it=HEAD + source))
+    assert outcomes(document) == {"test_1": "passed", "test_2": "crash"}
+    assert document["died"] == {"because": "ended by SIGABRT", "during": "tests/test_it.py::test_2", "missing": 2}
+    with pytest.raises(IncompleteError, match="no footer: ended by SIGABRT"):
+        read(path)
+    assert not all_passed(document)
+    assert "the run died (ended by SIGABRT), during tests/test_it.py::test_2; 2 of its tests have no result" in gpu.summary(document)
+
+
+def test_a_hanging_run_is_stopped_and_says_so(tree):
+    document, path = run(tree(test_it=HEAD + "import time\ndef test_hangs():\n    time.sleep(600)\n"), seconds=4.0)
+    assert document["died"]["because"] == "stopped after 4 seconds"
+    with pytest.raises(IncompleteError, match="stopped after 4 seconds"):
+        read(path)
+
+
+@pytest.mark.parametrize("source", ["import os; os._exit(0)\n", "raise KeyboardInterrupt\n", "import pytest; pytest.exit('enough')\n"])
+def test_a_run_that_ends_while_it_collects_is_refused(tree, source):
+    document, path = run(tree(test_it=HEAD + "def test_one():\n    pass\n", test_bad=source))
+    assert not all_passed(document)
+    with pytest.raises(IncompleteError):
+        read(path)
+
+
+def test_an_early_stop_is_refused_even_with_status_0(tree):
+    document, path = run(tree(test_it=HEAD + "def test_1():\n    os._exit(0)\n\ndef test_2():\n    pass\n"))
+    assert document["died"]["because"] == "it ended without telling"
+    with pytest.raises(IncompleteError):
+        read(path)
+
+
+def test_before_the_run_ends_the_file_is_refused(tree):
+    source = """
+        from tools.results import IncompleteError, read
+
+        def test_reads_its_own_results():
+            with pytest.raises(IncompleteError, match="begun and not ended"):
+                read("results/gpu.json")
+        """
+    assert all_passed(run(tree(test_it=HEAD + textwrap.dedent(source)))[0])
+
+
+# The file.
+
+
+def test_a_footer_that_does_not_add_up_is_refused(tree, tmp_path):
+    document, _ = run(tree(test_it=HEAD + "def test_one():\n    pass\n"))
+    write(document | {"tests": []}, tmp_path / "x.json")
+    with pytest.raises(IncompleteError, match="the footer says"):
+        read(tmp_path / "x.json")
+
+
+def test_another_schema_is_refused(tmp_path):
+    write({"schema": 99}, tmp_path / "x.json")
+    with pytest.raises(IncompleteError, match="schema is 99"):
+        read(tmp_path / "x.json")
+
+
+def test_a_test_without_an_end_makes_no_footer():
+    found = [{"event": "collected", "count": 1}, {"event": "started", "nodeid": "t"}, {"event": "finished", "status": 0}]
+    assert "footer" not in compose(found, FACTS, "odd")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("E: '/a/b/c.py' and C:\\x\\y\\z.txt", "E: '.../c.py' and .../z.txt"),
+        ("float32/float64, a/b, 1 / 2, https://example.org/a/b", "float32/float64, a/b, 1 / 2, https://example.org/a/b"),
+    ],
+)
+def test_anonymous(text, said):
+    assert anonymous(text) == said
+
+
+def test_a_reason_is_one_line_and_not_long():
+    assert line("\n\n  first \nsecond") == "first"
+    assert len(line("x" * 1000)) == 300
+    assert line("") == ""
+
+
+# The command.
+
+BENCHMARK = """
+import json, pathlib, sys
+path = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
+path.parent.mkdir(parents=True, exist_ok=True)
+path.write_text(json.dumps({"fake": True}))
+raise SystemExit(%d)
+"""
+
+
+def checkout(tree, source, status=0):
+    root = tree(test_it=HEAD + source)
+    (root / "benchmarks").mkdir()
+    (root / "benchmarks" / "__init__.py").touch()
+    (root / "benchmarks" / "gpu.py").write_text(BENCHMARK % status)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "expected"),
+    [("assert True", 0, 0), ("assert False", 0, 1), ("os.abort()", 0, 1), ("assert True", 1, 1)],
+    ids=["good", "failing", "aborting", "benchmark-failing"],
+)
+def test_the_command_writes_both_files_and_judges(tree, tmp_path, capsys, source, status, expected):
+    root, output = checkout(tree, f"def test_one():\n    {source}\n", status), tmp_path / "out"
+    assert gpu.main(["--output", str(output), "--root", str(root)], lambda: FACTS) == expected
+    files = sorted(str(path.relative_to(output)) for path in output.rglob("*.json"))
+    name = "results/gpu-test-device-9-torch2.11-cupy14.2.json"
+    assert files == [os.path.join("benchmarks", name), os.path.join("conformance", name)]
+    assert f"benchmarks: {'exit status 1' if status else 'done'}" in capsys.readouterr().out
+
+
+def test_the_environment_can_be_named(tree, tmp_path):
+    root = checkout(tree, "def test_one():\n    pass\n")
+    assert gpu.main(["--output", str(tmp_path / "out"), "--root", str(root), "--name", "floor"], lambda: FACTS) == 0
+    assert read(tmp_path / "out" / "conformance" / "results" / "gpu-floor.json")["environment"] == FACTS
+
+
+def test_without_a_device_nothing_is_run_or_written(tmp_path, capsys):
+    def probe():
+        raise NoDeviceError("torch does not see one")
+
+    assert gpu.main(["--output", str(tmp_path)], probe) == gpu.NO_DEVICE == 3
+    assert capsys.readouterr().err.startswith("no CUDA device: torch does not see one. Nothing was run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_time_limits_leave_room_in_eight_minutes():
+    assert gpu.TESTS_S + gpu.BENCHMARKS_S <= 7.5 * 60
+
+
+def test_the_tests_of_this_project_can_be_collected_that_way():
+    root = Path(__file__).parent.parent
+    command = [*gpu.PYTEST, "--collect-only", "-q", "tests/test_gpu_runner.py"]
+    assert gpu.launch(command, root=root, seconds=120.0) == "exit status 5"  # none is marked gpu

@@ -1,0 +1,1 @@
+"""What the project's own runs need, and its users do not."""
