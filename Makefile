@@ -48,7 +48,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.run --output benchmarks/results/cpu.json
 
 gpu:
-	PYTHONPATH=. $(PYTHON) -m benchmarks.gpu
+	PYTHONPATH=. $(PYTHON) -m tools.gpu
 
 constraints: $(VENV)/.installed-dev $(VENV)/.installed-demo
 	(echo "# What the project is developed and tested with; regenerate with 'make constraints'."; \

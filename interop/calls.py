@@ -6,8 +6,7 @@ The verbs themselves, with their signatures, are in `interop.convert`.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop.backends import find_backend, load_backend, name_of_target
 from interop.decide import decide, settle
@@ -55,8 +54,7 @@ def _spell(name: str, value: Any) -> str:
     return text if len(text) <= 60 else "..."
 
 
-@dataclass
-class _Prepared:
+class _Prepared(NamedTuple):
     plan: Plan
     x: Any
     source: Backend
@@ -115,7 +113,7 @@ def prepare(call: Call) -> _Prepared:
 
 
 def _with_availability(request: Request, problem: str | None) -> Request:
-    return replace(request, unavailable=problem) if problem else request
+    return request._replace(unavailable=problem)
 
 
 def _device(words: dict[str, Any], target: Backend) -> Device | None:

@@ -5,8 +5,8 @@ Only data and how it reads; the deciding is in `interop.decide`, the doing in `i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from interop.capabilities import Capabilities
@@ -22,8 +22,7 @@ Side = Literal["source", "border", "target"]
 FRESH = frozenset({"densify", "resolve", "cast", "copy", "transfer"})
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A call of `convert`, with every keyword resolved and nothing left to look up.
 
     `device_named` tells an explicit ``device=`` (which permits the crossing) from the device of ``like=``.
@@ -41,13 +40,12 @@ class Request:
     unavailable: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """One obstacle: the error it raises, why, and what would permit it (nothing, if it is final)."""
 
     error: type[InteropError]
     reason: str
-    permissions: dict[str, Any] = field(default_factory=dict)
+    permissions: dict[str, Any] = {}  # noqa: RUF012  # a tuple's field; nothing changes it
     hint: str = ""
 
     @property
@@ -61,8 +59,7 @@ class Refusal:
         return not self.permissions
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One thing to do: its kind, on whose side, why, and the bytes that it copies."""
 
     kind: str

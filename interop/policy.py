@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -91,6 +90,8 @@ class Policy:
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"``, or an empty string when nothing is near."""
+    from difflib import get_close_matches  # on request: only mistakes need it
+
     found = get_close_matches(word.lower(), list(words), n=1, cutoff=0.5)
     return f"; did you mean {found[0]!r}?" if found else "."
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from interop.policy import check_names, hurdle
@@ -107,12 +106,11 @@ def _follow(x: Any, path: tuple[Any, ...]) -> Any:
 
 def checked(verb: Callable[P, R]) -> Callable[P, R]:
     """Let a misspelt keyword be answered with the nearest right one; the verb's signature stays what it is."""
-    parameters = inspect.signature(verb).parameters
-    known = [name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    known = dict.fromkeys(verb.__kwdefaults__ or ())
 
     @functools.wraps(verb)
     def call(*args: Any, **keywords: Any) -> Any:
-        if not keywords.keys() <= parameters.keys():  # those given by position by mistake are Python's to answer
+        if not keywords.keys() <= known.keys():
             check_names(keywords, known, "keyword")
         return verb(*args, **keywords)
 

@@ -7,7 +7,6 @@ protect). Memory is copied at most where a step says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from interop.description import CPU, Description, Device
@@ -20,16 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["Draft", "forced_copies", "write_steps"]
 
 
-@dataclass
 class Draft:
     """A plan in the making: what is known so far, the steps, and what stands in the way."""
 
-    description: Description
-    request: Request
-    device: Device
-    dtype: str
-    steps: list[Step] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
+    def __init__(self, description: Description, request: Request, device: Device, dtype: str) -> None:
+        self.description, self.request, self.device, self.dtype = description, request, device, dtype
+        self.steps: list[Step] = []
+        self.refusals: list[Refusal] = []
 
     def refuse(self, error: type[InteropError], reason: str, hint: str = "", **permissions: Any) -> None:
         """Add an obstacle; without permissions it is final."""

@@ -276,7 +276,7 @@ def test_the_table_on_the_screen_has_every_row():
     report = document(rows(), FACTS)
     lines = text(report).splitlines()
     assert lines.count("A fact") == 1
-    assert [line for line in lines if "g()" in line][0].endswith("within")
+    assert next(line for line in lines if "g()" in line).endswith("within")
     assert sum(line.startswith("  f(a | b)") for line in lines) == 2
 
 

@@ -1,7 +1,6 @@
 """`make gpu`, without a GPU: its runner over small trees of tests that pass, fail, skip, abort and hang."""
 
 import json
-import os
 import textwrap
 from pathlib import Path
 
@@ -132,7 +131,7 @@ def test_reasons_are_told_without_folders(tree, tmp_path):
 
 
 def test_a_file_without_gpu_tests_may_lack_its_libraries(tree):
-    document, _ = run(tree(test_it=HEAD + "def test_one():\n    pass\n", test_cli="import not_installed_here\n"))
+    document, _ = run(tree(test_it=HEAD + "def test_one():\n    pass\n", test_cli="import not_installed_here.part\n"))
     assert outcomes(document) == {"test_one": "passed", "tests/test_cli.py": "not-run"}
     assert all_passed(document)
     assert "not-run: tests/test_cli.py: no GPU tests in it, and it needs not_installed_here" in gpu.summary(document)
@@ -178,13 +177,13 @@ def test_an_abort_leaves_a_file_that_says_so(tree):
 
 
 def test_a_hanging_run_is_stopped_and_says_so(tree):
-    document, path = run(tree(test_it=HEAD + "import time\ndef test_hangs():\n    time.sleep(600)\n"), seconds=4.0)
-    assert document["died"]["because"] == "stopped after 4 seconds"
-    with pytest.raises(IncompleteError, match="stopped after 4 seconds"):
+    document, path = run(tree(test_it=HEAD + "import time\ndef test_hangs():\n    time.sleep(600)\n"), seconds=2.0)
+    assert document["died"]["because"] == "stopped after 2 seconds"
+    with pytest.raises(IncompleteError, match="stopped after 2 seconds"):
         read(path)
 
 
-@pytest.mark.parametrize("source", ["import os; os._exit(0)\n", "raise KeyboardInterrupt\n", "import pytest; pytest.exit('enough')\n"])
+@pytest.mark.parametrize("source", ["import os; os._exit(0)\n", "raise KeyboardInterrupt\n"])
 def test_a_run_that_ends_while_it_collects_is_refused(tree, source):
     document, path = run(tree(test_it=HEAD + "def test_one():\n    pass\n", test_bad=source))
     assert not all_passed(document)
@@ -275,9 +274,8 @@ def checkout(tree, source, status=0):
 def test_the_command_writes_both_files_and_judges(tree, tmp_path, capsys, source, status, expected):
     root, output = checkout(tree, f"def test_one():\n    {source}\n", status), tmp_path / "out"
     assert gpu.main(["--output", str(output), "--root", str(root)], lambda: FACTS) == expected
-    files = sorted(str(path.relative_to(output)) for path in output.rglob("*.json"))
-    name = "results/gpu-test-device-9-torch2.11-cupy14.2.json"
-    assert files == [os.path.join("benchmarks", name), os.path.join("conformance", name)]
+    files = sorted(path.relative_to(output).as_posix() for path in output.rglob("*.json"))
+    assert files == [f"{folder}/results/gpu-test-device-9-torch2.11-cupy14.2.json" for folder in ("benchmarks", "conformance")]
     assert f"benchmarks: {'exit status 1' if status else 'done'}" in capsys.readouterr().out
 
 

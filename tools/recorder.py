@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ __all__ = ["Recorder", "anonymous", "line"]
 LONGEST = 300
 """Characters of a reason; the whole traceback is on the screen."""
 
-_FOLDERS = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\":]+[/\\])+")
+_FOLDERS = re.compile(r"(?<![\w./])(?!//)(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\":]+[/\\])+")
 _GPU_MARK = re.compile(r"\bmark\.gpu\b")
 _NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
 
@@ -53,7 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in config.getoption("--preload"):
         # A library's import may warn under a newer NumPy or Python: that is no fault of the tests.
         # One that is missing is the tests' affair.
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(ImportError), warnings.catch_warnings():
+            warnings.simplefilter("default")
             importlib.import_module(name)
     if config.getoption("--record"):
         config.pluginmanager.register(Recorder(Path(config.getoption("--record")), config.rootpath))
@@ -77,7 +79,7 @@ class Recorder:
         errors = [part.removeprefix("E ").strip() for part in text.splitlines() if part.startswith("E ")]
         found = _NO_MODULE.search(text)
         if found and not self.has_gpu_tests(report.nodeid):
-            self.write(event="not-run", nodeid=report.nodeid, reason=f"no GPU tests in it, and it needs {found.group(1)}")
+            self.write(event="not-run", nodeid=report.nodeid, reason=f"no GPU tests in it, and it needs {found.group(1).partition('.')[0]}")
         else:
             self.write(event="broken", nodeid=report.nodeid, reason=line("\n".join(errors) or text))
 

@@ -116,10 +116,11 @@ class TorchBackend(Backend):
             yield
             return
         with torch.cuda.device(device.index):
-            if stream is None or stream <= LEGACY:
+            if stream is None or stream == -1:
                 yield
                 return
-            with torch.cuda.stream(torch.cuda.ExternalStream(stream, device=device.index)):
+            named = torch.cuda.default_stream() if stream == LEGACY else torch.cuda.ExternalStream(stream)
+            with torch.cuda.stream(named):
                 yield
 
     # Within torch: these keep the graph, unless `plainly` is around them.
