@@ -28,8 +28,8 @@ typedef struct {
     PyObject *via;      /* path from the array to what is handed over; may be empty */
     PyObject *handoff;  /* callable */
     PyObject *refuses;  /* tuple of exception classes */
-    int borrowing;      /* whether the result is an ndarray that must not own its memory */
-    int sealed;         /* whether the result is an ndarray to be made read-only */
+    PyObject *borrows;  /* numpy.ndarray where the result must be exactly one, on borrowed memory; else None */
+    int sealed;         /* whether such a result is made read-only */
     vectorcallfunc vectorcall;
 } Guarded;
 
@@ -193,7 +193,11 @@ attempt(Guarded *self, PyObject *x)
         PyErr_Clear();
         return Py_NewRef(Py_None);
     }
-    if (self->borrowing && (PyArray_FLAGS((PyArrayObject *)result) & NPY_ARRAY_OWNDATA)) {
+    if (self->borrows == Py_None) {
+        return result;
+    }
+    /* The type first: under a mode of the library the result can be anything at all. */
+    if ((PyObject *)Py_TYPE(result) != self->borrows || (PyArray_FLAGS((PyArrayObject *)result) & NPY_ARRAY_OWNDATA)) {
         Py_DECREF(result);
         return Py_NewRef(Py_None);
     }
@@ -257,12 +261,12 @@ are_levels(PyObject *levels)
 static PyObject *
 guarded_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"strict", "falsy", "truthy", "negative", "quiet", "via", "handoff", "refuses", "borrowing", "sealed", NULL};
-    PyObject *strict, *falsy, *truthy, *negative, *quiet, *via, *handoff, *refuses;
-    int borrowing, sealed;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O!O!O!OO!pp", names, &strict, &PyTuple_Type, &falsy, &PyTuple_Type, &truthy,
+    static char *names[] = {"strict", "falsy", "truthy", "negative", "quiet", "via", "handoff", "refuses", "borrows", "sealed", NULL};
+    PyObject *strict, *falsy, *truthy, *negative, *quiet, *via, *handoff, *refuses, *borrows;
+    int sealed;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O!O!O!OO!Op", names, &strict, &PyTuple_Type, &falsy, &PyTuple_Type, &truthy,
                                      &PyTuple_Type, &negative, &PyTuple_Type, &quiet, &PyTuple_Type, &via, &handoff, &PyTuple_Type, &refuses,
-                                     &borrowing, &sealed)) {
+                                     &borrows, &sealed)) {
         return NULL;
     }
     int sound = are_paths(falsy) && are_paths(truthy) && is_path(via) && are_levels(negative);
@@ -278,7 +282,7 @@ guarded_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->via = Py_NewRef(via);
     self->handoff = Py_NewRef(handoff);
     self->refuses = Py_NewRef(refuses);
-    self->borrowing = borrowing;
+    self->borrows = Py_NewRef(borrows);
     self->sealed = sealed;
     self->vectorcall = guarded_vectorcall;
     return (PyObject *)self;
@@ -296,6 +300,7 @@ guarded_traverse(Guarded *self, visitproc visit, void *arg)
     Py_VISIT(self->via);
     Py_VISIT(self->handoff);
     Py_VISIT(self->refuses);
+    Py_VISIT(self->borrows);
     return 0;
 }
 
@@ -310,6 +315,7 @@ guarded_clear(Guarded *self)
     Py_CLEAR(self->via);
     Py_CLEAR(self->handoff);
     Py_CLEAR(self->refuses);
+    Py_CLEAR(self->borrows);
     return 0;
 }
 
@@ -357,6 +363,7 @@ typedef struct {
     PyObject *hurdle;    /* context variable that is None where the quick path may be taken */
     PyObject *long_way;  /* callable */
     PyObject *dict;
+    PyObject *weakrefs;
     vectorcallfunc vectorcall;
 } Front;
 
@@ -474,6 +481,9 @@ front_dealloc(Front *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
     front_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
@@ -494,6 +504,7 @@ static PyMethodDef front_methods[] = {
 static PyMemberDef front_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(Front, vectorcall), READONLY, NULL},
     {"__dictoffset__", T_PYSSIZET, offsetof(Front, dict), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Front, weakrefs), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from interop.backends import find_backend, load_backend, name_of_target
+from interop.backends import FOREIGN, backend_names, find_backend, load_backend, name_of_target
 from interop.decide import decide, settle
 from interop.description import STREAMED, Description, Device
 from interop.dtypes import dtype_name
-from interop.errors import InteropError
+from interop.errors import InteropError, UnsupportedTypeError
 from interop.execute import execute
 from interop.plan import Plan, Request, obstacles
 from interop.policy import FIELDS, resolve_policy
@@ -29,7 +29,14 @@ def target_of(to: Any, like: Any) -> str:
     """Return the target backend's name for exactly one of ``to`` and ``like``."""
     if (to is None) == (like is None):
         raise TypeError("name the target with exactly one of to= (the second argument) and like=.")
-    return name_of_target(to) if like is None else find_backend(like).name
+    if like is None:
+        return name_of_target(to)
+    name = find_backend(like).name
+    if name == FOREIGN:
+        kind = f"{type(like).__module__}.{type(like).__qualname__}"
+        hint = f"The backends that can be targets: {', '.join(backend_names())}."
+        raise UnsupportedTypeError(f"like= is a {kind}: arrays of that library can be a source, not a target.", hint=hint)
+    return name
 
 
 class Call:
@@ -95,8 +102,9 @@ def prepare(call: Call) -> _Prepared:
     device = _device(words, target)
 
     def stream_for(at: Device) -> int | None:
-        where = at if at.type in target.capabilities.devices else target.home()
-        return target.stream_pointer(words.get("stream"), where)
+        # Where the target cannot work on the memory, it is only looked at: nobody has to wait.
+        works = at.type in target.capabilities.devices and target.why_unavailable(at) is None
+        return target.stream_pointer(words.get("stream"), at) if works else -1
 
     x = call.x if planned or source is target else source.open(call.x, stream_for)
     description = x if planned else source.describe(x)
@@ -105,10 +113,10 @@ def prepare(call: Call) -> _Prepared:
         source.capabilities, target.capabilities, policy, home, device, "device" in words, dtype, words.get("stream") is not None
     )
     settled = settle(description, request)
-    if not planned and settled != description.device:
+    if not planned and (settled != description.device or source is not target):
         request = _with_availability(request, target.why_unavailable(settled))
     plan = decide(description, request)
-    stream = _stream(plan, source, target, words.get("stream")) if plan.ok and not planned else None
+    stream = _stream(plan, source, target, words.get("stream")) if plan.ok and plan.steps and not planned else None
     return _Prepared(plan, x, source, target, stream)
 
 

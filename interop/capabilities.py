@@ -34,6 +34,10 @@ class Capabilities:
     readonly_arrays, negative_strides, foreign_byte_order, unaligned, odd_strides : bool
         Whether an array can be read-only, walk backwards, be byte-swapped, be unaligned, and have strides
         that are not whole elements.
+    casts_opaque : bool
+        Whether it can read dtypes without a numeric meaning (objects, strings) as numbers.
+    axes : int
+        The most axes that an array can have.
     """
 
     name: str
@@ -47,6 +51,8 @@ class Capabilities:
     foreign_byte_order: bool = False
     unaligned: bool = False
     odd_strides: bool = False
+    axes: int = 64
+    casts_opaque: bool = False
 
     def dtypes_on(self, device_type: str) -> frozenset[str]:
         """Return the dtypes that the library has on a device type."""

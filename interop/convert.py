@@ -6,16 +6,16 @@ them to the one list (`interop.policy.FIELDS`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from interop.backends import find_backend
 from interop.calls import Call, prepare, run, target_of, told
-from interop.quick import checked, front
 
-if TYPE_CHECKING:
-    from interop.description import Description
-    from interop.plan import Plan
-    from interop.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, Transfer
+# Not for type checkers only: typing.get_type_hints of a verb has to find them.
+from interop.description import Description  # noqa: TC001
+from interop.plan import Plan  # noqa: TC001
+from interop.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, Transfer  # noqa: TC001
+from interop.quick import checked, front
 
 __all__ = ["convert", "describe", "explain", "shares_memory", "to_cupy", "to_numpy", "to_torch"]
 

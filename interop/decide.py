@@ -50,7 +50,7 @@ def settle(description: Description, request: Request) -> Device:
     """Return the device that the result will live on: the one asked for, else where the data are, else home."""
     if request.device is not None:
         return request.device
-    stays = description.device.type in request.target.devices
+    stays = description.device.type in request.target.devices or description.backend == request.target.name
     return description.device if stays else request.home
 
 
@@ -68,7 +68,7 @@ def decide(description: Description, request: Request) -> Plan:
 
 def _check_device(draft: Draft) -> None:
     target, device = draft.request.target, draft.device
-    if device.type not in target.devices:
+    if device.type not in target.devices and device != draft.description.device:
         homes = " and ".join(sorted(target.devices))
         reason = f"{target.title} arrays cannot live on {device}, only on {homes}"
         draft.refuse(DeviceUnavailableError, reason, "Leave device out, or ask for one that it can live on.")
@@ -96,14 +96,17 @@ def _decide_within(draft: Draft) -> None:
         _check_transfer(draft)
         reason = f"from {description.device} to {draft.device}, within {request.target.title}"
         draft.steps.append(Step("transfer", "source", reason, description.nbytes, device=draft.device))
-    if draft.dtype != description.dtype or description.scalar:
-        what = f"{description.dtype} to {draft.dtype}" if draft.dtype != description.dtype else "scalar to array"
-        step = Step("cast", "source", what, description.nbytes_as(draft.dtype), dtype=draft.dtype)
-        draft.steps.append(step)
-        if request.policy.copy is False:
-            draft.refuse(CopyError, f"copy=False, but {what} needs new memory", copy=True)
+    forced = ""
+    if draft.dtype != description.dtype:
+        forced = f"{description.dtype} has to be cast to {draft.dtype}"
+        draft.steps.append(Step("cast", "source", forced, description.nbytes_as(draft.dtype), dtype=draft.dtype))
+    elif description.scalar:
+        forced = "a scalar has no buffer to share"
+        draft.steps.append(Step("copy", "source", forced, description.nbytes))
     elif request.policy.copy is True and not crosses:
         draft.steps.append(Step("copy", "source", "copy=True never aliases", description.nbytes))
+    if forced and request.policy.copy is False:
+        draft.refuse(CopyError, f"copy=False, but new memory is needed: {forced}", copy=True)
     if draft.steps and _inert(description, crosses=crosses):
         _refuse_no_data(draft)
 
@@ -150,6 +153,9 @@ def _check_mask(draft: Draft) -> None:
 
 def _check_layout(draft: Draft) -> None:
     description = draft.description
+    if len(description.shape) > draft.request.target.axes:
+        reason = f"it has {len(description.shape)} axes, and {draft.request.target.title} arrays have at most {draft.request.target.axes}"
+        draft.refuse(LayoutError, reason, "Merge axes first, with reshape.")
     if description.layout == "strided" or description.no_data:
         return
     reason = f"the storage is {description.layout}, not plain strided memory"
@@ -181,6 +187,8 @@ def _check_dtype(draft: Draft) -> str | None:
     if request.dtype is not None:
         if request.dtype not in supported:
             _refuse_dtype_for_good(draft, request.dtype)
+        elif have not in DTYPES and not request.source.casts_opaque:
+            draft.refuse(DTypeError, f"{have} has no numeric meaning to cast from", description.advice or _OPAQUE_HINT)
         draft.dtype = request.dtype
     elif have in supported:
         draft.dtype = have

@@ -8,6 +8,7 @@ some abort or read wrong memory on inputs that the protocol allows.
 from __future__ import annotations
 
 import ctypes
+import math
 from ctypes import POINTER, Structure, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from typing import Any
 
@@ -19,7 +20,7 @@ VERSION = (1, 3)
 """The newest version of the protocol that interop reads; sent to producers as ``max_version``."""
 
 READ_ONLY, IS_COPIED, SUBBYTE_PADDED = 1, 2, 4
-LEGACY_STREAM = 1
+MAX_AXES = 64  # NumPy's limit, and more than anybody exports
 
 # DLDeviceType: the device, and the kind of memory on it.
 DEVICES: dict[int, tuple[str, str]] = {
@@ -201,7 +202,11 @@ class Capsule:
         self.device_codes = (tensor.device.type, tensor.device.id)
         self.dtype = dtype_of_code(tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes, flags)
         self.itemsize = (tensor.dtype.bits * tensor.dtype.lanes + 7) // 8
+        if not 0 <= tensor.ndim <= MAX_AXES or (tensor.ndim and not tensor.shape):
+            raise BufferError(f"the capsule holds no array: {tensor.ndim} axes")
         self.shape: tuple[int, ...] = tuple(tensor.shape[: tensor.ndim]) if tensor.ndim else ()
+        if any(extent < 0 for extent in self.shape) or math.prod(self.shape) * max(self.itemsize, 1) >= 1 << 63:
+            raise BufferError(f"the capsule holds no array: its shape is {self.shape}")
         strided = tensor.ndim and tensor.strides
         self.strides: tuple[int, ...] = tuple(tensor.strides[: tensor.ndim]) if strided else c_strides(self.shape)
         self.pointer: int = (tensor.data + tensor.byte_offset) if tensor.data else 0

@@ -92,6 +92,21 @@ _ALIASES = {
     "complex256": "clongdouble",
     "complex192": "clongdouble",
     "half": "float16",
+    "single": "float32",
+    "byte": "int8",
+    "ubyte": "uint8",
+    "short": "int16",
+    "ushort": "uint16",
+    "intc": "int32",
+    "uintc": "uint32",
+    "longlong": "int64",
+    "ulonglong": "uint64",
+    **{
+        f"{letter}{size}": f"{kind}{size * 8}"
+        for letter, kind in (("i", "int"), ("u", "uint"), ("f", "float"), ("c", "complex"))
+        for size in (1, 2, 4, 8, 16)
+        if f"{kind}{size * 8}" in DTYPES
+    },
     "double": "float64",
     "chalf": "complex32",
     "cfloat": "complex64",
@@ -116,7 +131,9 @@ def dtype_name(dtype: Any) -> str:
     >>> dtype_name("half"), dtype_name(float), dtype_name("bfloat16")
     ('float16', 'float64', 'bfloat16')
     """
-    name = canonical(_spelling(dtype))
+    name = _spelling(dtype)
+    if not (isinstance(dtype, str) and "." in dtype):  # "torch.float" is not NumPy's float: of a library's own words, only the plain ones
+        name = canonical(name)
     if name not in DTYPES:
         raise ValueError(f"{dtype!r} is not a dtype that interop can move{nearest(name, DTYPES)}")
     return name

@@ -24,6 +24,7 @@ def execute(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | 
 
 
 def _cross(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | None) -> Any:
+    x = source.strip(x)
     here, crossed = plan.description.device, False
     for step in plan.steps:
         if step.side == "source":

@@ -68,7 +68,7 @@ def guarded_in_c(shortcut: Shortcut) -> Callable[[Any], Any]:
         via=shortcut.via,
         handoff=shortcut.handoff,
         refuses=shortcut.refuses,
-        borrowing=shortcut.borrowing,
+        borrows=shortcut.borrows,
         sealed=shortcut.sealed,
     )
     return made
@@ -89,13 +89,17 @@ def guarded_in_python(shortcut: Shortcut) -> Callable[[Any], Any]:
             result = shortcut.handoff(_follow(x, shortcut.via))
         except shortcut.refuses:
             return None
-        if shortcut.borrowing and result.flags.owndata:
-            return None
-        if shortcut.sealed:
-            result.flags.writeable = False
-        return result
+        return result if shortcut.borrows is None else _borrowed(result, shortcut)
 
     return attempt
+
+
+def _borrowed(result: Any, shortcut: Shortcut) -> Any:
+    if type(result) is not shortcut.borrows or result.flags.owndata:
+        return None
+    if shortcut.sealed:
+        result.flags.writeable = False
+    return result
 
 
 def _follow(x: Any, path: tuple[Any, ...]) -> Any:

@@ -230,7 +230,8 @@ def test_a_distribution_twice_in_one_folder_is_a_finding(tmp_path):
     assert f"torch is installed twice in one folder, as {' and '.join(sorted(['2.4.1', here]))}" in found(answer, "torch")[0]
 
 
-def test_a_distribution_without_its_module_is_a_finding():
+def test_a_distribution_without_its_module_is_a_finding(monkeypatch):
+    monkeypatch.delitem(sys.modules, "jax", raising=False)  # another test may have loaded it
     installed = Installed()
     installed.versions = {"jax": ["0.10.2"]}
     assert "jax 0.10.2 is listed as installed, but there is no module jax." in next(installed.contradictions("jax", broken=False))

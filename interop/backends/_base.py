@@ -50,11 +50,11 @@ class Shortcut:
         From there to the result.
     refuses : tuple of exception classes
         What `handoff` raises, before it has done anything, where the library's own checks refuse.
-    borrowing : bool
-        The result is an ndarray, and must lie on memory that NumPy did not allocate: one that owns its data
-        means that the library handed out a null pointer, and the values are whatever lay there.
+    borrows : type or None
+        `numpy.ndarray` where the result must be exactly that, and lie on memory that NumPy did not allocate: one
+        that owns its data means that the library handed out a null pointer, and the values are whatever lay there.
     sealed : bool
-        The result is an ndarray, and is made read-only.
+        Such a result is made read-only.
     """
 
     handoff: Callable[[Any], Any]
@@ -65,7 +65,7 @@ class Shortcut:
     quiet: tuple[Callable[[], Any], ...] = ()
     refuses: tuple[type[Exception], ...] = ()
     via: tuple[Any, ...] = ()
-    borrowing: bool = False
+    borrows: Any = None
     sealed: bool = False
 
 
@@ -149,6 +149,10 @@ class Backend(ABC):
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
         """Return a copy on another device, ordered on `stream` and complete before the host can read it."""
         raise AssertionError(f"the plan moved a {self.name} array to {device}")
+
+    def strip(self, x: Any) -> Any:
+        """Return the same memory as the library's own class: a subclass may answer for its methods itself."""
+        return x
 
     def detach(self, x: Any) -> Any:
         """Return the same memory outside of the library's graph, without its tangent."""

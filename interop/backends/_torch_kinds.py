@@ -75,6 +75,11 @@ def _has_proxy(x: torch.Tensor) -> bool:
     return bool(mode is not None and module is not None and module.has_proxy_slot(x, mode.tracer))
 
 
+def is_own(x: torch.Tensor) -> bool:
+    """Return whether its class is torch's own, or has to stay because it answers for the data (wrappers, lazy ones)."""
+    return type(x) in (torch.Tensor, torch.nn.Parameter) or is_wrapper(x) or isinstance(x, _LAZY)
+
+
 def is_wrapper(x: torch.Tensor) -> bool:
     """Return whether a subclass answers for its operations itself, so that its own memory may be none."""
     return type(x).__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl

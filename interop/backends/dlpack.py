@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["DLPackBackend", "Opened", "backend"]
 
 # What producers raise when they refuse; the standard says BufferError, and they say everything.
-REFUSALS = (BufferError, RuntimeError, TypeError, ValueError, AssertionError, AttributeError)
+REFUSALS = (BufferError, RuntimeError, TypeError, ValueError, AssertionError, AttributeError, LookupError, ArithmeticError, OSError)
 
 _ACCELERATED = frozenset({"cuda", "rocm", "mps", "xpu", "metal", "vulkan", "opencl", "webgpu", "hexagon", "maia", "ext"})
 
@@ -56,7 +56,7 @@ class DLPackBackend(Backend):
         return isinstance(x, Opened) or hasattr(x, "__dlpack__")
 
     def open(self, x: Any, stream: Callable[[Device], int | None]) -> Opened:
-        device, _ = device_of(*_ask(x, "__dlpack_device__"))
+        device, _ = _refusable(x, lambda: device_of(*map(int, x.__dlpack_device__())))
         number = stream(device) if device.type == "cuda" else None
         return Opened(x, _refusable(x, lambda: Capsule(export_capsule(x, number))))
 
@@ -101,7 +101,10 @@ class DLPackBackend(Backend):
             )
         # The standard's way to the host. Without a stream: the producer then returns only when it is done
         # (with one, CuPy 13.4 to 14.1 handed out memory that was still being written).
-        return Opened(x.producer, _refusable(x.producer, lambda: Capsule(x.producer.__dlpack__(dl_device=(1, 0), max_version=VERSION))))
+        moved = _refusable(x.producer, lambda: Capsule(x.producer.__dlpack__(dl_device=(1, 0), max_version=VERSION)))
+        if (moved.device, moved.shape, moved.dtype) != (CPU, x.capsule.shape, x.capsule.dtype):
+            raise TransferError("asked for the CPU, the producer handed out something else.", hint="Move it with its own library.")
+        return Opened(x.producer, moved)
 
     def from_host(self, view: Any) -> Any:
         raise AssertionError("the plan has DLPack itself as a target")
@@ -130,11 +133,6 @@ def _refusable(x: Any, ask: Callable[[], Any]) -> Any:
         kind = f"{type(x).__module__}.{type(x).__qualname__}"
         message = f"{kind} refuses to be exported through DLPack: {type(error).__name__}: {error}"
         raise LayoutError(message, hint="Its own library has to make a plain array of it first.") from error
-
-
-def _ask(x: Any, method: str) -> Any:
-    code, index = _refusable(x, getattr(x, method))
-    return int(code), int(index)
 
 
 def _no_synchronisation(device: Device) -> int | None:

@@ -90,6 +90,7 @@ class NumPyBackend(Backend):
         foreign_byte_order=True,
         unaligned=True,
         odd_strides=True,
+        casts_opaque=True,
     )
     distributions = ("numpy", "ml_dtypes")
     troubles = TROUBLES
@@ -99,7 +100,7 @@ class NumPyBackend(Backend):
 
     def describe(self, x: Any) -> Description:
         scalar = isinstance(x, np.generic)
-        array = np.asarray(x) if scalar else x
+        array = np.asarray(x) if scalar else self.strip(x)
         kind = type(x)
         return Description(
             backend="numpy",
@@ -118,6 +119,9 @@ class NumPyBackend(Backend):
             advice=_advice(array.dtype),
         )
 
+    def strip(self, x: Any) -> Any:
+        return x if isinstance(x, np.generic) else np.ndarray.view(x, np.ndarray)
+
     def copy(self, x: Any) -> Any:
         # Not ascontiguousarray, which would leave a negative stride on an axis of length 1; and native order.
         return np.array(x, dtype=x.dtype.newbyteorder("="), copy=True, order="K", subok=True)
@@ -130,19 +134,19 @@ class NumPyBackend(Backend):
             warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
             try:
                 return array.astype(wanted, copy=True)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 hint = "Convert the values with NumPy first."
                 raise DTypeError(f"NumPy cannot cast {array.dtype} to {wanted}: {error}.", hint=hint) from error
 
     def unmask(self, x: Any) -> Any:
-        return x.view(np.ndarray)
+        return self.strip(x)
 
     def protect(self, x: Any) -> Any:
         x.setflags(write=False)
         return x
 
     def host_view(self, x: Any) -> Any:
-        return x.view(np.ndarray) if type(x) is not np.ndarray else x
+        return x
 
     def from_host(self, view: Any) -> Any:
         return view

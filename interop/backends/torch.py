@@ -23,10 +23,13 @@ from interop.capabilities import Capabilities
 from interop.description import CPU, Description, Device
 from interop.dlpack import VERSION, Handover
 from interop.dtypes import DTYPES
+from interop.errors import DTypeError, LayoutError, TransferError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
+
+    from interop.errors import InteropError
 
 __all__ = ["TorchBackend", "backend"]
 
@@ -38,6 +41,7 @@ _DTYPES = {name: getattr(torch, name) for name in DTYPES if hasattr(torch, name)
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 _modes = torch._C._len_torch_dispatch_stack
+_REQUIRES_GRAD: Any = torch.Tensor.requires_grad
 _tracing = torch._C._is_tracing
 _functorch_level = torch._C._functorch.peek_interpreter_stack
 
@@ -59,33 +63,43 @@ class TorchBackend(Backend):
         return isinstance(x, torch.Tensor)
 
     def describe(self, x: Any) -> Description:
-        with torch._C.DisableTorchFunctionSubclass():
-            no_data, layout = kinds.why_no_data(x), kinds.layout_of(x)
-            masked = kinds.is_masked(x)
-            plain = no_data is None and layout == "strided" and not masked
-            shape = kinds.shape_of(x)
-            dtype = _NAMES.get(x.dtype) or str(x.dtype)  # a shell keeps its prefix: no such dtype elsewhere
-            memory = kinds.data_of(x) if masked else x
-            return Description(
-                backend="torch",
-                type=f"{type(x).__module__}.{type(x).__qualname__}",
-                shape=shape,
-                dtype=dtype,
-                device=_device(x),
-                strides=tuple(memory.stride()) if layout == "strided" and no_data is None else None,
-                nbytes=_nbytes(shape, x.dtype),
-                pointer=memory.data_ptr() if plain or (masked and no_data is None) else None,
-                requires_grad=x.requires_grad,
-                tangent=_tangent(x),
-                pending=kinds.pending(x),
-                layout=layout,
-                densifies=layout in kinds.DENSIFIES,
-                dense_dtype="float32" if layout == "quantized" else None,
-                memory="pinned" if plain and _is_pinned(x) else "plain",
-                masked=masked,
-                advice=kinds.advice(layout, dtype),
-                no_data=no_data,
+        with torch._C.DisableTorchFunction():
+            return (
+                self._describe(x)
+                if kinds.is_own(x)
+                else self._describe(self.strip(x)).replace(
+                    type=f"{type(x).__module__}.{type(x).__qualname__}",
+                    requires_grad=_REQUIRES_GRAD.__get__(x),
+                )
             )
+
+    def _describe(self, x: Any) -> Description:
+        no_data, layout = kinds.why_no_data(x), kinds.layout_of(x)
+        masked = kinds.is_masked(x)
+        plain = no_data is None and layout == "strided" and not masked
+        shape = kinds.shape_of(x)
+        dtype = _NAMES.get(x.dtype) or str(x.dtype)  # a shell keeps its prefix: no such dtype elsewhere
+        memory = kinds.data_of(x) if masked else x
+        return Description(
+            backend="torch",
+            type=f"{type(x).__module__}.{type(x).__qualname__}",
+            shape=shape,
+            dtype=dtype,
+            device=_device(x),
+            strides=tuple(memory.stride()) if layout == "strided" and no_data is None else None,
+            nbytes=_nbytes(shape, x.dtype),
+            pointer=memory.data_ptr() if plain or (masked and no_data is None) else None,
+            requires_grad=x.requires_grad,
+            tangent=_tangent(x),
+            pending=kinds.pending(x),
+            layout=layout,
+            densifies=layout in kinds.DENSIFIES,
+            dense_dtype="float32" if layout == "quantized" else None,
+            memory="pinned" if plain and _is_pinned(x) else "plain",
+            masked=masked,
+            advice=kinds.advice(layout, dtype),
+            no_data=no_data,
+        )
 
     # Devices and streams.
 
@@ -104,7 +118,7 @@ class TorchBackend(Backend):
         return None if device.index < count else f"there are {count} {device.type} devices, counted from 0"
 
     def stream_pointer(self, stream: Any, device: Device) -> int | None:
-        if device.type != "cuda":
+        if device.type != "cuda" or not torch.cuda.is_available():
             return None
         if stream is not None:
             return cuda_stream_number(stream)
@@ -128,19 +142,24 @@ class TorchBackend(Backend):
     def copy(self, x: Any) -> Any:
         if x.dtype in _SHELL_DTYPES:  # torch has no copy kernel for them, but their bytes can be copied
             return x.view(torch.uint8).clone().view(x.dtype)
-        return x.clone()
+        with _explained(LayoutError, "copy", x):
+            return x.clone()
 
     def cast(self, x: Any, dtype: str) -> Any:
         wanted = _DTYPES[dtype]
         if x.is_complex() and not wanted.is_complex and wanted is not torch.bool:
             x = x.real  # what .to() does with a warning, about a loss that the call permitted by name
-        return x.to(wanted, copy=True)
+        with _explained(DTypeError, f"cast to {wanted}", x):
+            return (x.dequantize() if x.is_quantized else x).to(wanted, copy=True)
 
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
         # Not non_blocking: memory that the host reads before the copy has ended is garbage (pytorch#140296).
         on = self.device_of(x.device)
-        with self.on_stream(stream, device if device.type == "cuda" else on):
+        with self.on_stream(stream, device if device.type == "cuda" else on), _explained(TransferError, f"move to {device}", x):
             return x.to(torch.device(str(device)))
+
+    def strip(self, x: Any) -> Any:
+        return x if kinds.is_own(x) else torch.Tensor.as_subclass(x, torch.Tensor)
 
     def detach(self, x: Any) -> Any:
         return x.detach()
@@ -149,16 +168,19 @@ class TorchBackend(Backend):
         return kinds.data_of(x).detach()
 
     def densify(self, x: Any) -> Any:
-        return x.dequantize() if x.is_quantized else x.to_dense()
+        with _explained(LayoutError, "make dense", x):
+            return x.dequantize() if x.is_quantized else x.to_dense()
 
     def resolve(self, x: Any) -> Any:
         if torch._is_zerotensor(x):
             x = x.clone()
-        return x.resolve_conj().resolve_neg()
+        with _explained(DTypeError, "carry out the pending operation on", x):
+            return x.resolve_conj().resolve_neg()
 
     def plainly(self) -> AbstractContextManager[Any]:
         stack = contextlib.ExitStack()
-        stack.enter_context(torch._C.DisableTorchFunctionSubclass())
+        # No subclass and no function mode is asked what the memory means.
+        stack.enter_context(torch._C.DisableTorchFunction())
         if _functorch_level() is not None:
             # Inside vmap and the like even a plain tensor's views would come out as wrappers.
             stack.enter_context(_without_functorch())
@@ -171,8 +193,6 @@ class TorchBackend(Backend):
 
     def host_view(self, x: Any) -> Any:
         name = _NAMES[x.dtype]
-        if type(x) is not torch.Tensor:
-            x = x.as_subclass(torch.Tensor)
         if is_extension(name):
             return x.view(getattr(torch, memory_dtype(name).name)).numpy().view(native_dtype(name))
         return x.numpy()
@@ -203,16 +223,14 @@ class TorchBackend(Backend):
         # torch's own checks in C refuse conj, neg, other devices, layouts, dtypes and functorch's wrappers before
         # anything is made. They do not see no_grad, duals and modes; nor null pointers (functionalised tensors,
         # freed storage), for which NumPy allocates memory of its own.
-        checked: dict[str, Any] = {"refuses": (RuntimeError, TypeError), "borrowing": True}
+        checked: dict[str, Any] = {"refuses": (RuntimeError, TypeError, ValueError), "borrows": np.ndarray}
         # In grad mode torch refuses tracked tensors itself; under no_grad it would let them through.
         to_numpy = Shortcut(torch.Tensor.numpy, strict=torch.is_grad_enabled, falsy=(tracked,), **outside, **checked)
         # .data does what detach() does, in two thirds of the time; nobody can reach the graph from here anyway.
         detached = Shortcut(torch.Tensor.numpy, truthy=(tracked,), via=(torch.Tensor.data,), sealed=True, **outside, **checked)
         # torch checks dtype, byte order, negative and odd strides; it warns about read-only, and accepts unaligned.
         # Inside functionalize it would answer with a wrapper.
-        arriving = Shortcut(
-            torch.from_numpy, truthy=(BEHAVED,), quiet=(_modes, _functorch_level, _tracing), refuses=(TypeError, ValueError)
-        )
+        arriving = Shortcut(torch.from_numpy, truthy=(BEHAVED,), quiet=(_modes, _functorch_level), refuses=(TypeError, ValueError))
         itself = Shortcut(handoff=_itself)
         own = {torch.Tensor: itself, torch.nn.Parameter: itself}
         return {
@@ -243,6 +261,17 @@ def _itself(x: Any) -> Any:
     return x
 
 
+@contextlib.contextmanager
+def _explained(kind: type[InteropError], what: str, x: torch.Tensor) -> Iterator[None]:
+    """Turn torch's "not implemented" for a rare dtype or layout into a refusal; nothing has been made by then."""
+    try:
+        yield
+    except (NotImplementedError, TypeError) as error:
+        first = str(error).partition("\n")[0]
+        message = f"torch cannot {what} a {kinds.layout_of(x)} {x.dtype} tensor: {first}"
+        raise kind(message, hint="Convert it with torch first, in steps that it has.") from error
+
+
 def _in_dual_level() -> bool:
     return forward_ad._current_level >= 0
 
@@ -259,7 +288,7 @@ def _nbytes(shape: tuple[int | None, ...], dtype: torch.dtype) -> int:
 
 
 def _is_pinned(x: torch.Tensor) -> bool:
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or x.is_conj() or x.is_neg():  # for a pending one torch would make a copy to ask
         return False
     if not _modes():
         return x.is_pinned()

@@ -1,0 +1,242 @@
+"""What a hostile review found, kept found: lying producers, odd subclasses, modes, rare dtypes, scalars."""
+
+import typing
+import weakref
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+import interop
+from interop import DTypeError, InteropError, LayoutError, TransferError, UnsupportedTypeError
+from interop import convert, describe, shares_memory, to_cupy, to_numpy, to_torch
+from tests.producer import Producer
+
+LINE = np.arange(6, dtype="float32")
+
+
+class Shaped(Producer):
+    """A producer whose capsule has a shape of the test's choice, whatever lies behind it."""
+
+    def __init__(self, shape, *, ndim=None, null_shape=False):
+        super().__init__(LINE)
+        self.odd, self.ndim, self.null_shape = shape, ndim, null_shape
+
+    def _fill(self, tensor, device):
+        import ctypes
+
+        super()._fill(tensor, device)
+        extents = (ctypes.c_int64 * max(len(self.odd), 1))(*self.odd)
+        self._kept.append(extents)
+        tensor.ndim = len(self.odd) if self.ndim is None else self.ndim
+        tensor.shape = None if self.null_shape else ctypes.cast(extents, ctypes.POINTER(ctypes.c_int64))
+        tensor.strides = None
+
+
+@pytest.mark.parametrize(
+    "producer",
+    [
+        Shaped((-1,)),
+        Shaped((0, -1)),
+        Shaped((-(2**63),)),
+        Shaped((2**62, 4)),
+        Shaped((2**40, 2**40)),
+        Shaped((1,) * 65),
+        Shaped((2,), ndim=-1),
+        Shaped((2,), null_shape=True),
+    ],
+    ids=lambda p: f"{p.odd[:3]}-{p.ndim}-{p.null_shape}",
+)
+def test_capsules_that_hold_no_array(producer):
+    for verb in (to_numpy, to_torch, describe):
+        with pytest.raises(InteropError, match="holds no array"):
+            verb(producer)
+
+
+@pytest.mark.parametrize("device", [None, "abc", (1,), (1, 0, 0), ("a", "b")])
+def test_devices_that_are_none(device):
+    with pytest.raises(LayoutError, match="refuses"):
+        to_numpy(Producer(LINE, device=device))
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), ZeroDivisionError(), FileNotFoundError("f"), IndexError(), NotImplementedError()])
+def test_whatever_a_producer_raises_is_explained(error):
+    with pytest.raises(LayoutError, match=type(error).__name__) as caught:
+        to_torch(Producer(LINE, raises=error))
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("verb", [to_torch, to_cupy])
+def test_a_cuda_producer_where_there_is_no_cuda(verb):
+    producer = Producer(LINE, device=(2, 0))
+    with pytest.raises(interop.DeviceUnavailableError):
+        verb(producer)
+    assert producer.asked[0]["stream"] == -1  # only looked at: nobody waits
+
+
+def test_a_producer_that_ignores_where_it_should_go():
+    class Staying(Producer):
+        def __dlpack__(self, **asked):
+            return super().__dlpack__(**{name: value for name, value in asked.items() if name != "dl_device"})
+
+    with pytest.raises(TransferError, match="something else"):
+        to_numpy(Staying(LINE, device=(2, 0)), transfer="allow")
+
+
+@pytest.mark.parametrize("dtype", [(2, 16, 2), (200, 32, 1), (0, 4, 1)])
+def test_an_explicit_dtype_does_not_read_what_has_no_meaning(dtype):
+    for verb in (to_numpy, to_torch):
+        with pytest.raises(DTypeError, match="no numeric meaning"):
+            verb(Producer(LINE, dtype=dtype), dtype="float32")
+
+
+class Answering(TorchFunctionMode):
+    """A mode that answers instead of torch."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in (torch.Tensor.numpy, torch.Tensor.data.__get__, torch.Tensor.detach):
+            return self.answer
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("answer", ["text", 5, None, [1]])
+def test_a_function_mode_cannot_put_something_else_in_the_way(answer):
+    parameter = torch.nn.Parameter(torch.ones(2))
+    with Answering(answer):
+        assert torch.ones(2).numpy() == answer  # the negative control: torch itself is answered for
+        assert to_numpy(torch.zeros(2)).tolist() == [0, 0]
+        assert to_numpy(parameter, grad="detach").tolist() == [1, 1]
+        assert to_numpy(torch.ones(2), copy=True).tolist() == [1, 1]
+
+
+class Stubborn(torch.Tensor):
+    """Answers for its methods itself, with nonsense."""
+
+    def stride(self):
+        return "no"
+
+    detach = clone = numpy = to = stride
+
+
+class StubbornArray(np.ndarray):
+    def __getattribute__(self, name):
+        if name in ("view", "astype", "copy"):
+            raise KeyError(name)
+        return super().__getattribute__(name)
+
+
+def test_subclasses_are_not_asked_what_their_memory_means():
+    tensor = torch.ones(2).as_subclass(Stubborn)
+    assert to_numpy(tensor).tolist() == [1, 1]
+    assert to_numpy(tensor, dtype="float64", copy=True).tolist() == [1, 1]
+    array = np.ones(2).view(StubbornArray)
+    assert to_torch(array).tolist() == [1, 1]
+    assert to_torch(array, dtype="float32").tolist() == [1, 1]
+    assert describe(tensor).type.endswith("Stubborn")
+
+
+def test_a_subclass_keeps_its_gradient_guard():
+    class Labelled(torch.Tensor):
+        pass
+
+    for scope in (torch.no_grad, torch.inference_mode):
+        tensor = torch.ones(2, requires_grad=True).as_subclass(Labelled)
+        with scope(), pytest.raises(interop.GradError):
+            to_numpy(tensor)
+
+
+SCALARS = [np.datetime64("2026-01-01"), np.timedelta64(1, "s"), np.str_("a"), np.bytes_(b"a"), np.void(b"abc"), np.True_, np.float32(3)]
+
+
+@pytest.mark.parametrize("scalar", SCALARS, ids=lambda scalar: type(scalar).__name__)
+def test_every_numpy_scalar_is_an_array_for_numpy(scalar):
+    array = to_numpy(scalar)
+    assert type(array) is np.ndarray
+    assert array.shape == ()
+    assert array.dtype == scalar.dtype
+    assert array == scalar
+    with pytest.raises(interop.CopyError, match="no buffer"):
+        to_numpy(scalar, copy=False)
+
+
+def test_like_an_array_of_a_library_that_is_only_a_source():
+    import jax.numpy as jnp
+
+    for verb in (convert, interop.explain):
+        with pytest.raises(UnsupportedTypeError, match="a source, not a target"):
+            verb(LINE, like=jnp.ones(2))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "single", "float32", np.single, np.dtype("<f4"), np.dtype(">f4")])
+def test_dtypes_in_numpys_short_words(dtype):
+    assert to_torch(LINE.astype("float64"), dtype=dtype).dtype is torch.float32
+
+
+def test_torchs_own_words_do_not_mean_numpys():
+    for word in ("torch.float", "torch.int"):  # float32 and int32 for torch, float64 and int64 for NumPy
+        with pytest.raises(ValueError, match="did you mean"):
+            to_torch(LINE, dtype=word)
+    assert to_torch(LINE, dtype="torch.float64").dtype is torch.float64
+
+
+def test_values_that_do_not_fit_are_a_refusal():
+    for dtype in ("float64", "int64"):
+        with pytest.raises(DTypeError, match="too large"):
+            to_torch(np.array([10**400], dtype=object), dtype=dtype)
+
+
+def rare():
+    yield torch.sparse_coo_tensor([[0, 0]], torch.ones(2).to(torch.float8_e4m3fn), (2,)), {"layout": "dense"}
+    yield torch.sparse_csr_tensor([0, 1], [0], torch.ones(1).to(torch.uint16), (1, 1)), {"layout": "dense"}
+    yield torch._neg_view(torch.ones(2, dtype=torch.bool)), {}
+    yield torch._neg_view(torch.ones(2).to(torch.float8_e5m2)), {}
+    yield torch.ones((1,) * 70), {}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")  # torch's own, on making sparse tensors
+@pytest.mark.parametrize("which", range(5))
+def test_what_torch_itself_cannot_do_is_explained(which):
+    tensor, words = list(rare())[which]
+    with pytest.raises(InteropError) as caught:
+        to_numpy(tensor, **words)
+    assert caught.value.hint
+    assert caught.value.permissions == {}
+
+
+def test_casts_within_torch_that_torch_does_not_have():
+    for tensor in (torch.empty(2, dtype=torch.int4), torch.ones(2).to_mkldnn()):
+        with pytest.raises(InteropError, match="torch cannot cast"):
+            to_torch(tensor, dtype="int8")
+    import tests.corpus as corpus
+
+    assert to_torch(corpus.quantized(), dtype="float64").tolist() == corpus.GRID
+
+
+def test_a_tensor_stays_on_a_device_that_interop_does_not_know():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        for device in ("xla", "mtia", "cuda:3", "mps"):
+            tensor = torch.empty(2, device=device)
+            assert to_torch(tensor) is tensor
+            with pytest.raises(interop.NoDataError):
+                to_numpy(tensor)
+
+
+def test_verbs_are_objects_like_any_other():
+    assert weakref.ref(to_numpy)() is to_numpy
+    assert typing.get_type_hints(to_numpy)["copy"] == (bool | None)
+    assert {to_numpy: 1}[to_numpy] == 1
+
+
+def test_the_default_device_is_not_asked():
+    with torch.device("meta"):
+        assert to_torch(LINE).device.type == "cpu"
+        assert shares_memory(to_torch(LINE), LINE)
+        assert to_torch(LINE.astype(ml_dtypes.bfloat16)).device.type == "cpu"
