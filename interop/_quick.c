@@ -5,6 +5,8 @@
  * library: guards and handoffs are data that the backends declare. `tests/test_quick.py` runs both.
  */
 
+#define BUILD 3 /* counted up with every change of what passes to and from interop/quick.py */
+
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <structmember.h>
@@ -496,6 +498,19 @@ front_reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyObject_GetAttrString(self, "__qualname__");
 }
 
+static PyObject *
+front_repr(PyObject *self)
+{
+    PyObject *name = PyObject_GetAttrString(self, "__qualname__");
+    if (name == NULL) {
+        PyErr_Clear();
+        return PyUnicode_FromFormat("<verb of interop at %p>", self);
+    }
+    PyObject *text = PyUnicode_FromFormat("<verb interop.%U>", name);
+    Py_DECREF(name);
+    return text;
+}
+
 static PyMethodDef front_methods[] = {
     {"__reduce__", front_reduce, METH_NOARGS, "Pickle by qualified name, as a function is."},
     {NULL, NULL, 0, NULL},
@@ -515,6 +530,7 @@ static PyGetSetDef front_getset[] = {
 
 static PyType_Slot front_slots[] = {
     {Py_tp_new, front_new},
+    {Py_tp_repr, front_repr},
     {Py_tp_call, PyVectorcall_Call},
     {Py_tp_traverse, front_traverse},
     {Py_tp_clear, front_clear},
@@ -554,7 +570,7 @@ PyInit__quick(void)
     PyObject *front_type = PyType_FromSpec(&front_spec);
     if (no_arguments == NULL || minus_one == NULL || word_grad == NULL || word_detach == NULL || guarded_type == NULL || front_type == NULL ||
         PyModule_AddObjectRef(made, "Guarded", (PyObject *)guarded_type) < 0 ||
-        PyModule_AddObjectRef(made, "Front", front_type) < 0) {
+        PyModule_AddObjectRef(made, "Front", front_type) < 0 || PyModule_AddIntConstant(made, "BUILD", BUILD) < 0) {
         Py_DECREF(made);
         return NULL;
     }

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop.backends import FOREIGN, backend_names, find_backend, load_backend, name_of_target
 from interop.decide import decide, settle
-from interop.description import STREAMED, Description, Device
+from interop.description import CPU, STREAMED, Description, Device
 from interop.dtypes import dtype_name
 from interop.errors import InteropError, UnsupportedTypeError
 from interop.execute import execute
-from interop.plan import Plan, Request, obstacles
+from interop.plan import Plan, Refusal, Request, obstacles
 from interop.policy import FIELDS, resolve_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from interop.backends._base import Backend
 
-__all__ = ["Call", "prepare", "run", "target_of", "told"]
+__all__ = ["Call", "look", "prepare", "run", "target_of", "told"]
 
 
 def target_of(to: Any, like: Any) -> str:
@@ -57,6 +57,8 @@ class Call:
 
 def _spell(name: str, value: Any) -> str:
     # An array is not printed: that would synchronise a device, or run a wrapper's own code.
+    if name == "dtype":
+        value = dtype_name(value)
     text = "..." if name == "like" else repr(value)
     return text if len(text) <= 60 else "..."
 
@@ -71,22 +73,35 @@ class _Prepared(NamedTuple):
 
 def run(call: Call) -> Any:
     """Describe, plan, execute."""
-    with told(call.text()):
+    if isinstance(call.x, Description):
+        raise UnsupportedTypeError(f"{call.text()}: a Description has no data to convert.", hint="Plan with it: interop.explain(x, ...).")
+    with told(call.text):
         ready = prepare(call)
         if ready.plan.refusals:
             raise _refusal(call, ready.plan)
         return execute(ready.plan, ready.x, ready.source, ready.target, ready.stream)
 
 
+def look(call: Call) -> Plan:
+    """Describe and plan; a refusal from a backend becomes part of the plan, as every other does."""
+    try:
+        return prepare(call).plan
+    except InteropError as error:
+        kind = type(call.x)
+        unseen = Description(backend="unknown", type=f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."), dtype="unknown")
+        refusal = Refusal(type(error), error.message, error.permissions, error.hint)
+        return Plan(unseen, call.target, CPU, unseen.dtype, refusals=(refusal,))
+
+
 @contextlib.contextmanager
-def told(call: str) -> Iterator[None]:
+def told(call: Callable[[], str]) -> Iterator[None]:
     """Put the call in front of an error that a backend raised: it stated the fact, and does not know the call."""
     try:
         yield
     except InteropError as error:
         if error.refusals:
             raise
-        told = type(error)(f"{call}: {error.message}", hint=error.hint, permissions=error.permissions)
+        told = type(error)(f"{call()}: {error.message}", hint=error.hint, permissions=error.permissions)
         raise told from (error.__cause__ or error)
 
 
@@ -126,8 +141,15 @@ def _with_availability(request: Request, problem: str | None) -> Request:
 
 def _device(words: dict[str, Any], target: Backend) -> Device | None:
     if "device" in words:
-        return target.device_of(words["device"])
+        return _named_device(words["device"], target)
     return find_backend(words["like"]).describe(words["like"]).device if "like" in words else None
+
+
+def _named_device(device: Any, target: Backend) -> Device:
+    """Return the device that a string means to the target, or a native device object to its own library."""
+    library = str(type(device).__module__).partition(".")[0]
+    owner = load_backend(library) if library in backend_names() else target
+    return owner.device_of(device)
 
 
 def _stream(plan: Plan, source: Backend, target: Backend, stream: Any) -> int | None:

@@ -97,8 +97,9 @@ def _decide_within(draft: Draft) -> None:
         reason = f"from {description.device} to {draft.device}, within {request.target.title}"
         draft.steps.append(Step("transfer", "source", reason, description.nbytes, device=draft.device))
     forced = ""
-    if draft.dtype != description.dtype:
-        forced = f"{description.dtype} has to be cast to {draft.dtype}"
+    if draft.dtype != description.dtype or (request.dtype is not None and description.swapped):
+        order = "byte-swapped " if description.swapped else ""
+        forced = f"{order}{description.dtype} has to be cast to {draft.dtype}"
         draft.steps.append(Step("cast", "source", forced, description.nbytes_as(draft.dtype), dtype=draft.dtype))
     elif description.scalar:
         forced = "a scalar has no buffer to share"
@@ -225,7 +226,13 @@ def _refuse_dtype_for_good(draft: Draft, dtype: str) -> None:
 
 def _check_transfer(draft: Draft) -> None:
     description, request = draft.description, draft.request
-    if request.device_named or request.policy.transfer == "allow":
+    if request.device_named:
+        return
+    if draft.device.type == "meta":
+        reason = "like= is on the meta device, where the data would be gone: that is no transfer"
+        draft.refuse(NoDataError, reason, "Ask for it by name, with device='meta'.")
+        return
+    if request.policy.transfer == "allow":
         return
     because = "like= asks for that device" if request.device else f"{request.target.title} arrays live on {draft.device.type}"
     reason = f"the data are on {description.device} and would have to cross to {draft.device} ({because})"

@@ -26,6 +26,10 @@ class Device:
     type: str
     index: int = 0
 
+    def __post_init__(self) -> None:
+        if self.type in ("cpu", "meta") and self.index:
+            object.__setattr__(self, "index", 0)
+
     def __str__(self) -> str:
         return self.type if self.type in ("cpu", "meta") else f"{self.type}:{self.index}"
 
@@ -132,6 +136,11 @@ class Description:
     no_data: str | None = None
 
     def __post_init__(self) -> None:
+        given: Any = self.device
+        if isinstance(given, str):  # by hand
+            object.__setattr__(self, "device", Device.parse(given))
+        if self.strides and len(self.strides) != len(self.shape):
+            raise ValueError(f"{len(self.strides)} strides for {len(self.shape)} axes.")
         if self.strides == () and self.shape:
             object.__setattr__(self, "strides", c_strides(tuple(extent or 0 for extent in self.shape)))
         if self.nbytes < 0:

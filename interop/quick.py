@@ -16,10 +16,15 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from interop.policy import check_names, hurdle
 
+BUILD = 3
+"""Says that the compiled half fits this file; counted up with every change of what passes between them."""
+
 compiled: Any
 try:
     compiled = importlib.import_module("interop._quick")
 except ImportError:  # an installation without a compiler: the Python below does the same
+    compiled = None
+if getattr(compiled, "BUILD", None) != BUILD:  # left over from another version of this folder
     compiled = None
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ def _write_source_steps(draft: Draft, *, crosses: bool) -> bool:
     forced = forced_copies(description, request)
     steps += [Step(kind, "source", words, description.nbytes_as(have)) for kind, words in forced if kind != "copy"]
     copied = ", and ".join(words for kind, words in forced if kind == "copy")
-    if have != border:
+    if have != border or (copied and description.swapped):
         steps.append(Step("cast", "source", f"{have} to {border}", nbytes, dtype=border))
     elif copied:
         steps.append(Step("copy", "source", copied, nbytes))

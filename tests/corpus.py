@@ -78,6 +78,12 @@ class Tagged(np.ndarray):
     """An ndarray subclass without a mask."""
 
 
+class MaskedLike(np.ndarray):
+    """An ndarray subclass with a mask that is not numpy.ma's (astropy has one)."""
+
+    mask = np.array([[False, True, False], [False, False, False]])
+
+
 class Labelled(torch.Tensor):
     """A tensor subclass with storage of its own."""
 
@@ -217,6 +223,7 @@ NUMPY_SOURCES = [
     Source("numpy-scalar", lambda: np.float32(3.0), np.array(3.0, "float32")),
     Source("numpy-matrix", lambda: Tagged(shape=(2, 3), dtype="float32", buffer=grid()), F32),
     Source("numpy-masked", lambda: np.ma.array(grid(), mask=[[0, 1, 0], [0, 0, 0]]), F32, frozenset({"mask"})),
+    Source("numpy-masked-by-others", lambda: grid().view(MaskedLike), F32, frozenset({"mask"})),
     Source("numpy-masked-reversed", lambda: np.ma.array(grid(), mask=[[0, 1, 0], [0, 0, 0]])[::-1], F32[::-1].copy(), frozenset({"mask"})),
     Source("numpy-masked-no-mask", lambda: np.ma.array(grid()), F32),
     Source("numpy-object", lambda: np.array([1, "a", None], dtype=object), None),

@@ -1,5 +1,7 @@
 """What a hostile review found, kept found: lying producers, odd subclasses, modes, rare dtypes, scalars."""
 
+import subprocess
+import sys
 import typing
 import weakref
 
@@ -10,8 +12,19 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 import interop
-from interop import DTypeError, InteropError, LayoutError, TransferError, UnsupportedTypeError
-from interop import convert, describe, shares_memory, to_cupy, to_numpy, to_torch
+from interop import (
+    DTypeError,
+    InteropError,
+    LayoutError,
+    TransferError,
+    UnsupportedTypeError,
+    convert,
+    describe,
+    shares_memory,
+    to_cupy,
+    to_numpy,
+    to_torch,
+)
 from tests.producer import Producer
 
 LINE = np.arange(6, dtype="float32")
@@ -213,7 +226,7 @@ def test_casts_within_torch_that_torch_does_not_have():
     for tensor in (torch.empty(2, dtype=torch.int4), torch.ones(2).to_mkldnn()):
         with pytest.raises(InteropError, match="torch cannot cast"):
             to_torch(tensor, dtype="int8")
-    import tests.corpus as corpus
+    from tests import corpus
 
     assert to_torch(corpus.quantized(), dtype="float64").tolist() == corpus.GRID
 
@@ -240,3 +253,121 @@ def test_the_default_device_is_not_asked():
         assert to_torch(LINE).device.type == "cpu"
         assert shares_memory(to_torch(LINE), LINE)
         assert to_torch(LINE.astype(ml_dtypes.bfloat16)).device.type == "cpu"
+
+
+def test_strides_that_are_not_whole_elements_are_compared_exactly():
+    table = np.zeros(3, [("f", "u1"), ("x", "<f4"), ("y", "<f8")])
+    assert shares_memory(table["y"], table["y"][1:])
+    assert shares_memory(table, table["y"])
+    assert not shares_memory(table["x"], table["y"])
+
+
+def test_an_explicit_dtype_is_in_native_order_and_a_copy_keeps_the_order():
+    swapped = np.arange(3, dtype=">f4")
+    assert to_numpy(swapped) is swapped
+    assert to_numpy(swapped, dtype="float32").dtype == np.dtype("f4")
+    assert to_numpy(swapped, copy=True).dtype == np.dtype(">f4")
+    assert to_torch(swapped[::-1]).tolist() == [2, 1, 0]
+    strings = np.array(["a", "b"], np.dtypes.StringDType())
+    assert to_numpy(strings, copy=True).tolist() == ["a", "b"]
+
+
+def test_numbers_in_strings_become_small_floats_too():
+    for dtype in ("bfloat16", "float8_e5m2", "float32"):
+        assert to_torch(np.array(["1", "2"]), dtype=dtype).tolist() == [1, 2]
+
+
+def test_a_meta_device_is_asked_for_by_name_only():
+    meta = torch.empty(1, device="meta")
+    for words in ({}, {"transfer": "allow"}, {"policy": "coerce"}):
+        with pytest.raises(interop.NoDataError):
+            convert(LINE, like=meta, **words)
+    assert to_torch(LINE, device="meta").device.type == "meta"
+
+
+def test_native_device_objects_of_any_library():
+    import cupy
+
+    assert to_torch(LINE, device=torch.device("cpu")).device.type == "cpu"
+    with pytest.raises(InteropError, match="cuda:7"):
+        to_torch(LINE, device=cupy.cuda.Device(7))
+    assert to_numpy(LINE, device=interop.Device("cpu", 1)) is LINE
+
+
+def test_a_description_is_planned_and_not_converted():
+    described = interop.Description(backend="torch", shape=(2,), device="cuda:1")
+    assert described.device == interop.Device("cuda", 1)
+    assert described.nbytes == 8
+    with pytest.raises(UnsupportedTypeError, match="no data to convert"):
+        to_numpy(described)
+    with pytest.raises(ValueError, match="strides for"):
+        interop.Description(backend="numpy", shape=(2, 2), strides=(1,))
+
+
+def test_explaining_never_raises_for_a_refusal():
+    import pyarrow
+
+    for x, code in [(pyarrow.array([True]), "layout"), ([1, 2], "unsupported-type"), (Shaped((-1,)), "layout")]:
+        plan = interop.explain(x, "numpy")
+        assert [refusal.code for refusal in plan.refusals] == [code]
+        assert plan.final
+        assert "refused" in str(plan)
+
+
+def test_casting_complex_numbers_changes_no_warning_filter():
+    import warnings
+
+    before = list(warnings.filters)
+    to_numpy(np.array([1j]), dtype="float64")
+    assert warnings.filters == before
+
+
+def test_a_compiled_half_of_another_version_is_not_used():
+    code = """if True:
+        import sys, types
+        sys.modules["interop._quick"] = types.ModuleType("left over")
+        import interop, numpy, torch
+        assert interop.quick.compiled is None
+        assert interop.shares_memory(interop.to_numpy(x := torch.ones(2)), x)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_recipes_are_python():
+    with pytest.raises(interop.CopyError) as caught:
+        to_torch(LINE, dtype=np.float16, copy=False)
+    assert caught.value.hint == "write to_torch(x, dtype='float16', copy=True)"
+    assert repr(to_numpy) == "<verb interop.to_numpy>"
+
+
+def test_looking_does_not_carry_out_a_lazy_copy():
+    lazy = torch._lazy_clone(torch.ones(3))
+    describe(lazy)
+    assert interop.explain(lazy, "numpy").ok
+    assert torch._C._is_cow_tensor(lazy)
+    assert to_numpy(lazy).tolist() == [1, 1, 1]
+
+
+def test_a_masked_copy_within_numpy_keeps_its_mask():
+    masked = np.ma.array([1, 2], mask=[0, 1])
+    copied = to_numpy(masked, copy=True)
+    assert copied.mask.tolist() == [False, True]
+    copied.mask[0] = True
+    assert masked.mask.tolist() == [False, True]
+
+
+def test_a_meta_tensor_cannot_leave_its_device():
+    with pytest.raises(interop.NoDataError):
+        to_torch(torch.empty(2, device="meta"), device="cpu")
+
+
+def test_looking_at_device_memory_makes_nobody_wait():
+    producer = Producer(LINE, device=(2, 0))
+    describe(producer)
+    assert producer.asked == [{"max_version": (1, 3), "stream": -1}]
+
+
+def test_an_empty_field_with_odd_strides_needs_no_copy():
+    field = np.zeros(0, [("f", "u1"), ("y", "<f8")])["y"]
+    assert describe(field).strides is not None
+    assert tuple(to_torch(field, copy=False).shape) == (0,)

@@ -100,7 +100,7 @@ def find_backend(x: Any) -> Backend:
 def _find(x: Any, kind: type) -> Backend:
     known = backend_names()
     for base in kind.__mro__:
-        package = base.__module__.partition(".")[0]
+        package = str(base.__module__).partition(".")[0]
         if package in known and load_backend(package).owns(x):
             return load_backend(package)
     if hasattr(kind, "__dlpack__") and hasattr(kind, "__dlpack_device__"):
@@ -112,8 +112,8 @@ def _unsupported(x: Any, kind: type) -> UnsupportedTypeError:
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     if isinstance(x, type | ModuleType):
         hint = "Pass an array, not a class or a module."
-    elif hasattr(kind, "to_numpy"):
-        hint = "Call its own to_numpy() first, and convert the result."
+    elif owned := next((method for method in ("to_numpy", "toarray") if hasattr(kind, method)), None):
+        hint = f"Call its own {owned}() first, and convert the result."
     elif isinstance(x, str | bytes) or x is None or callable(x):
         hint = "Pass an array (a file has to be read first)." if isinstance(x, str) else "Pass an array."
     elif isinstance(x, dict):

@@ -13,6 +13,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 __all__ = ["DENSIFIES", "advice", "data_of", "is_masked", "layout_of", "pending", "shape_of", "why_no_data"]
 
+_C: Any = torch._C  # its stubs lack some names
 _functorch = torch._C._functorch
 _LAZY = (UninitializedParameter, UninitializedBuffer)
 
@@ -47,7 +48,12 @@ def _unreal(x: torch.Tensor) -> str | None:
 def _storage_is_gone(x: torch.Tensor) -> bool:
     if layout_of(x) != "strided" or is_wrapper(x) or not x.numel():
         return False
-    return x.data_ptr() == 0 and not torch._is_zerotensor(x)
+    return address_of(x) == 0 and not torch._is_zerotensor(x)
+
+
+def address_of(x: torch.Tensor) -> int | None:
+    """Return the address of the first element; None for a lazy copy, which asking would carry out."""
+    return None if _C._is_cow_tensor(x) else x.data_ptr()
 
 
 def _transformation(x: torch.Tensor) -> str:

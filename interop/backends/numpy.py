@@ -6,7 +6,6 @@ say everything about a piece of host memory, read-only included, and NumPy is al
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -123,20 +122,21 @@ class NumPyBackend(Backend):
         return x if isinstance(x, np.generic) else np.ndarray.view(x, np.ndarray)
 
     def copy(self, x: Any) -> Any:
-        # Not ascontiguousarray, which would leave a negative stride on an axis of length 1; and native order.
-        return np.array(x, dtype=x.dtype.newbyteorder("="), copy=True, order="K", subok=True)
+        # Not ascontiguousarray, which would leave a negative stride on an axis of length 1.
+        return np.array(x, copy=True, order="K", subok=True)
 
     def cast(self, x: Any, dtype: str) -> Any:
         wanted = native_dtype(dtype)
         array = np.asarray(x) if isinstance(x, np.generic) else x
-        with warnings.catch_warnings():
-            # The loss was permitted by name, in the call; NumPy's warning about it would be noise.
-            warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
-            try:
-                return array.astype(wanted, copy=True)
-            except (TypeError, ValueError, OverflowError) as error:
-                hint = "Convert the values with NumPy first."
-                raise DTypeError(f"NumPy cannot cast {array.dtype} to {wanted}: {error}.", hint=hint) from error
+        if array.dtype.kind == "c" and DTYPES[dtype].kind not in ("complex", "bool"):
+            array = array.real  # what astype does with a warning, about a loss that the call permitted by name
+        try:
+            if array.dtype.kind in _OPAQUE and is_extension(dtype):  # ml_dtypes reads numbers only
+                array = array.astype("complex128" if DTYPES[dtype].kind == "complex" else "float64")
+            return array.astype(wanted, copy=True)
+        except (TypeError, ValueError, OverflowError) as error:
+            hint = "Convert the values with NumPy first."
+            raise DTypeError(f"NumPy cannot cast {array.dtype} to {wanted}: {error}.", hint=hint) from error
 
     def unmask(self, x: Any) -> Any:
         return self.strip(x)
@@ -164,6 +164,7 @@ def _itself(x: Any) -> Any:
     return x
 
 
+_OPAQUE = "OSUTMm"
 _ADVICE = {
     "M": "Hand over the counts: x.view('int64'), or name a dtype, as in dtype='int64'.",
     "m": "Hand over the counts: x.view('int64'), or name a dtype, as in dtype='int64'.",
@@ -203,9 +204,12 @@ def _masked(x: Any) -> bool:
     return mask is not None and mask is not np.ma.nomask and not callable(mask)
 
 
-def overlap(a: Description, b: Description) -> bool:
-    """Return whether two strided arrays have a byte in common; exact, nothing is dereferenced."""
-    first, second = _shell(a), _shell(b)
+def overlap(a: Description, b: Description, *arrays: Any) -> bool:
+    """Return whether two strided arrays have a byte in common; exact, nothing is dereferenced.
+
+    ``arrays`` are the two themselves, where they are at hand: an ndarray's strides need not be whole elements.
+    """
+    first, second = (one if isinstance(one, np.ndarray) else _shell(x) for x, one in zip((a, b), arrays or (None, None), strict=True))
     return bool(np.shares_memory(first, second))
 
 

@@ -88,7 +88,7 @@ class TorchBackend(Backend):
             device=_device(x),
             strides=tuple(memory.stride()) if layout == "strided" and no_data is None else None,
             nbytes=_nbytes(shape, x.dtype),
-            pointer=memory.data_ptr() if plain or (masked and no_data is None) else None,
+            pointer=kinds.address_of(memory) if plain or (masked and no_data is None) else None,
             requires_grad=x.requires_grad,
             tangent=_tangent(x),
             pending=kinds.pending(x),
@@ -154,7 +154,7 @@ class TorchBackend(Backend):
 
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
         # Not non_blocking: memory that the host reads before the copy has ended is garbage (pytorch#140296).
-        on = self.device_of(x.device)
+        on = _device(x)
         with self.on_stream(stream, device if device.type == "cuda" else on), _explained(TransferError, f"move to {device}", x):
             return x.to(torch.device(str(device)))
 
@@ -205,7 +205,7 @@ class TorchBackend(Backend):
         return _take(view)
 
     def export(self, x: Any, stream: int | None) -> Any:
-        with self.on_stream(None, self.device_of(x.device)):
+        with self.on_stream(None, _device(x)):
             capsule = x.__dlpack__(stream=stream, max_version=VERSION)
             return Handover(capsule, x.__dlpack_device__())
 
