@@ -67,8 +67,9 @@ def decide(description: Description, request: Request) -> Plan:
 
 
 def _check_device(draft: Draft) -> None:
-    target, device = draft.request.target, draft.device
-    if device.type not in target.devices and device != draft.description.device:
+    target, device, description = draft.request.target, draft.device, draft.description
+    at_home = description.backend == target.name and device == description.device  # it lives there, known to us or not
+    if device.type not in target.devices and not at_home:
         homes = " and ".join(sorted(target.devices))
         reason = f"{target.title} arrays cannot live on {device}, only on {homes}"
         draft.refuse(DeviceUnavailableError, reason, "Leave device out, or ask for one that it can live on.")
