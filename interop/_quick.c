@@ -5,7 +5,7 @@
  * library: guards and handoffs are data that the backends declare. `tests/test_quick.py` runs both.
  */
 
-#define BUILD 3 /* counted up with every change of what passes to and from interop/quick.py */
+#define BUILD 4 /* counted up with every change of what passes to and from interop/quick.py */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -70,6 +70,8 @@ call_empty(PyObject *callable)
     switch (PyCFunction_GET_FLAGS(callable)) {
     case METH_NOARGS:
         return function(PyCFunction_GET_SELF(callable), NULL);
+    case METH_FASTCALL | METH_KEYWORDS:
+        return ((_PyCFunctionFastWithKeywords)(void (*)(void))function)(PyCFunction_GET_SELF(callable), NULL, 0, NULL);
     case METH_VARARGS | METH_KEYWORDS:
         return ((PyCFunctionWithKeywords)(void (*)(void))function)(PyCFunction_GET_SELF(callable), no_arguments, NULL);
     default:
@@ -404,6 +406,37 @@ quick_words(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
     return same < 0 ? -1 : 0;
 }
 
+/* Whether a hurdle was ever set in this process. Sticky: a context may outlive the scope that set it. */
+static int watched = 0;
+
+/* Return 1 if no hurdle is set in this context, 0 if one is, -1 on error. */
+static int
+is_clear(PyObject *hurdle)
+{
+    if (!watched) {
+        return 1;
+    }
+    PyObject *barred = NULL;
+    if (PyContextVar_Get(hurdle, Py_None, &barred) < 0) {
+        return -1;
+    }
+    int clear = Py_IsNone(barred);
+    Py_DECREF(barred);
+    return clear;
+}
+
+static PyObject *
+watch(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    watched = 1;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"watch", watch, METH_NOARGS, "From now on, ask the hurdle before every short cut."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyObject *
 front_vectorcall(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
@@ -413,12 +446,10 @@ front_vectorcall(PyObject *callable, PyObject *const *args, size_t nargsf, PyObj
         return NULL;
     }
     if (words > 0) {
-        PyObject *barred = NULL;
-        if (PyContextVar_Get(self->hurdle, Py_None, &barred) < 0) {
+        int clear = is_clear(self->hurdle);
+        if (clear < 0) {
             return NULL;
         }
-        int clear = Py_IsNone(barred);
-        Py_DECREF(barred);
         if (clear) {
             PyObject *result = words == 2 ? look_up(self->detaching, args[0]) : Py_NewRef(Py_None);
             if (result == Py_None) {
@@ -553,6 +584,7 @@ static struct PyModuleDef module = {
     .m_name = "interop._quick",
     .m_doc = "The quick path in C; see interop/quick.py.",
     .m_size = -1,
+    .m_methods = functions,
 };
 
 PyMODINIT_FUNC

@@ -7,13 +7,13 @@ A policy is data: it is the plan (`interop.plan`) that knows what each value mea
 from __future__ import annotations
 
 import contextlib
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = ["COERCE", "DEFAULT", "FIELDS", "PRESETS", "STRICT", "Policy", "current_policy", "policy", "resolve_policy"]
 
@@ -124,7 +124,17 @@ PRESETS: dict[str, Policy] = {"strict": STRICT, "default": DEFAULT, "coerce": CO
 _scope: ContextVar[Policy | None] = ContextVar("interop_policy", default=None)
 
 hurdle: ContextVar[object | None] = ContextVar("interop_hurdle", default=None)
-"""Not None where something in scope must see or change even a plain conversion: the quick path stays off."""
+"""Not None where something in scope must see or change even a plain conversion: the quick path stays off. Set by `bar` only."""
+
+first_bar: list[Callable[[], None]] = []
+"""Called before the first hurdle of the process: until then the quick path does not ask, which is a twentieth of its cost."""
+
+
+def bar(reason: object) -> Token[object | None]:
+    """Keep the quick path off in this context, until ``hurdle.reset`` of the token."""
+    while first_bar:
+        first_bar.pop()()
+    return hurdle.set(reason)
 
 
 def current_policy() -> Policy:
@@ -181,9 +191,10 @@ def policy(base: Policy | str | None = None, /, **changes: Any) -> Iterator[Poli
     made = (current_policy() if base is None else as_policy(base)).replace(**changes)
     token = _scope.set(made)
     # A plain array converts alike under every policy but one that always copies.
-    barred = hurdle.set(made if made.copy is True else hurdle.get())
+    barred = bar(made) if made.copy is True else None
     try:
         yield made
     finally:
-        hurdle.reset(barred)
+        if barred is not None:
+            hurdle.reset(barred)
         _scope.reset(token)

@@ -14,9 +14,9 @@ import functools
 import importlib
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from interop.policy import check_names, hurdle
+from interop.policy import check_names, first_bar, hurdle
 
-BUILD = 3
+BUILD = 4
 """Says that the compiled half fits this file; counted up with every change of what passes between them."""
 
 compiled: Any
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from interop.backends._base import Backend, Shortcut
 
 __all__ = ["checked", "front", "learn", "table"]
+
+if compiled is not None:
+    first_bar.append(compiled.watch)
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from interop.backends.numpy import NumPyBackend
 from interop.backends.torch import TorchBackend
+from interop.policy import bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +27,7 @@ def replace(backend: type, verb: str, faulty: Callable[..., Any]) -> Callable[[]
     """Let a backend do a verb wrongly; the short cuts are off, so that the verb is reached."""
 
     def apply() -> None:
-        from interop.policy import hurdle
-
-        hurdle.set("sabotage")
+        bar("sabotage")
         setattr(backend, verb, faulty(getattr(backend, verb)))
 
     return apply

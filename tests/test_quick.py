@@ -14,7 +14,7 @@ import torch
 import interop
 from interop import InteropError, shares_memory
 from interop.backends import load_backend
-from interop.policy import hurdle
+from interop.policy import bar, hurdle
 from interop.quick import checked, front_in_c, front_in_python, guarded_in_c, guarded_in_python, table
 from tests.corpus import SOURCES
 
@@ -24,7 +24,7 @@ WORDS = [{}, {"grad": "detach"}]
 
 @contextlib.contextmanager
 def long_way():
-    token = hurdle.set("this test")
+    token = bar("this test")
     try:
         yield
     finally:
