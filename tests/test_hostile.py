@@ -337,7 +337,10 @@ def test_recipes_are_python():
     with pytest.raises(interop.CopyError) as caught:
         to_torch(LINE, dtype=np.float16, copy=False)
     assert caught.value.hint == "write to_torch(x, dtype='float16', copy=True)"
-    assert repr(to_numpy) == "<verb interop.to_numpy>"
+
+
+def test_a_verb_says_its_name():
+    assert "to_numpy" in repr(to_numpy)
 
 
 def test_looking_does_not_carry_out_a_lazy_copy():
