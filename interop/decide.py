@@ -133,7 +133,7 @@ def _decide_across(draft: Draft) -> None:
     _check_grad(draft)
     wanted = _check_dtype(draft)
     crosses = draft.device != description.device
-    if crosses:
+    if crosses and description.no_data is None:
         _check_transfer(draft)
     copies = [words for _, words in forced_copies(description, draft.request)]
     _check_copies(draft, [*copies, *([wanted] if wanted else [])], crosses=crosses)
@@ -175,7 +175,8 @@ def _check_grad(draft: Draft) -> None:
     if draft.request.policy.grad == "error":
         lost = "the gradient" if description.requires_grad else "the forward-mode tangent"
         reason = f"autograd tracks the source, and {target.title} is outside its graph: {lost} would be lost"
-        if target.readonly_arrays and draft.request.policy.readonly != "share" and draft.request.policy.copy is not True:
+        stays = draft.device == description.device
+        if stays and target.readonly_arrays and draft.request.policy.readonly != "share" and draft.request.policy.copy is not True:
             reason += " (with grad='detach' shared memory is read-only, unless readonly='share')"
         draft.refuse(GradError, reason, grad="detach")
     draft.steps.append(Step("detach", "source", "grad='detach': the result is outside the graph"))

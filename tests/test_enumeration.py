@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from tests.corpus import SOURCES
 from tests.permissions import POLICIES
@@ -29,6 +30,13 @@ def test_every_source_under_every_permission(target):
     assert found["first"] == []
     assert sum(found["counts"].values()) == len(SOURCES) * len(POLICIES)
     assert all(count > 1000 for count in found["counts"].values()), found
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_every_source_to_a_library_that_has_no_device_here():
+    found = enumerate_all("cupy")[-1]
+    assert found["first"] == []
+    assert found["counts"] == {"shared": 0, "copied": 0, "refused": len(SOURCES) * len(POLICIES)}
 
 
 @pytest.mark.parametrize(
