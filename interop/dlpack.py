@@ -14,12 +14,13 @@ from typing import Any
 
 from interop.description import Device, c_strides
 
-__all__ = ["VERSION", "Capsule", "Handover", "Owner", "dtype_of_code"]
+__all__ = ["VERSION", "Capsule", "Handover", "Owner", "dtype_of_code", "handover"]
 
 VERSION = (1, 3)
 """The newest version of the protocol that interop reads; sent to producers as ``max_version``."""
 
 READ_ONLY, IS_COPIED, SUBBYTE_PADDED = 1, 2, 4
+CUDA, CUDA_MANAGED = 2, 13
 MAX_AXES = 64  # NumPy's limit, and more than anybody exports
 
 # DLDeviceType: the device, and the kind of memory on it.
@@ -195,6 +196,7 @@ class Capsule:
             legacy = DLManagedTensor.from_address(address)
             self._deleter, tensor = legacy.deleter, legacy.tensor
         self.readonly = bool(flags & READ_ONLY) or self.version is None
+        self._flags = flags
         self._read(tensor, flags)
 
     def _read(self, tensor: DLTensor, flags: int) -> None:
@@ -211,12 +213,29 @@ class Capsule:
         self.strides: tuple[int, ...] = tuple(tensor.strides[: tensor.ndim]) if strided else c_strides(self.shape)
         self.pointer: int = (tensor.data + tensor.byte_offset) if tensor.data else 0
 
+    def relabel(self, code: int) -> None:
+        """Change the device type that the capsule says; only for one that was not handed out yet."""
+        kind = DLManagedTensor if self.version is None else DLManagedTensorVersioned
+        kind.from_address(self._address).tensor.device.type = code
+        self._read(kind.from_address(self._address).tensor, self._flags)
+
     def consume(self) -> Owner:
         """Take the managed tensor over: the capsule is renamed, and the owner will call the deleter."""
         if not _api.PyCapsule_IsValid(self.raw, self._name):
             raise BufferError("the DLPack capsule was consumed by somebody else meanwhile")
         _api.PyCapsule_SetName(self.raw, _USED[self._name])
         return Owner(self._address, self._deleter)
+
+
+def handover(raw: Any) -> Handover:
+    """Return a producer of one capsule; managed memory goes out as the device memory that it also is.
+
+    torch imports neither managed nor pinned memory (pytorch#96318), though it can work on the former.
+    """
+    capsule = Capsule(raw)
+    if capsule.device_codes[0] == CUDA_MANAGED:
+        capsule.relabel(CUDA)
+    return Handover(raw, capsule.device_codes)
 
 
 class Handover:

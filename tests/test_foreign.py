@@ -21,7 +21,7 @@ from interop import (
     to_numpy,
     to_torch,
 )
-from interop.dlpack import READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor
+from interop.dlpack import READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor, handover
 from tests.producer import Producer
 
 DATA = np.arange(6, dtype="float32").reshape(2, 3)
@@ -138,6 +138,16 @@ def test_another_device_is_asked_for_in_the_standards_way():
     producer = Producer(DATA, device=(2, 0))
     assert to_numpy(producer, transfer="allow").tolist() == DATA.tolist()
     assert producer.asked[-1] == {"dl_device": (1, 0), "max_version": (1, 3)}
+
+
+def test_managed_memory_goes_out_as_the_device_memory_that_it_is():
+    producer = Producer(DATA, device=(13, 0))
+    assert describe(producer).memory == "managed"
+    given = handover(producer.__dlpack__(max_version=(1, 3)))
+    assert given.__dlpack_device__() == (2, 0)
+    assert Capsule(given.__dlpack__()).device_codes == (2, 0)
+    assert handover(Producer(DATA).__dlpack__()).__dlpack_device__() == (1, 0)
+    assert torch.from_dlpack(handover(Producer(DATA).__dlpack__(max_version=(1, 0)))).tolist() == DATA.tolist()
 
 
 def test_arrow_arrays():

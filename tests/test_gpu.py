@@ -248,6 +248,27 @@ def test_pinned_memory_is_host_memory(cp):
     assert to_cupy(pinned, transfer="allow").get().tolist() == GRID.tolist()
 
 
+def test_managed_memory_is_device_memory(cp):
+    previous = cp.cuda.get_allocator()
+    cp.cuda.set_allocator(cp.cuda.MemoryPool(cp.cuda.malloc_managed).malloc)
+    try:
+        array = cp.asarray(GRID)
+    finally:
+        cp.cuda.set_allocator(previous)
+    assert describe(array).memory == "managed"
+    tensor = to_torch(array)
+    assert tensor.data_ptr() == array.data.ptr
+    assert tensor.tolist() == GRID.tolist()
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (1, 1)])
+def test_no_axes_and_no_elements_cross(cp, shape):
+    array = np.ones(shape)
+    assert to_cupy(array, device="cuda").shape == shape
+    assert to_numpy(to_cupy(array, device="cuda"), device="cpu").shape == shape
+    assert tuple(to_torch(to_cupy(array, device="cuda")).shape) == shape
+
+
 def test_two_arrays_on_the_device_that_interleave(cp):
     array = cp.asarray(GRID)
     assert not shares_memory(array[:, 0], to_torch(array)[:, 1])

@@ -193,7 +193,7 @@ class Backend(ABC):
         return self.transfer(self.from_host(view), device, stream)
 
     def export(self, x: Any, stream: int | None) -> Any:
-        """Return a producer (`interop.dlpack.Handover`) of `x`, ready for work on `stream`."""
+        """Return a producer (`interop.dlpack.handover`) of `x`, ready for work on `stream`."""
         raise AssertionError(f"the plan exported a {self.name} array")
 
     def adopt(self, producer: Any, device: Device) -> Any:

@@ -5,13 +5,33 @@ Part of the torch backend (`interop.backends.torch`); apart from it so that eith
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-__all__ = ["DENSIFIES", "advice", "data_of", "is_masked", "layout_of", "pending", "shape_of", "why_no_data"]
+from interop.description import CPU, Device
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interop.errors import InteropError
+
+__all__ = [
+    "DENSIFIES",
+    "advice",
+    "data_of",
+    "device_of",
+    "explained",
+    "is_masked",
+    "layout_of",
+    "nbytes",
+    "pending",
+    "shape_of",
+    "why_no_data",
+]
 
 _C: Any = torch._C  # its stubs lack some names
 _functorch = torch._C._functorch
@@ -141,3 +161,27 @@ def pending(x: torch.Tensor) -> tuple[str, ...]:
         return ()
     states = {"conj": x.is_conj(), "neg": x.is_neg(), "zero": torch._is_zerotensor(x)}
     return tuple(word for word, holds in states.items() if holds)
+
+
+@contextlib.contextmanager
+def explained(kind: type[InteropError], what: str, x: torch.Tensor) -> Iterator[None]:
+    """Turn torch's "not implemented" for a rare dtype or layout into a refusal; nothing has been made by then."""
+    try:
+        yield
+    except (NotImplementedError, TypeError) as error:
+        first = str(error).partition("\n")[0]
+        message = f"torch cannot {what} a {layout_of(x)} {x.dtype} tensor: {first}"
+        raise kind(message, hint="Convert it with torch first, in steps that it has.") from error
+
+
+def device_of(x: torch.Tensor) -> Device:
+    """Return the device of a tensor, whatever its name."""
+    return CPU if x.is_cpu else Device(x.device.type, x.device.index or 0)
+
+
+def nbytes(shape: tuple[int | None, ...], dtype: torch.dtype) -> int:
+    """Return the bytes of the elements; unknown extents count as 0."""
+    count = 1
+    for extent in shape:
+        count *= extent or 0
+    return count * dtype.itemsize

@@ -20,7 +20,7 @@ from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends.numpy import native_dtype
 from interop.capabilities import Capabilities
 from interop.description import CPU, Description, Device
-from interop.dlpack import Handover
+from interop.dlpack import handover
 from interop.errors import DTypeError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class CuPyBackend(Backend):
 
     def copy(self, x: Any) -> Any:
         with cupy.cuda.Device(x.device.id):
-            return x.copy(order="K")
+            return x.copy(order="C" if any(step < 0 for step in x.strides) else "K")
 
     def cast(self, x: Any, dtype: str) -> Any:
         with cupy.cuda.Device(x.device.id):
@@ -137,11 +137,12 @@ class CuPyBackend(Backend):
     def arrive(self, view: Any, device: Device, stream: int | None) -> Any:
         with self.on_stream(stream, device):
             # Blocking: from pinned memory CuPy would still be reading while the owner writes on.
-            return cupy.asarray(np.ascontiguousarray(view) if view.dtype.isnative else view, blocking=True)
+            # Not ascontiguousarray, which makes one axis of none.
+            return cupy.asarray(np.asarray(view, order="C"), blocking=True)
 
     def export(self, x: Any, stream: int | None) -> Any:
         with cupy.cuda.Device(x.device.id):
-            return Handover(x.__dlpack__(stream=stream, max_version=(1, 0)), x.__dlpack_device__())
+            return handover(x.__dlpack__(stream=stream, max_version=(1, 0)))
 
     def adopt(self, producer: Any, device: Device) -> Any:
         with cupy.cuda.Device(device.index):

@@ -13,7 +13,7 @@ from interop.backends.numpy import backend as numpy_backend
 from interop.backends.numpy import native_dtype, view_memory
 from interop.capabilities import Capabilities
 from interop.description import CPU, Description, Device
-from interop.dlpack import VERSION, Capsule, Handover, device_of
+from interop.dlpack import VERSION, Capsule, device_of, handover
 from interop.dtypes import DTYPES
 from interop.errors import LayoutError, TransferError
 
@@ -110,7 +110,7 @@ class DLPackBackend(Backend):
         raise AssertionError("the plan has DLPack itself as a target")
 
     def export(self, x: Any, stream: int | None) -> Any:
-        return Handover(x.capsule.raw, x.capsule.device_codes)
+        return handover(x.capsule.raw)
 
 
 def export_capsule(x: Any, stream: int | None) -> Any:

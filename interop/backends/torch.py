@@ -20,8 +20,8 @@ from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends._torch_troubles import TROUBLES
 from interop.backends.numpy import BEHAVED, is_extension, memory_dtype, native_dtype, tidy
 from interop.capabilities import Capabilities
-from interop.description import CPU, Description, Device
-from interop.dlpack import VERSION, Handover
+from interop.description import Description, Device
+from interop.dlpack import VERSION, handover
 from interop.dtypes import DTYPES
 from interop.errors import DTypeError, LayoutError, TransferError
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from interop.errors import InteropError
 
 __all__ = ["TorchBackend", "backend"]
 
@@ -85,9 +84,9 @@ class TorchBackend(Backend):
             type=f"{type(x).__module__}.{type(x).__qualname__}",
             shape=shape,
             dtype=dtype,
-            device=_device(x),
+            device=kinds.device_of(x),
             strides=tuple(memory.stride()) if layout == "strided" and no_data is None else None,
-            nbytes=_nbytes(shape, x.dtype),
+            nbytes=kinds.nbytes(shape, x.dtype),
             pointer=kinds.address_of(memory) if plain or (masked and no_data is None) else None,
             requires_grad=x.requires_grad,
             tangent=_tangent(x),
@@ -142,20 +141,20 @@ class TorchBackend(Backend):
     def copy(self, x: Any) -> Any:
         if x.dtype in _SHELL_DTYPES:  # torch has no copy kernel for them, but their bytes can be copied
             return x.view(torch.uint8).clone().view(x.dtype)
-        with _explained(LayoutError, "copy", x):
+        with kinds.explained(LayoutError, "copy", x):
             return x.clone()
 
     def cast(self, x: Any, dtype: str) -> Any:
         wanted = _DTYPES[dtype]
         if x.is_complex() and not wanted.is_complex and wanted is not torch.bool:
             x = x.real  # what .to() does with a warning, about a loss that the call permitted by name
-        with _explained(DTypeError, f"cast to {wanted}", x):
+        with kinds.explained(DTypeError, f"cast to {wanted}", x):
             return (x.dequantize() if x.is_quantized else x).to(wanted, copy=True)
 
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
         # Not non_blocking: memory that the host reads before the copy has ended is garbage (pytorch#140296).
-        on = _device(x)
-        with self.on_stream(stream, device if device.type == "cuda" else on), _explained(TransferError, f"move to {device}", x):
+        on = kinds.device_of(x)
+        with self.on_stream(stream, device if device.type == "cuda" else on), kinds.explained(TransferError, f"move to {device}", x):
             return x.to(torch.device(str(device)))
 
     def strip(self, x: Any) -> Any:
@@ -168,13 +167,13 @@ class TorchBackend(Backend):
         return kinds.data_of(x).detach()
 
     def densify(self, x: Any) -> Any:
-        with _explained(LayoutError, "make dense", x):
+        with kinds.explained(LayoutError, "make dense", x):
             return x.dequantize() if x.is_quantized else x.to_dense()
 
     def resolve(self, x: Any) -> Any:
         if torch._is_zerotensor(x):
             x = x.clone()
-        with _explained(DTypeError, "carry out the pending operation on", x):
+        with kinds.explained(DTypeError, "carry out the pending operation on", x):
             return x.resolve_conj().resolve_neg()
 
     def plainly(self) -> AbstractContextManager[Any]:
@@ -205,9 +204,8 @@ class TorchBackend(Backend):
         return _take(view)
 
     def export(self, x: Any, stream: int | None) -> Any:
-        with self.on_stream(None, _device(x)):
-            capsule = x.__dlpack__(stream=stream, max_version=VERSION)
-            return Handover(capsule, x.__dlpack_device__())
+        with self.on_stream(None, kinds.device_of(x)):
+            return handover(x.__dlpack__(stream=stream, max_version=VERSION))
 
     def adopt(self, producer: Any, device: Device) -> Any:
         with self.on_stream(None, device):
@@ -253,23 +251,8 @@ class TorchBackend(Backend):
         }
 
 
-def _device(x: torch.Tensor) -> Device:
-    return CPU if x.is_cpu else Device(x.device.type, x.device.index or 0)
-
-
 def _itself(x: Any) -> Any:
     return x
-
-
-@contextlib.contextmanager
-def _explained(kind: type[InteropError], what: str, x: torch.Tensor) -> Iterator[None]:
-    """Turn torch's "not implemented" for a rare dtype or layout into a refusal; nothing has been made by then."""
-    try:
-        yield
-    except (NotImplementedError, TypeError) as error:
-        first = str(error).partition("\n")[0]
-        message = f"torch cannot {what} a {kinds.layout_of(x)} {x.dtype} tensor: {first}"
-        raise kind(message, hint="Convert it with torch first, in steps that it has.") from error
 
 
 def _in_dual_level() -> bool:
@@ -278,13 +261,6 @@ def _in_dual_level() -> bool:
 
 def _tangent(x: torch.Tensor) -> bool:
     return _in_dual_level() and forward_ad.unpack_dual(x).tangent is not None
-
-
-def _nbytes(shape: tuple[int | None, ...], dtype: torch.dtype) -> int:
-    count = 1
-    for extent in shape:
-        count *= extent or 0
-    return count * dtype.itemsize
 
 
 def _is_pinned(x: torch.Tensor) -> bool:
