@@ -9,10 +9,11 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop.backends import FOREIGN, backend_names, find_backend, load_backend, name_of_target
+from interop.backends._streams import cuda_stream_number
 from interop.decide import decide, settle
-from interop.description import CPU, STREAMED, Description, Device
+from interop.description import STREAMED, Description, Device
 from interop.dtypes import dtype_name
-from interop.errors import InteropError, UnsupportedTypeError
+from interop.errors import InteropError, StreamError, UnsupportedTypeError
 from interop.execute import execute
 from interop.plan import Plan, Refusal, Request, obstacles
 from interop.policy import FIELDS, resolve_policy
@@ -87,10 +88,19 @@ def look(call: Call) -> Plan:
     try:
         return prepare(call).plan
     except InteropError as error:
-        kind = type(call.x)
-        unseen = Description(backend="unknown", type=f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."), dtype="unknown")
+        seen = _seen(call.x)
         refusal = Refusal(type(error), error.message, error.permissions, error.hint)
-        return Plan(unseen, call.target, CPU, unseen.dtype, refusals=(refusal,))
+        return Plan(seen, call.target, seen.device, seen.dtype, refusals=(refusal,))
+
+
+def _seen(x: Any) -> Description:
+    """Return what can be said of a source whose conversion could not even be planned."""
+    if isinstance(x, Description):
+        return x
+    with contextlib.suppress(InteropError):
+        return find_backend(x).describe(x)
+    kind = type(x)
+    return Description(backend="unknown", type=f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."), dtype="unknown")
 
 
 @contextlib.contextmanager
@@ -101,7 +111,8 @@ def told(call: Callable[[], str]) -> Iterator[None]:
     except InteropError as error:
         if error.refusals:
             raise
-        told = type(error)(f"{call()}: {error.message}", hint=error.hint, permissions=error.permissions)
+        refusal = Refusal(type(error), error.message, error.permissions, error.hint)
+        told = type(error)(f"{call()}: {error.message}", hint=error.hint, permissions=error.permissions, refusals=(refusal,))
         raise told from (error.__cause__ or error)
 
 
@@ -125,7 +136,15 @@ def prepare(call: Call) -> _Prepared:
     description = x if planned else source.describe(x)
     home = Device(target.capabilities.home) if planned else target.home()
     request = Request(
-        source.capabilities, target.capabilities, policy, home, device, "device" in words, dtype, words.get("stream") is not None
+        source.capabilities,
+        target.capabilities,
+        policy,
+        home,
+        device,
+        "device" in words,
+        dtype,
+        words.get("stream") is not None,
+        stream_problem=_stream_problem(words.get("stream")),
     )
     settled = settle(description, request)
     if not planned and (settled != description.device or source is not target):
@@ -150,6 +169,14 @@ def _named_device(device: Any, target: Backend) -> Device:
     library = str(type(device).__module__).partition(".")[0]
     owner = load_backend(library) if library in backend_names() else target
     return owner.device_of(device)
+
+
+def _stream_problem(stream: Any) -> str | None:
+    try:
+        cuda_stream_number(-1 if stream is None else stream)
+    except StreamError as error:
+        return error.message
+    return None
 
 
 def _stream(plan: Plan, source: Backend, target: Backend, stream: Any) -> int | None:

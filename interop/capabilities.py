@@ -34,8 +34,9 @@ class Capabilities:
     readonly_arrays, negative_strides, foreign_byte_order, unaligned, odd_strides : bool
         Whether an array can be read-only, walk backwards, be byte-swapped, be unaligned, and have strides
         that are not whole elements.
-    casts_opaque : bool
-        Whether it can read dtypes without a numeric meaning (objects, strings) as numbers.
+    casts_opaque : tuple of str
+        How the names of those dtypes begin that have no numeric meaning, and whose values it may still read as
+        numbers (objects, strings); whether it can is seen only when it does.
     axes : int
         The most axes that an array can have.
     """
@@ -52,7 +53,7 @@ class Capabilities:
     unaligned: bool = False
     odd_strides: bool = False
     axes: int = 64
-    casts_opaque: bool = False
+    casts_opaque: tuple[str, ...] = ()
 
     def dtypes_on(self, device_type: str) -> frozenset[str]:
         """Return the dtypes that the library has on a device type."""

@@ -34,9 +34,9 @@ __all__ = ["decide", "settle"]
 _WHY_NO_DATA = {
     "meta": "a meta tensor has a shape but no storage",
     "fake": "a fake tensor only pretends to have data, for tracing and shape inference",
-    "vmap": "inside torch.func.vmap the tensor stands for a whole batch, and has no memory of its own",
-    "grad": "inside torch.func.grad or vjp the tensor is a tracking wrapper without memory of its own",
-    "jvp": "inside torch.func.jvp the tensor is a tracking wrapper without memory of its own",
+    "vmap": "inside vmap the tensor stands for a whole batch, and has no memory of its own",
+    "grad": "inside grad or vjp the tensor is a tracking wrapper without memory of its own",
+    "jvp": "inside jvp the tensor is a tracking wrapper without memory of its own",
     "functional": "a functionalised tensor is a wrapper that tracks mutations, without memory of its own",
     "traced": "the tensor is being traced: its value now would be baked into the trace as a constant",
     "uninitialized": "a lazy parameter has neither a shape nor data before the first forward pass",
@@ -80,6 +80,9 @@ def _check_device(draft: Draft) -> None:
 
 def _check_stream(draft: Draft) -> None:
     ends = {draft.description.device.type, draft.device.type}
+    if draft.request.stream_problem and ends & STREAMED:
+        hint = "Leave stream out, or give -1, 1, 2, a pointer greater than 2, or a native stream object."
+        draft.refuse(StreamError, draft.request.stream_problem, hint)
     if draft.request.streamed and not ends & STREAMED:
         reason = f"a stream was given, but work on {draft.device} has none: the standard allows only stream=None there"
         draft.refuse(StreamError, reason, "Leave stream out.")
@@ -114,7 +117,7 @@ def _decide_within(draft: Draft) -> None:
 
 
 def _inert(description: Description, *, crosses: bool) -> bool:
-    """Whether the library itself cannot copy it: torch segfaults on a freed storage, and raises for the others.
+    """Whether the library itself cannot copy it: one may even crash on a freed storage.
 
     Fake, vmapped and traced tensors are not inert: within their library, their library copies them.
     """
@@ -190,7 +193,7 @@ def _check_dtype(draft: Draft) -> str | None:
     if request.dtype is not None:
         if request.dtype not in supported:
             _refuse_dtype_for_good(draft, request.dtype)
-        elif have not in DTYPES and not request.source.casts_opaque:
+        elif have not in DTYPES and not have.startswith(request.source.casts_opaque):
             draft.refuse(DTypeError, f"{have} has no numeric meaning to cast from", description.advice or _OPAQUE_HINT)
         draft.dtype = request.dtype
     elif have in supported:

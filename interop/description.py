@@ -15,6 +15,8 @@ from interop.policy import nearest
 __all__ = ["CPU", "Description", "Device"]
 
 DEVICE_TYPES = ("cpu", "cuda", "rocm", "mps", "xpu", "meta", "metal", "vulkan", "opencl", "webgpu", "hexagon", "maia", "ext")
+MEMORIES = ("plain", "pinned", "managed")
+PENDING = ("conj", "neg", "zero")
 # Devices whose work is ordered by streams; interop passes one explicitly for them.
 STREAMED = frozenset({"cuda", "rocm"})
 
@@ -139,6 +141,10 @@ class Description:
         given: Any = self.device
         if isinstance(given, str):  # by hand
             object.__setattr__(self, "device", Device.parse(given))
+        if self.memory not in MEMORIES:
+            raise ValueError(f"{self.memory!r} is not a kind of memory{nearest(self.memory, MEMORIES)}")
+        if not isinstance(self.pending, tuple) or not set(self.pending) <= set(PENDING):
+            raise ValueError(f"pending is a tuple of {', '.join(map(repr, PENDING))}, got {self.pending!r}.")
         if self.strides and len(self.strides) != len(self.shape):
             raise ValueError(f"{len(self.strides)} strides for {len(self.shape)} axes.")
         if self.strides == () and self.shape:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from interop._installed import Installed, knowledge
 from interop._spoken import UNSPOKEN, dlpack_spoken
 from interop._version import __version__
-from interop.backends import backend_names, load_backend
+from interop.backends import BROKEN, backend_names, load_backend
 from interop.description import Device
 from interop.errors import BackendNotInstalledError
 
@@ -28,28 +28,10 @@ if TYPE_CHECKING:
 
     from interop.backends._base import Backend, KnownTrouble
 
-__all__ = ["BROKEN", "SCHEMA", "Visit", "examine", "load"]
+__all__ = ["SCHEMA", "Visit", "examine", "load"]
 
 SCHEMA = 1
 """The version of the structure that `examine` returns; goes up when a key changes its meaning or goes away."""
-
-# Broad, because half an installation raises anything: ImportError (a missing symbol), OSError (a missing .so),
-# RuntimeError (CUDA), AttributeError, NameError, LookupError and SyntaxError (mixed files), ValueError ("dtype
-# size changed"), AssertionError ("not compiled with CUDA"), TypeError and BufferError (the probes). Named, and not
-# Exception, so that a bug of ours (a ZeroDivisionError, say) is not told as somebody else's broken installation.
-BROKEN = (
-    ImportError,
-    OSError,
-    RuntimeError,
-    AttributeError,
-    NameError,
-    LookupError,
-    SyntaxError,
-    ValueError,
-    AssertionError,
-    TypeError,
-    BufferError,
-)
 
 
 @dataclass

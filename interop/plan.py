@@ -26,7 +26,8 @@ class Request(NamedTuple):
     """A call of `convert`, with every keyword resolved and nothing left to look up.
 
     `device_named` tells an explicit ``device=`` (which permits the crossing) from the device of ``like=``.
-    `home` is where data go that cannot stay; `unavailable` says why the target device is not there.
+    `home` is where data go that cannot stay; `unavailable` says why the target device is not there, and
+    `stream_problem` why the stream is none.
     """
 
     source: Capabilities
@@ -38,6 +39,7 @@ class Request(NamedTuple):
     dtype: str | None = None
     streamed: bool = False
     unavailable: str | None = None
+    stream_problem: str | None = None
 
 
 class Refusal(NamedTuple):

@@ -119,10 +119,14 @@ def _follow(x: Any, path: tuple[Any, ...]) -> Any:
 def checked(verb: Callable[P, R]) -> Callable[P, R]:
     """Let a misspelt keyword be answered with the nearest right one; the verb's signature stays what it is."""
     known = dict.fromkeys(verb.__kwdefaults__ or ())
+    positional = verb.__code__.co_varnames[: verb.__code__.co_posonlyargcount]
 
     @functools.wraps(verb)
     def call(*args: Any, **keywords: Any) -> Any:
         if not keywords.keys() <= known.keys():
+            if by_position := keywords.keys() & set(positional):
+                name = min(by_position)
+                raise TypeError(f"{name}= is given by position, as in {verb.__name__}({', '.join(positional)}).")
             check_names(keywords, known, "keyword")
         return verb(*args, **keywords)
 

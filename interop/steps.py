@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from interop.description import CPU, Description, Device
-from interop.dtypes import fallback
+from interop.dtypes import DTYPES, fallback
 from interop.plan import Plan, Refusal, Request, Step
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def _write_source_steps(draft: Draft, *, crosses: bool) -> bool:
     steps += [Step(kind, "source", words, description.nbytes_as(have)) for kind, words in forced if kind != "copy"]
     copied = ", and ".join(words for kind, words in forced if kind == "copy")
     if have != border or (copied and description.swapped):
-        steps.append(Step("cast", "source", f"{have} to {border}", nbytes, dtype=border))
+        unread = "" if have in DTYPES else ", if every value can be read so"
+        steps.append(Step("cast", "source", f"{have} to {border}{unread}", nbytes, dtype=border))
     elif copied:
         steps.append(Step("copy", "source", copied, nbytes))
     fresh = len(steps) > before

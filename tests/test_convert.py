@@ -47,7 +47,7 @@ def test_numpy_as_a_target(to):
 
 
 def test_a_vendored_compat_namespace():
-    sklearn = pytest.importorskip("sklearn.externals.array_api_compat.torch")
+    sklearn = pytest.importorskip("sklearn.externals.array_api_compat.torch", reason="scikit-learn is not installed")
     assert type(convert(A, sklearn)) is torch.Tensor
 
 

@@ -4,6 +4,7 @@ The law: passing the permissions of a refusal back gets through, or the refusal 
 nothing gets through. And no plan loses anything that its policy did not permit by name.
 """
 
+from dataclasses import replace
 from itertools import combinations, product
 
 import pytest
@@ -64,6 +65,7 @@ ASKED = [
     {"dtype": "complex32"},
     {"unavailable": "it is not there"},
     {"streamed": True},
+    {"streamed": True, "stream_problem": "it is none"},
 ]
 
 
@@ -112,10 +114,12 @@ def check_nothing_lost(plan, asked):
 @pytest.mark.parametrize("backend", CAPABILITIES)
 def test_every_permission_over_every_pair_of_traits(backend, target):
     together = [(), *((trait,) for trait in TRAITS), *combinations(TRAITS, 2)]
+    seen = set()
     for traits in together:
         description = describe(backend, PLACES[0], "float32", *traits)
         for policy in POLICIES:
-            check(description, request(description, target, policy))
+            seen.add(check(description, request(description, target, policy)).ok)
+    assert seen == {True, False}
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -139,10 +143,28 @@ def test_all_obstacles_are_named_at_once(policy):
     assert codes == expected
 
 
-def test_the_law_catches_a_recipe_that_does_not_work():
-    """The negative control: a decision that forgets an obstacle's permission is caught by `check`."""
+def test_the_law_catches_a_recipe_that_does_not_work(monkeypatch):
+    """The negative control: a decision that forgets what an obstacle needs is caught by `check`."""
+
+    honest = decide
+
+    def forgetful(description, asked):
+        plan = honest(description, asked)
+        refusals = tuple(refusal._replace(permissions={"mask": "drop"}) for refusal in plan.refusals)
+        return replace(plan, refusals=refusals)
+
     description = describe("torch", PLACES[0], "float32", "grad", "sparse")
+    check(description, request(description, "numpy", Policy()))
+    monkeypatch.setitem(check.__globals__, "decide", forgetful)
+    with pytest.raises(AssertionError):
+        check(description, request(description, "numpy", Policy()))
+
+
+def test_the_law_catches_a_silent_loss(monkeypatch):
+    """The negative control: a plan that leaves a tracked tensor's graph unasked is caught by `check`."""
+    description = describe("torch", PLACES[0], "float32", "grad")
     asked = request(description, "numpy", Policy())
-    plan = decide(description, asked)
-    short = {name: value for name, value in plan.permissions.items() if name != "layout"}
-    assert not decide(description, asked._replace(policy=Policy(**short))).ok
+    permitted = decide(description, asked._replace(policy=Policy(grad="detach")))
+    monkeypatch.setitem(check.__globals__, "decide", lambda *_: permitted)
+    with pytest.raises(AssertionError):
+        check(description, asked)

@@ -264,7 +264,7 @@ def test_torch_without_numpy_is_a_finding(monkeypatch):
 
 
 def test_cupy_and_torch_of_different_cudas_are_a_finding(monkeypatch):
-    cupy = pytest.importorskip("cupy")
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     own = cupy.cuda.runtime.runtimeGetVersion() // 1000
     monkeypatch.setattr(torch.version, "cuda", f"{own}.0")
     assert _cupy_troubles.findings() == []

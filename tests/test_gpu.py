@@ -33,7 +33,7 @@ DTYPES += ["float16", "float32", "float64", "complex64", "complex128"]
 
 @pytest.fixture(name="cp")
 def cupy_module():
-    return pytest.importorskip("cupy")
+    return pytest.importorskip("cupy", reason="CuPy is not installed")
 
 
 def on_gpu(dtype="float32"):

@@ -374,3 +374,59 @@ def test_an_empty_field_with_odd_strides_needs_no_copy():
     field = np.zeros(0, [("f", "u1"), ("y", "<f8")])["y"]
     assert describe(field).strides is not None
     assert tuple(to_torch(field, copy=False).shape) == (0,)
+
+
+@pytest.mark.parametrize("raised", ["NameError", "OSError", "SyntaxError", "ImportError", "AssertionError"])
+def test_a_half_installed_library_is_said_to_be_one(tmp_path, raised):
+    (tmp_path / "torch.py").write_text(f"raise {raised}('half of it')")
+    code = """if True:
+        import sys; sys.path.insert(0, sys.argv[1])
+        import interop, numpy
+        plan = interop.explain(numpy.ones(2), "torch")
+        assert plan.description.dtype == "float64" and plan.refusals[0].code == "backend-not-installed", plan
+        try:
+            interop.to_torch(numpy.ones(2))
+        except interop.BackendNotInstalledError as error:
+            assert "half of it" in str(error) and error.refusals and "doctor" in error.hint
+    """
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_a_structured_array_is_not_read_as_numbers():
+    table = np.zeros(2, [("a", "f4"), ("b", "i2")])
+    assert not interop.explain(table, "torch", dtype="float32").ok
+    with pytest.raises(DTypeError, match="no numeric meaning"):
+        to_torch(table, dtype="float32")
+    assert "if every value can be read so" in str(interop.explain(np.array(["1"]), "torch", dtype="float32"))
+
+
+def test_permitted_casts_are_quiet():
+    assert to_torch(np.array([1e300]), dtype="float32").tolist() == [float("inf")]
+    assert to_torch(np.array([np.nan]), dtype="int32").shape == (1,)
+    assert to_torch(np.array(["1e4000"]).astype("longdouble"), policy="coerce").tolist() == [float("inf")]
+
+
+@pytest.mark.parametrize("stream", [0, -5, "x", 1.5])
+def test_a_wrong_stream_is_part_of_the_plan(stream):
+    x = interop.Description(backend="torch", shape=(2,), device="cuda:0", requires_grad=True)
+    plan = interop.explain(x, "cupy", stream=stream)
+    assert [refusal.code for refusal in plan.refusals] == ["stream", "grad"]
+    assert plan.final
+
+
+@pytest.mark.parametrize("words", [{"memory": "pined"}, {"pending": "conj"}, {"pending": ("conk",)}])
+def test_descriptions_by_hand_are_checked(words):
+    with pytest.raises(ValueError, match=r"did you mean 'pinned'|pending is a tuple"):
+        interop.Description(backend="torch", **words)
+
+
+def test_a_target_given_by_name_is_told_to_be_given_by_position():
+    with pytest.raises(TypeError, match="given by position"):
+        convert(LINE, to="torch")
+
+
+def test_every_refusal_lists_itself():
+    for call in (lambda: to_torch([1]), lambda: to_torch(np.array(["a"]), dtype="float32")):
+        with pytest.raises(InteropError) as caught:
+            call()
+        assert [refusal.code for refusal in caught.value.refusals] == [caught.value.code]

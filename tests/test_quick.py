@@ -4,6 +4,7 @@ import contextlib
 import copy
 import gc
 import inspect
+import os
 import pickle
 import sys
 
@@ -46,6 +47,11 @@ def outcome(verb, x, words):
 
 
 needs_c = pytest.mark.skipif(compiled is None, reason="interop._quick is not built here: run `make test`")
+
+
+@pytest.mark.skipif(os.environ.get("INTEROP_REQUIRE_C") != "1", reason="a compiler is not required everywhere; CI requires it")
+def test_the_compiled_half_was_built():
+    assert compiled is not None
 
 
 @pytest.fixture(params=[pytest.param("c", marks=needs_c), "python"])

@@ -29,8 +29,24 @@ BUILTIN: dict[str, str] = {
 FOREIGN = "dlpack"
 """The backend of every other object that speaks DLPack; a source only."""
 
-BROKEN = (ImportError, OSError, RuntimeError, AttributeError, ValueError)
-"""What a library raises when its import fails: missing, a shared object gone, built for another NumPy."""
+# Broad, because half an installation raises anything: ImportError (a missing symbol), OSError (a missing .so),
+# RuntimeError (CUDA), AttributeError, NameError, LookupError and SyntaxError (mixed files), ValueError ("dtype
+# size changed"), AssertionError ("not compiled with CUDA"), TypeError and BufferError (the probes). Named, and not
+# Exception, so that a bug of ours (a ZeroDivisionError, say) is not told as somebody else's broken installation.
+BROKEN = (
+    ImportError,
+    OSError,
+    RuntimeError,
+    AttributeError,
+    NameError,
+    LookupError,
+    SyntaxError,
+    ValueError,
+    AssertionError,
+    TypeError,
+    BufferError,
+)
+"""What the import of a library raises that is missing, half installed, or built for another NumPy: anything but a bug of ours."""
 
 _loaded: dict[str, Backend] = {}
 _by_type: WeakKeyDictionary[type, Backend] = WeakKeyDictionary()

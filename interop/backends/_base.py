@@ -88,7 +88,6 @@ class Backend(ABC):
 
     capabilities: ClassVar[Capabilities]
     troubles: ClassVar[tuple[KnownTrouble, ...]] = ()
-    distributions: ClassVar[tuple[str, ...]] = ()
 
     @property
     def name(self) -> str:
@@ -201,7 +200,7 @@ class Backend(ABC):
         raise AssertionError(f"the plan handed device memory to {self.name}")
 
     def stream_pointer(self, stream: Any, device: Device) -> int | None:
-        """Return what ``__dlpack__(stream=...)`` takes: for a native stream, a number, or None for the current one."""
+        """Return the number that ``__dlpack__(stream=...)`` takes, of the current stream for None; None where there are no streams."""
         return None
 
     def on_stream(self, stream: int | None, device: Device) -> AbstractContextManager[Any]:

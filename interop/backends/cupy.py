@@ -48,7 +48,6 @@ class CuPyBackend(Backend):
         home="cuda",
         negative_strides=True,
     )
-    distributions = ("cupy-cuda12x", "cupy-cuda13x", "cupy")
     troubles = TROUBLES
 
     def owns(self, x: Any) -> bool:

@@ -89,9 +89,8 @@ class NumPyBackend(Backend):
         foreign_byte_order=True,
         unaligned=True,
         odd_strides=True,
-        casts_opaque=True,
+        casts_opaque=("object", "str", "bytes", "StringDType", "datetime64", "timedelta64"),
     )
-    distributions = ("numpy", "ml_dtypes")
     troubles = TROUBLES
 
     def owns(self, x: Any) -> bool:
@@ -131,9 +130,11 @@ class NumPyBackend(Backend):
         if array.dtype.kind == "c" and DTYPES[dtype].kind not in ("complex", "bool"):
             array = array.real  # what astype does with a warning, about a loss that the call permitted by name
         try:
-            if array.dtype.kind in _OPAQUE and is_extension(dtype):  # ml_dtypes reads numbers only
-                array = array.astype("complex128" if DTYPES[dtype].kind == "complex" else "float64")
-            return array.astype(wanted, copy=True)
+            # What overflows was permitted with the cast; NumPy's warning about it would be noise.
+            with np.errstate(all="ignore"):
+                if array.dtype.kind in _OPAQUE and is_extension(dtype):  # ml_dtypes reads numbers only
+                    array = array.astype("complex128" if DTYPES[dtype].kind == "complex" else "float64")
+                return array.astype(wanted, copy=True)
         except (TypeError, ValueError, OverflowError) as error:
             hint = "Convert the values with NumPy first."
             raise DTypeError(f"NumPy cannot cast {array.dtype} to {wanted}: {error}.", hint=hint) from error
@@ -184,7 +185,7 @@ def _name(dtype: np.dtype[Any]) -> str:
         same = dtype.itemsize == np.dtype(np.float64 if dtype.kind == "f" else np.complex128).itemsize
         return {("f", True): "float64", ("c", True): "complex128", ("f", False): "longdouble"}.get((dtype.kind, same), "clongdouble")
     if dtype.names is not None:
-        return "structured"
+        return "record"
     name = canonical(dtype.name)
     return name if name in DTYPES or dtype.kind not in "biufc" else dtype.str
 

@@ -55,7 +55,6 @@ class TorchBackend(Backend):
         devices=frozenset({"cpu", "cuda", "mps", "xpu", "meta"}),
         lacking={"mps": frozenset({"float64", "complex128", *(d for d in _DTYPES if d.startswith("float8"))})},
     )
-    distributions = ("torch",)
     troubles = TROUBLES
 
     def owns(self, x: Any) -> bool:
