@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from interop.description import Device
+from interop.description import DEVICE_TYPES, Device
 
 __all__ = ["FLAGS", "LIBRARIES", "OPAQUE", "QUANTIZED", "Flag", "Library"]
 
@@ -24,7 +24,7 @@ LIBRARIES = {
     "numpy": Library("numpy.ndarray", ("cpu",)),
     "torch": Library("torch.Tensor", ("cpu", "cuda", "mps", "xpu", "meta")),
     "cupy": Library("cupy.ndarray", ("cuda",)),
-    "dlpack": Library("", ("cpu", "cuda", "rocm", "mps", "xpu", "metal", "vulkan", "opencl", "webgpu", "hexagon", "maia", "ext")),
+    "dlpack": Library("", tuple(kind for kind in DEVICE_TYPES if kind != "meta")),
 }
 
 

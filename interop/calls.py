@@ -148,14 +148,10 @@ def prepare(call: Call) -> _Prepared:
     )
     settled = settle(description, request)
     if not planned and (settled != description.device or source is not target):
-        request = _with_availability(request, target.why_unavailable(settled))
+        request = request._replace(unavailable=target.why_unavailable(settled))
     plan = decide(description, request)
     stream = _stream(plan, source, target, words.get("stream")) if plan.ok and plan.steps and not planned else None
     return _Prepared(plan, x, source, target, stream)
-
-
-def _with_availability(request: Request, problem: str | None) -> Request:
-    return request._replace(unavailable=problem)
 
 
 def _device(words: dict[str, Any], target: Backend) -> Device | None:
@@ -166,6 +162,8 @@ def _device(words: dict[str, Any], target: Backend) -> Device | None:
 
 def _named_device(device: Any, target: Backend) -> Device:
     """Return the device that a string means to the target, or a native device object to its own library."""
+    if isinstance(device, str | Device):  # before the names of third parties are looked up, which takes long
+        return target.device_of(device)
     library = str(type(device).__module__).partition(".")[0]
     owner = load_backend(library) if library in backend_names() else target
     return owner.device_of(device)

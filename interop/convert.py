@@ -243,9 +243,10 @@ def shares_memory(a: Any, b: Any) -> bool:
         first = find_backend(a).describe(a)
     with told(lambda: "shares_memory(a, b), the second argument"):
         second = find_backend(b).describe(b)
+    odd = (find_backend(a).capabilities.odd_strides, find_backend(b).capabilities.odd_strides)
     if a is b:
         return bool(first.size)
-    strided = all(x.strides is not None or x.backend == "numpy" for x in (first, second))
+    strided = all(x.strides is not None or can for x, can in zip((first, second), odd, strict=True))
     known = strided and all(x.pointer and x.size and x.layout == "strided" for x in (first, second))
     one_space = first.device == second.device or "plain" not in (first.memory, second.memory)
     if not known or not one_space:

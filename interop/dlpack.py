@@ -19,7 +19,7 @@ __all__ = ["VERSION", "Capsule", "Handover", "Owner", "dtype_of_code", "handover
 VERSION = (1, 3)
 """The newest version of the protocol that interop reads; sent to producers as ``max_version``."""
 
-READ_ONLY, IS_COPIED, SUBBYTE_PADDED = 1, 2, 4
+READ_ONLY, SUBBYTE_PADDED = 1, 4  # 2 is IS_COPIED: not looked at, since the pointers tell
 CUDA, CUDA_MANAGED = 2, 13
 MAX_AXES = 64  # NumPy's limit, and more than anybody exports
 

@@ -118,11 +118,6 @@ class Plan:
         return tuple(step for step in self.steps if step.kind in FRESH)
 
     @property
-    def transfers(self) -> bool:
-        """Whether the data cross to another device."""
-        return any(step.kind == "transfer" for step in self.steps)
-
-    @property
     def permissions(self) -> dict[str, Any]:
         """The keyword arguments that make the call succeed; empty if it does, or if a refusal is final."""
         if any(refusal.final for refusal in self.refusals):

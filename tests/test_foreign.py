@@ -21,7 +21,8 @@ from interop import (
     to_numpy,
     to_torch,
 )
-from interop.dlpack import READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor, handover
+from interop.description import DEVICE_TYPES
+from interop.dlpack import DEVICES, READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor, handover
 from tests.producer import Producer
 
 DATA = np.arange(6, dtype="float32").reshape(2, 3)
@@ -188,6 +189,10 @@ def test_a_capsule_is_read_and_consumed_once():
         capsule.consume()
     with pytest.raises(BufferError, match="not a DLPack capsule"):
         Capsule(capsule.raw)
+
+
+def test_every_device_of_the_protocol_has_a_name_here():
+    assert {kind for kind, _ in DEVICES.values()} <= set(DEVICE_TYPES)
 
 
 def test_the_structures_have_the_sizes_of_the_header():

@@ -11,7 +11,6 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import cupy
-import ml_dtypes
 import numpy as np
 
 from interop.backends._base import Backend
@@ -162,7 +161,6 @@ class CuPyBackend(Backend):
             "cuda_build": _cuda_version(cupy.cuda.runtime.runtimeGetVersion()),
             "dlpack_exports": "1.0",
             "dlpack_imports": "1.0 (READ_ONLY ignored)",
-            "ml_dtypes": ml_dtypes.__version__,
         }
 
 

@@ -12,7 +12,7 @@ from interop.backends._base import Backend
 from interop.backends.numpy import backend as numpy_backend
 from interop.backends.numpy import native_dtype, view_memory
 from interop.capabilities import Capabilities
-from interop.description import CPU, Description, Device
+from interop.description import CPU, DEVICE_TYPES, Description, Device
 from interop.dlpack import VERSION, Capsule, device_of, handover
 from interop.dtypes import DTYPES
 from interop.errors import LayoutError, TransferError
@@ -25,7 +25,7 @@ __all__ = ["DLPackBackend", "Opened", "backend"]
 # What producers raise when they refuse; the standard says BufferError, and they say everything.
 REFUSALS = (BufferError, RuntimeError, TypeError, ValueError, AssertionError, AttributeError, LookupError, ArithmeticError, OSError)
 
-_ACCELERATED = frozenset({"cuda", "rocm", "mps", "xpu", "metal", "vulkan", "opencl", "webgpu", "hexagon", "maia", "ext"})
+_ACCELERATED = frozenset(DEVICE_TYPES) - {"cpu", "meta"}
 
 
 class Opened:

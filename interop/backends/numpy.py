@@ -157,8 +157,7 @@ class NumPyBackend(Backend):
         return {("numpy", ""): itself, ("numpy", "grad=detach"): itself}
 
     def report(self) -> dict[str, Any]:
-        exports = "1.0" if np.lib.NumpyVersion(np.__version__) >= "2.1.0" else "0.8"
-        return {"version": np.__version__, "devices": ["cpu"], "dlpack_exports": exports, "dlpack_imports": exports}
+        return {"version": np.__version__, "devices": ["cpu"], "dlpack_exports": "1.0", "dlpack_imports": "1.0"}
 
 
 def _itself(x: Any) -> Any:

@@ -244,8 +244,8 @@ class TorchBackend(Backend):
             "version": torch.__version__,
             "devices": devices,
             "cuda_build": torch.version.cuda,
-            "dlpack_exports": "1.0" if hasattr(torch._C, "_to_dlpack_versioned") else "0.8",
-            "dlpack_imports": "1.x",
+            "dlpack_exports": "1.0",
+            "dlpack_imports": "1.0 (READ_ONLY ignored)",
             "dlpack_exchange_api": hasattr(torch.Tensor, "__dlpack_c_exchange_api__"),
         }
 
