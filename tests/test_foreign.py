@@ -51,7 +51,7 @@ def test_a_legacy_capsule_cannot_say_whether_it_is_read_only():
 
 
 def test_an_old_producer_is_asked_again_without_the_new_keyword():
-    producer = Producer(DATA, version=None, knows_max_version=False)
+    producer = Producer(DATA, version=None, knows=())
     assert to_numpy(producer).tolist() == DATA.tolist()
     assert producer.asked == [{"max_version": (1, 3)}, {}]
 

@@ -1,0 +1,61 @@
+"""The libraries: one adapter file for each, `BUILTIN` the one list of them, and third parties' by entry point or by name."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from conformance.adapters._base import Adapter, Idiom, SuiteFault, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["BUILTIN", "GROUP", "Adapter", "AdapterError", "Idiom", "SuiteFault", "Unsupported", "load_adapters"]
+
+BUILTIN = (
+    "conformance.adapters.numpy:NumPy",
+    "conformance.adapters.numpy:ReadOnlyNumPy",
+    "conformance.adapters.torch:Torch",
+    "conformance.adapters.jax:JAX",
+    "conformance.adapters.array_api_strict:ArrayAPIStrict",
+    "conformance.adapters.tvm_ffi:TVMFFI",
+    "conformance.adapters.pyarrow:PyArrow",
+)
+"""Each adapter as ``module:object``, in the order of tables."""
+
+GROUP = "interop.conformance"
+"""The group of entry points in which a third party names its adapter, as ``name = "module:object"``."""
+
+
+class AdapterError(ValueError):
+    """What was named is no adapter; the message says which, and why."""
+
+
+def load_adapters(more: Sequence[str] = ()) -> dict[str, Adapter]:
+    """Return every adapter by its name: the built-in ones, those of installed packages, and those named here as ``module:object``.
+
+    Raises `AdapterError` for one that cannot be loaded, is no adapter, or takes a name that is taken.
+    """
+    found: dict[str, Adapter] = {}
+    for spec in dict.fromkeys((*BUILTIN, *(point.value for point in entry_points(group=GROUP)), *more)):
+        adapter = _load(spec)
+        if adapter.name in found:
+            raise AdapterError(f"{spec}: an adapter called {adapter.name!r} is there already")
+        found[adapter.name] = adapter
+    return found
+
+
+def _load(spec: str) -> Adapter:
+    module, _, name = spec.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name or "ADAPTER")
+    except (ImportError, AttributeError, ValueError) as error:
+        raise AdapterError(f"{spec}: {error}; an adapter is named as module:object") from error
+    try:
+        adapter = found() if isinstance(found, type) else found
+    except TypeError as error:  # an abstract method is missing
+        raise AdapterError(f"{spec}: {error}") from error
+    if not isinstance(adapter, Adapter):
+        raise AdapterError(f"{spec} is a {type(adapter).__name__}, and no conformance.adapters.Adapter")
+    return adapter

@@ -1,0 +1,100 @@
+"""JAX on the CPU, in its default configuration: 32 bits."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from conformance.adapters._base import Adapter, Idiom, Unsupported
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from conformance.layouts import Layout
+
+__all__ = ["JAX"]
+
+
+def _jax() -> Any:
+    import jax
+
+    return jax
+
+
+class JAX(Adapter):
+    """JAX on the CPU; its arrays are immutable, and always compact."""
+
+    name: ClassVar[str] = "jax"
+    states: ClassVar[tuple[str, ...]] = ("plain", "deleted", "traced")
+
+    def available(self) -> str:
+        return "" if importlib.util.find_spec("jax") else "jax is not installed"
+
+    def version(self) -> str:
+        return str(_jax().__version__)
+
+    def prepare(self) -> None:
+        import jax.numpy  # starts no threads: the client is made when the first array is
+
+    def make(self, values: np.ndarray) -> Any:
+        jax = _jax()
+        if values.dtype.name in {"int64", "uint64", "float64", "complex128"}:
+            raise Unsupported("JAX holds 32 bits unless jax_enable_x64 is set")
+        try:
+            return jax.numpy.array(values.tolist(), dtype=values.dtype).reshape(values.shape)
+        except (TypeError, ValueError) as error:
+            raise Unsupported(f"JAX has no {values.dtype.name}") from error
+
+    def lay(self, x: Any, layout: Layout) -> Any:
+        if layout.name not in {"compact", "1d", "0d", "empty", "5d"}:
+            raise Unsupported("JAX's arrays are compact and row-major: views are copies")
+        return x
+
+    def from_dlpack(self, x: Any, /, **keywords: Any) -> Any:
+        return _jax().dlpack.from_dlpack(x, **keywords)
+
+    def values(self, x: Any) -> np.ndarray:
+        return np.array(x.tolist(), dtype=x.dtype).reshape(x.shape)
+
+    def pointer(self, x: Any) -> int:
+        return int(x.unsafe_buffer_pointer())
+
+    def writeable(self, x: Any) -> bool:  # noqa: ARG002 - no JAX array is
+        return False
+
+    def put(self, x: Any, state: str, stack: ExitStack) -> Any:
+        if state == "deleted":
+            x.delete()
+            return x
+        if state == "traced":
+            kept: list[Any] = []
+            _jax().make_jaxpr(lambda tracer: kept.append(tracer) or tracer)(x)
+            return kept[0]
+        return super().put(x, state, stack)
+
+    def idiom(self, producer: str) -> Idiom:
+        return _IDIOMS.get(producer) or super().idiom(producer)
+
+
+def _asarray(x: Any) -> Any:
+    return _jax().numpy.asarray(x)
+
+
+_JAX_SAYS = (TypeError, ValueError)  # jax.numpy.asarray: dtypes that JAX lacks
+_IDIOMS = {
+    **dict.fromkeys(("numpy", "numpy-readonly", "jax"), Idiom("jnp.asarray(x)", _asarray, refuses=_JAX_SAYS)),
+    "array-api-strict": Idiom("jnp.asarray(np.asarray(x))", lambda x: _asarray(np.asarray(x)), refuses=(*_JAX_SAYS, RuntimeError)),
+    "torch": Idiom(
+        "jnp.asarray(x.detach().cpu().numpy())",
+        lambda x: _asarray(x.detach().cpu().numpy()),
+        permits=frozenset({"grad"}),
+        refuses=(*_JAX_SAYS, RuntimeError),
+    ),
+    "pyarrow": Idiom(
+        "jnp.asarray(x.to_numpy(zero_copy_only=False))",
+        lambda x: _asarray(x.to_numpy(zero_copy_only=False)),
+        refuses=(*_JAX_SAYS, NotImplementedError),
+    ),
+}

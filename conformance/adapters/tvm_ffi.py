@@ -1,0 +1,94 @@
+"""tvm-ffi: a container for other libraries' arrays, which it takes in by DLPack and nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from conformance.adapters._base import Adapter, Unsupported
+from conformance.capsule import read
+from conformance.crafted import Producer
+from conformance.dtypes import dlpack_code, dtype_named
+from interop.description import c_strides
+from interop.dlpack import READ_ONLY, SUBBYTE_PADDED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from conformance.layouts import Layout
+
+__all__ = ["TVMFFI"]
+
+
+def _tvm() -> Any:
+    import tvm_ffi
+
+    return tvm_ffi
+
+
+class TVMFFI(Adapter):
+    """apache-tvm-ffi. It makes no arrays of its own, so they come from a capsule that the suite makes by hand."""
+
+    name: ClassVar[str] = "tvm-ffi"
+    distribution: ClassVar[str] = "apache-tvm-ffi"
+    refuses: ClassVar[tuple[type[BaseException], ...]] = ()
+
+    def available(self) -> str:
+        return "" if importlib.util.find_spec("tvm_ffi") else "apache-tvm-ffi is not installed"
+
+    def version(self) -> str:
+        return str(_tvm().__version__)
+
+    def prepare(self) -> None:
+        _tvm()
+
+    def make(self, values: np.ndarray) -> Any:
+        made = self._over(values.copy())
+        try:
+            dtype_named(str(made.dtype))
+        except (AttributeError, ValueError) as error:
+            raise Unsupported(f"tvm-ffi does not say what {values.dtype.name} is") from error
+        return made
+
+    def lay(self, x: Any, layout: Layout) -> Any:
+        values = self.values(x)
+        laid = layout.view(values)
+        return x if laid is values else self._over(laid)
+
+    def _over(self, array: np.ndarray) -> Any:
+        code = dlpack_code(array.dtype)
+        if code is None:
+            raise Unsupported(f"DLPack has no {array.dtype.name}")
+        return _tvm().from_dlpack(Producer(array, dtype=code, flags=SUBBYTE_PADDED if code[1] < 8 else 0, polite=True))
+
+    def from_dlpack(self, x: Any, /, **keywords: Any) -> Any:
+        if keywords:
+            raise Unsupported(f"tvm_ffi.from_dlpack has no {', '.join(keywords)}")
+        return _tvm().from_dlpack(x)
+
+    def values(self, x: Any) -> np.ndarray:
+        dtype = dtype_named(str(x.dtype))
+        shape = tuple(x.shape)
+        if not math.prod(shape):
+            return np.empty(shape, dtype)
+        strides = tuple(x.strides) or c_strides(shape)
+        low = sum((extent - 1) * step for extent, step in zip(shape, strides, strict=True) if step < 0) * dtype.itemsize
+        span = sum((extent - 1) * abs(step) for extent, step in zip(shape, strides, strict=True)) * dtype.itemsize + dtype.itemsize
+        raw = np.frombuffer(ctypes.string_at(self.pointer(x) + low, span), "uint8")
+        steps = [step * dtype.itemsize for step in strides]
+        return np.ndarray(shape, dtype, raw.tobytes(), -low, steps).copy()
+
+    def pointer(self, x: Any) -> int:
+        data = x.data_ptr
+        return int(data() if callable(data) else data)
+
+    def writeable(self, x: Any) -> bool:
+        # Nobody writes through it, but it hands the memory on: what it then says counts.
+        return not (read(x.__dlpack__(max_version=(1, 1))).flags or 0) & READ_ONLY
+
+    def looks(self, x: Any) -> Mapping[str, Any]:
+        return {"strides": tuple(x.strides)}

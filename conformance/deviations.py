@@ -1,0 +1,163 @@
+"""Known deviations: what the libraries do wrong today, each with its versions and its upstream link, read from ``deviations.toml``.
+
+They are strict. A bad outcome that none explains is a finding; so is a deviation within whose cases something came out good (it has
+healed, at least in part), and one that fits no case of a full run. What is healed is taken out of the file, or its versions are bounded.
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.specifiers import SpecifierSet
+
+from conformance.outcomes import BAD, GOOD, OUTCOMES
+from conformance.records import Case
+from conformance.rules import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from conformance.records import Record
+    from conformance.results import Results
+
+__all__ = ["Deviation", "Finding", "deviations", "findings", "is_bad", "known"]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One thing that a library does wrong.
+
+    `match` has patterns for a case's fields, `but` the same for cases that fit and are not meant: each a mapping of a field's name to one
+    pattern or several. `outcome` is what happens, `versions` the range of the library's versions in which it does.
+    """
+
+    id: str
+    library: str
+    versions: SpecifierSet
+    happens: str
+    link: str
+    outcome: str
+    match: tuple[Mapping[str, Any], ...]
+    but: tuple[Mapping[str, Any], ...] = ()
+    workaround: str = ""
+    fields: frozenset[str] = field(default=frozenset(Case._fields), repr=False)
+
+    def __post_init__(self) -> None:
+        unknown = {name for pattern in (*self.match, *self.but) for name in pattern} - self.fields
+        if unknown:
+            raise ValueError(f"{self.id}: cases have no {', '.join(sorted(unknown))}")
+        if self.outcome not in OUTCOMES:
+            raise ValueError(f"{self.id}: {self.outcome!r} is not an outcome")
+
+    def here(self, environment: Mapping[str, Any]) -> bool:
+        """Return whether the library is there, in a version that the deviation is about."""
+        libraries = environment["libraries"].values()
+        versions = {entry["version"] for entry in libraries if entry["distribution"] == self.library and entry["version"]}
+        return any(self.versions.contains(version.partition("+")[0], prereleases=True) for version in versions)
+
+    def is_about(self, case: Case) -> bool:
+        """Return whether a case is one of its."""
+        return any(_fits(case, pattern) for pattern in self.match) and not any(_fits(case, pattern) for pattern in self.but)
+
+
+def _fits(case: Case, patterns: Mapping[str, Any]) -> bool:
+    return all(any(fnmatchcase(getattr(case, name), one) for one in _several(wanted)) for name, wanted in patterns.items())
+
+
+def _several(wanted: Any) -> Sequence[str]:
+    return [wanted] if isinstance(wanted, str) else wanted
+
+
+@functools.cache
+def deviations(path: Path = Path(__file__).parent / "deviations.toml") -> tuple[Deviation, ...]:
+    """Return every known deviation, in the order of the file."""
+    found = tomllib.loads(path.read_text(encoding="utf-8"))
+    groups = found.get("group", {})
+    listed = tuple(_deviation(entry, groups) for entry in found["deviation"])
+    if len({deviation.id for deviation in listed}) != len(listed):
+        raise ValueError(f"{path.name} has one id twice")
+    return listed
+
+
+def _deviation(entry: Mapping[str, Any], groups: Mapping[str, list[str]]) -> Deviation:
+    words = {**entry, "versions": SpecifierSet(entry["versions"])}
+    for name in ("match", "but"):
+        patterns = entry.get(name, ())
+        several = [patterns] if isinstance(patterns, dict) else patterns
+        words[name] = tuple({key: tuple(_expanded(_several(wanted), groups)) for key, wanted in one.items()} for one in several)
+    return Deviation(**words)
+
+
+def _expanded(patterns: Iterable[str], groups: Mapping[str, list[str]]) -> Iterator[str]:
+    """Replace ``@name`` by the patterns of the group."""
+    for pattern in patterns:
+        if pattern.startswith("@"):
+            yield from _expanded(groups[pattern[1:]], groups)
+        else:
+            yield pattern
+
+
+def is_bad(record: Record) -> bool:
+    """Return whether an outcome is one that must be explained: bad, or in the protocol layer, not what the rule allows."""
+    if record.case.layer == "protocol":
+        rule = rules()[record.case.case]
+        return rule.level != "may" and rule.violated_by(record.outcome)
+    return record.outcome in BAD
+
+
+def known(record: Record, environment: Mapping[str, Any]) -> Deviation | None:
+    """Return the deviation that explains a bad outcome; None for one that nothing explains."""
+    return next((one for one in _here(_key(environment)) if one.outcome == record.outcome and one.is_about(record.case)), None)
+
+
+def _key(environment: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    entries = environment["libraries"].values()
+    return tuple(sorted({(entry["distribution"], entry["version"]) for entry in entries if entry["version"]}))
+
+
+@functools.cache
+def _here(versions: tuple[tuple[str, str], ...]) -> tuple[Deviation, ...]:
+    environment = {"libraries": {name: {"distribution": name, "version": version} for name, version in versions}}
+    return tuple(one for one in deviations() if one.here(environment))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a run found: a kind, what it is about, and what to do."""
+
+    kind: str
+    about: str
+    text: str
+
+
+def findings(results: Results) -> list[Finding]:
+    """Return what a run found: bad outcomes that nothing explains, and deviations that are not what they were."""
+    found = list(_unexplained(results))
+    for one in _here(_key(results.environment)):
+        found += _stale(one, results)
+    return found
+
+
+def _unexplained(results: Results) -> Iterator[Finding]:
+    for record in results.records:
+        if record.case.layer != "protocol" and record.case.route == "interop" and record.outcome in BAD:
+            yield Finding("promise", record.case.id, f"{record.outcome}: {record.reason}")
+        elif record.outcome == "not-run":
+            yield Finding("not-run", record.case.id, record.reason)
+        elif is_bad(record) and known(record, results.environment) is None:
+            yield Finding("new", record.case.id, f"{record.outcome}: {record.reason}")
+
+
+def _stale(one: Deviation, results: Results) -> Iterator[Finding]:
+    about = [record for record in results.records if one.is_about(record.case)]
+    healed = [record for record in about if record.outcome in GOOD and not is_bad(record)]
+    shown = any(record.outcome == one.outcome for record in about)
+    if healed:
+        yield Finding("healed", one.id, f"{len(healed)} of its cases came out well, {healed[0].case.id} was {healed[0].outcome}: bound its versions, or its cases")
+    elif not shown and (about or not results.environment["selection"]):
+        yield Finding("stale", one.id, "none of its cases shows it: take it out, or bound its versions" if about else "it fits no case")

@@ -1,0 +1,183 @@
+"""Runs cases where each can kill only itself: a process that has every library imported, and forks children for the cases.
+
+``python -m conformance.nursery`` reads a selection from its standard input, and writes one line for each answer. It never runs
+a case itself. A child runs a batch of them, one after the other; if it dies or hangs, the case it was at is run again alone in a
+fresh child, so that a case is not blamed for what an earlier one did to the heap. The libraries are imported once, before the
+first fork, and started in none but the children: threads do not survive a fork.
+
+`MALLOC_PERTURB_` is set by `conformance.run`: fresh and freed memory is filled with a pattern, so that uninitialised memory is never right by luck.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import selectors
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections import deque
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+from conformance.adapters import load_adapters
+from conformance.observe import observe
+from conformance.outcomes import Observed
+from conformance.records import Case
+from conformance.texts import first_sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from conformance.adapters import Adapter
+
+__all__ = ["Nursery", "main"]
+
+BATCH = 400
+"""Cases a child runs: a fork and a library's start cost as much as many cases."""
+
+
+@dataclass
+class _Child:
+    """A child at work; `at` is the place in `batch` of the case that it is running."""
+
+    pid: int
+    pipe: int
+    words: IO[bytes]
+    batch: Sequence[int]
+    deadline: float
+    at: int = 0
+    rest: bytes = b""
+
+
+@dataclass
+class Nursery:
+    """Runs every case and hands each answer to `answered(index, observed)`."""
+
+    adapters: Mapping[str, Adapter]
+    cases: Sequence[Case]
+    answered: Any
+    jobs: int = 1
+    limit: float = 20.0
+    batch: int = BATCH
+    children: dict[int, _Child] = field(default_factory=dict)
+    _died: dict[int, Observed] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Run all, as many children at a time as there are jobs."""
+        size = max(1, min(self.batch, -(-len(self.cases) // max(self.jobs, 1))))
+        indices = range(len(self.cases))
+        self.waiting = deque(indices[start : start + size] for start in range(0, len(indices), size))
+        self.selector = selectors.DefaultSelector()
+        while self.waiting or self.children:
+            while self.waiting and len(self.children) < self.jobs:
+                self._start(self.waiting.popleft())
+            self._listen()
+
+    def _start(self, batch: Sequence[int]) -> None:
+        reading, writing = os.pipe()
+        words = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the child is reaped
+        pid = os.fork()
+        if pid == 0:
+            os.close(reading)
+            self._be_a_child(batch, writing, words)
+        os.close(writing)
+        self.children[reading] = _Child(pid, reading, words, batch, time.monotonic() + self.limit)
+        self.selector.register(reading, selectors.EVENT_READ)
+
+    def _be_a_child(self, batch: Sequence[int], pipe: int, words: IO[bytes]) -> None:
+        status = 70  # the suite itself failed: never an answer's
+        try:
+            os.dup2(words.fileno(), 1)
+            os.dup2(words.fileno(), 2)
+            for index in batch:
+                observed = observe(self.cases[index], self.adapters)
+                gc.collect()  # what dies with the arrays, dies in this case
+                os.write(pipe, json.dumps(observed).encode() + b"\n")
+            status = 0
+        finally:
+            os._exit(status)  # no interpreter's end: what libraries do there is no handoff
+
+    def _listen(self) -> None:
+        nearest = min(child.deadline for child in self.children.values())
+        for key, _ in self.selector.select(max(0.0, nearest - time.monotonic())):
+            child = self.children[key.fd]
+            data = os.read(child.pipe, 1 << 16)
+            self._heard(child, data) if data else self._ended(child)
+        now = time.monotonic()
+        for child in [child for child in self.children.values() if child.deadline < now]:
+            os.kill(child.pid, signal.SIGKILL)
+            self._ended(child, timed_out=True)
+
+    def _heard(self, child: _Child, data: bytes) -> None:
+        *lines, child.rest = (child.rest + data).split(b"\n")
+        for line in lines:
+            self._settle(child, Observed(*json.loads(line)))
+        child.deadline = time.monotonic() + self.limit
+
+    def _settle(self, child: _Child, observed: Observed) -> None:
+        index = child.batch[child.at]
+        child.at += 1
+        if index in self._died and observed.outcome != "crash":
+            # It died in company and lives alone: something before it in the batch did that, or it is not the same each time.
+            died = self._died.pop(index)
+            observed = Observed(died.outcome, f"{died.reason} (not when it is run alone)")
+        self.answered(index, observed)
+
+    def _ended(self, child: _Child, *, timed_out: bool = False) -> None:
+        self.selector.unregister(child.pipe)
+        os.close(child.pipe)
+        del self.children[child.pipe]
+        _, status = os.waitpid(child.pid, 0)
+        if child.at < len(child.batch):
+            self._post_mortem(child, Observed("timeout", f"longer than {self.limit:g} s") if timed_out else Observed("crash", _last_words(status, child.words)))
+        child.words.close()
+
+    def _post_mortem(self, child: _Child, observed: Observed) -> None:
+        index, after = child.batch[child.at], child.batch[child.at + 1 :]
+        if after:
+            self.waiting.appendleft(after)
+        if len(child.batch) == 1 or index in self._died or observed.outcome == "timeout":
+            self._died.pop(index, None)
+            self.answered(index, observed)
+        else:
+            self._died[index] = observed
+            self.waiting.appendleft([index])
+
+
+def _last_words(status: int, words: IO[bytes]) -> str:
+    """Return how a process died, and the first line of the last thing that it said."""
+    how = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit status {os.waitstatus_to_exitcode(status)}"
+    words.seek(0)
+    lines = [line for line in words.read().decode(errors="replace").splitlines() if line.strip()]
+    # A C++ exception names itself in the line before the stack.
+    said = next((line for line in reversed(lines) if "what():" in line), lines[-1] if lines else "")
+    return f"{how}: {first_sentence(said)}" if said else how
+
+
+def main() -> None:
+    """Read the selection, run it, and write the answers."""
+    asked = json.load(sys.stdin)
+    warnings.simplefilter("ignore")  # what a library only warns of is what the suite is there to see for itself
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump for each crash would take longer than the case
+    adapters = load_adapters(asked["adapters"])
+    for name in asked["libraries"]:
+        adapters[name].prepare()
+    cases = [Case(*case) for case in asked["cases"]]
+    gc.collect()
+    gc.freeze()  # the children's collections then look at their own objects only, and the pages stay shared
+    answers = os.fdopen(os.dup(1), "w")
+
+    def answered(index: int, observed: Observed) -> None:
+        answers.write(json.dumps([index, *observed]) + "\n")
+        answers.flush()
+
+    Nursery(adapters, cases, answered, asked["jobs"], asked["limit"]).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""One case, in this process: which layer's it is, and what an exception means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conformance import handoff
+from conformance.adapters import SuiteFault, Unsupported
+from conformance.outcomes import Observed
+from conformance.protocol import Variant, checks
+from conformance.texts import first_sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from conformance.adapters import Adapter
+    from conformance.records import Case
+
+__all__ = ["observe"]
+
+
+def observe(case: Case, adapters: Mapping[str, Adapter]) -> Observed:
+    """Run a case and return what was observed; never raises for what a library does."""
+    try:
+        return _observe(case, adapters)
+    except Unsupported as reason:
+        return Observed("unsupported", first_sentence(str(reason)))
+    except SuiteFault as fault:
+        return Observed("not-run", f"the suite's own fault: {first_sentence(str(fault))}")
+    except Exception as error:  # noqa: BLE001 - an exception that nothing documents is an outcome
+        return Observed("unexplained", f"{type(error).__name__}: {first_sentence(str(error))}")
+
+
+def _observe(case: Case, adapters: Mapping[str, Adapter]) -> Observed:
+    if case.layer == "handoff":
+        return handoff.observe(case, adapters[case.producer], adapters[case.consumer])
+    if case.layer == "protocol":
+        library = case.consumer if case.producer == "capsule" else case.producer
+        return checks()[case.case].run(adapters[library], Variant(case.dtype, case.layout, case.state))
+    from conformance import policy
+
+    return policy.observe(case)

@@ -1,0 +1,168 @@
+"""Consumers: what they make of pointers, offsets, strides, sizes and flags."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conformance.crafted import IS_COPIED, READ_ONLY
+from conformance.outcomes import Observed
+from conformance.protocol.consumer_ask import ANY, consumer_check, layouts
+
+if TYPE_CHECKING:
+    from conformance.crafted import Producer
+    from conformance.protocol.consumer_ask import Offer
+
+# ---- flags
+
+_UNKNOWN_FLAG = 1 << 40
+
+
+def _protected(offer: Offer, producer: Producer, *, refusals: tuple[type[BaseException], ...] = ()) -> Observed:
+    """Take read-only memory, and return `unsafe` if it can be written to by a library that knows better."""
+    expected = producer.means().copy()
+    try:
+        result = offer.array(producer)
+    except refusals as error:
+        return Observed("refused", type(error).__name__)
+    offer.need_versioned(producer)
+    observed = offer.look(result, producer, expected)
+    if observed.outcome != "shared" or not offer.adapter.writeable(result):
+        return observed
+    if offer.protects():
+        return Observed("unsafe", "read-only memory became writeable")
+    return Observed("shared", "the library has no read-only arrays")
+
+
+@consumer_check("consumer.readonly-kept")
+def _readonly_kept(offer: Offer) -> Observed:
+    return _protected(offer, offer.craft(flags=READ_ONLY), refusals=ANY)
+
+
+@consumer_check("consumer.readonly-accepted")
+def _readonly_accepted(offer: Offer) -> Observed:
+    producer = offer.craft(flags=READ_ONLY)
+    observed = offer.take(producer)
+    offer.need_versioned(producer)
+    return observed
+
+
+@consumer_check("consumer.copied-accepted")
+def _copied_accepted(offer: Offer) -> Observed:
+    producer = offer.craft(flags=IS_COPIED)
+    observed = offer.take(producer)
+    offer.need_versioned(producer)
+    return observed
+
+
+@consumer_check("consumer.flags-unknown")
+def _flags_unknown(offer: Offer) -> Observed:
+    return _protected(offer, offer.craft(flags=_UNKNOWN_FLAG | READ_ONLY), refusals=ANY)
+
+
+# ---- values and memory
+
+
+@consumer_check("consumer.values", *layouts("compact", "1d", "5d"))
+def _values(offer: Offer) -> Observed:
+    return offer.take(offer.craft())
+
+
+@consumer_check("consumer.zero-copy")
+def _zero_copy(offer: Offer) -> Observed:
+    return offer.take(offer.craft())
+
+
+@consumer_check("consumer.memory-untouched")
+def _memory_untouched(offer: Offer) -> Observed:
+    offer.need("cpu")
+    producer = offer.craft()
+    assert producer.memory is not None
+    expected = producer.means().copy()
+    result = offer.array(producer)
+    touched = producer.means().tobytes() != expected.tobytes()
+    beside = not producer.memory.intact()
+    if touched or beside:
+        return Observed("unsafe", f"the memory {'beside the array ' if beside else ''}was written to")
+    return offer.look(result, producer, expected)
+
+
+@consumer_check("consumer.byte-offset", *layouts("1d"))
+def _byte_offset(offer: Offer) -> Observed:
+    return offer.take(offer.craft(offset=2 * offer.values().itemsize))
+
+
+@consumer_check("consumer.unaligned")
+def _unaligned(offer: Offer) -> Observed:
+    return offer.take(offer.craft(shift=offer.values().itemsize), refusals=ANY)
+
+
+@consumer_check("consumer.misaligned-element")
+def _misaligned_element(offer: Offer) -> Observed:
+    return offer.take(offer.craft(shift=1), refusals=ANY)
+
+
+# ---- strides
+
+
+@consumer_check("consumer.strides", *layouts("transposed", "offset", "stepped"))
+def _strides(offer: Offer) -> Observed:
+    return offer.take(offer.craft(), refusals=ANY)
+
+
+@consumer_check("consumer.strides-negative", *layouts("reversed", "reversed-length-1", "mirrored"))
+def _strides_negative(offer: Offer) -> Observed:
+    return offer.take(offer.craft(), refusals=ANY)
+
+
+@consumer_check("consumer.strides-broadcast", *layouts("broadcast"))
+def _strides_broadcast(offer: Offer) -> Observed:
+    return offer.take(offer.craft(), refusals=ANY)
+
+
+@consumer_check("consumer.strides-null-legacy")
+def _strides_null_legacy(offer: Offer) -> Observed:
+    return offer.take(offer.craft(version=None, strides=None))
+
+
+@consumer_check("consumer.strides-null-versioned")
+def _strides_null_versioned(offer: Offer) -> Observed:
+    producer = offer.craft(version=(1, 1), strides=None)
+    observed = offer.take(producer)
+    offer.need_versioned(producer)
+    return observed
+
+
+@consumer_check("consumer.strides-null-since-1.2")
+def _strides_null_since_1_2(offer: Offer) -> Observed:
+    producer = offer.craft(version=(1, 3), strides=None)
+    observed = offer.take(producer, refusals=ANY)
+    offer.need_versioned(producer)
+    return observed
+
+
+# ---- nothing there
+
+
+@consumer_check("consumer.zero-size", *layouts("empty"))
+def _zero_size(offer: Offer) -> Observed:
+    return offer.take(offer.craft(null=True))
+
+
+@consumer_check("consumer.null-data")
+def _null_data(offer: Offer) -> Observed:
+    # Nobody looks at the values: they would be at NULL, or whatever was in fresh memory.
+    observed = offer.refuses(offer.craft(null=True))
+    return observed if observed.outcome == "refused" else Observed("wrong", "there were no data, and an array came")
+
+
+@consumer_check("consumer.scalar-0d-shape", *layouts("0d"))
+def _scalar_0d_shape(offer: Offer) -> Observed:
+    return offer.take(offer.craft(null_shape=True))
+
+
+@consumer_check("consumer.scalar-0d-strides", *layouts("0d"))
+def _scalar_0d_strides(offer: Offer) -> Observed:
+    producer = offer.craft(strides=None)
+    return offer.take(producer, expected=np.array(producer.means()))

@@ -1,0 +1,88 @@
+"""Runs a selection in processes of its own, and puts the answers into results."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from conformance.environment import environment_of
+from conformance.outcomes import Observed
+from conformance.records import Record
+from conformance.results import Results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from conformance.adapters import Adapter
+    from conformance.records import Case
+
+__all__ = ["LIMIT", "run"]
+
+LIMIT = 20.0
+"""Seconds that a case may take; the first one in a process starts the library."""
+
+ENVIRONMENT = {
+    # glibc fills what is allocated with one pattern and what is freed with its complement: uninitialised memory is never right by luck.
+    "MALLOC_PERTURB_": "165",
+    # One thread each: as many children as cores are at work already.
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "PYTHONFAULTHANDLER": "",
+}
+
+
+def run(
+    cases: Sequence[Case],
+    adapters: Mapping[str, Adapter],
+    *,
+    selection: Mapping[str, Any] | None = None,
+    extra: Sequence[str] = (),
+    jobs: int | None = None,
+    limit: float = LIMIT,
+    told: Callable[[Case, Observed], None] = lambda _case, _observed: None,
+) -> Results:
+    """Run the cases and return the results, in the order of the cases.
+
+    Parameters
+    ----------
+    cases, adapters
+        What to run, and the libraries by name.
+    selection
+        What stands in the header about the choice of cases; empty for all.
+    extra
+        The adapters besides the built-in and installed ones, as ``module:object``: the process that runs the cases loads them too.
+    jobs
+        Processes at a time; default: one for each core.
+    limit
+        Seconds that a case may take.
+    told
+        Is called with each case and what was observed, in the order in which they end.
+    """
+    answers: list[Observed | None] = [None] * len(cases)
+    here = [name for name, adapter in adapters.items() if not adapter.available()]
+    asked = {"adapters": list(extra), "libraries": here, "cases": [list(case) for case in cases], "jobs": jobs or os.cpu_count() or 1, "limit": limit}
+    command = [sys.executable, "-m", "conformance.nursery"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **ENVIRONMENT}, start_new_session=True) as nursery:
+        assert nursery.stdin
+        assert nursery.stdout
+        try:
+            nursery.stdin.write(json.dumps(asked).encode())
+            nursery.stdin.close()
+            for line in nursery.stdout:
+                index, *said = json.loads(line)
+                answers[index] = Observed(*said)
+                told(cases[index], Observed(*said))
+        except BaseException:
+            os.killpg(nursery.pid, 9)  # its children too: an interrupted run leaves none behind
+            raise
+    lost = Observed("not-run", f"the process that runs the cases ended with status {nursery.returncode}")
+    records = tuple(_record(case, answer or lost) for case, answer in zip(cases, answers, strict=True))
+    return Results(environment_of(adapters, selection or {}), records)
+
+
+def _record(case: Case, observed: Observed) -> Record:
+    return Record(case, observed.outcome, observed.reason, (case.case,) if case.layer == "protocol" else ())
