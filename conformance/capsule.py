@@ -7,7 +7,7 @@ stays set. The structures are the same ones.
 from __future__ import annotations
 
 import ctypes
-import datetime
+import datetime as dt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,19 @@ if TYPE_CHECKING:
     from interop.dlpack import DLTensor
 
 __all__ = [
-    *("HOST_READABLE", "Consumed", "Counted", "Facts", "NotACapsuleError", "Tensor"),
-    *("consume", "facts_at", "is_capsule", "looks_versioned", "name_pointer", "read", "values"),
+    "HOST_READABLE",
+    "Consumed",
+    "Counted",
+    "Facts",
+    "NotACapsuleError",
+    "Tensor",
+    "consume",
+    "facts_at",
+    "is_capsule",
+    "looks_versioned",
+    "name_pointer",
+    "read",
+    "values",
 ]
 
 MAJOR = 1
@@ -30,7 +41,7 @@ HOST_READABLE = frozenset({1, 3, 11, 13})
 
 _MAX_AXES = 1024  # no library has more: a larger number is not an axis count
 
-_Capsule = type(datetime.datetime_CAPI)  # types.CapsuleType, before Python 3.13
+_Capsule = type(dt.datetime_CAPI)  # types.CapsuleType, before Python 3.13
 
 _api = ctypes.pythonapi
 _api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
@@ -104,7 +115,7 @@ def read(raw: Any) -> Facts:
     """Return what a capsule says; it stays as it was. Raises `NotACapsuleError` for anything else."""
     name = _raw_name(raw)
     if name not in _STRUCTURES:
-        return Facts(name and name.decode(errors="replace"), None, 0, 0, None)
+        return Facts(None if name is None else name.decode(errors="replace"), None, 0, 0, None)
     return facts_at(_address(raw), versioned=_STRUCTURES[name] is DLManagedTensorVersioned, name=name.decode())
 
 
@@ -156,8 +167,9 @@ def looks_versioned(raw: Any) -> bool:
 
     The legacy one begins with a data pointer, which is not a small odd number in one half and a small number in the other.
     """
-    version = DLManagedTensorVersioned.from_address(_address(raw))
-    return 0 < version.major < 10 and version.minor < 100  # any that there may be for a long time
+    begins = DLManagedTensorVersioned.from_address(_address(raw))
+    major, minor = int(begins.major), int(begins.minor)
+    return 0 < major < 10 and minor < 100  # any that there may be for a long time
 
 
 def values(tensor: Tensor, dtype: np.dtype) -> np.ndarray:
@@ -170,7 +182,7 @@ def values(tensor: Tensor, dtype: np.dtype) -> np.ndarray:
     reach = [step * (extent - 1) for step, extent in zip(in_bytes, shape, strict=True)]
     low, high = sum(r for r in reach if r < 0), sum(r for r in reach if r > 0) + dtype.itemsize
     window = (ctypes.c_char * (high - low)).from_address(tensor.pointer + low)
-    return np.ndarray(shape, dtype, window, -low, tuple(in_bytes)).copy()
+    return np.ndarray(shape, dtype, memoryview(window), -low, tuple(in_bytes)).copy()
 
 
 def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -214,7 +226,7 @@ class Consumed:
 
 
 def _in_a_foreign_thread(function: int, argument: int) -> None:
-    # Not threading.Thread, which Python knows and gives a thread state: a consumer's thread pool has none. CDLL lets go of the GIL meanwhile.
+    # Not threading.Thread, which has a thread state in Python: a consumer's own threads have none. CDLL lets go of the GIL meanwhile.
     threads = ctypes.CDLL(None)
     thread = ctypes.c_size_t()
     threads.pthread_create.argtypes = [ctypes.POINTER(ctypes.c_size_t), ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]

@@ -67,7 +67,8 @@ def values_of(name: str, shape: Sequence[int]) -> np.ndarray:
         made = np.array([(top - 3 * int(step)) * (-1 if dtype.kind == "i" and step % 2 else 1) for step in steps], dtype)
     else:
         made = _inexact(name, dtype, steps)
-    return np.ascontiguousarray(made.astype(dtype, copy=False).reshape(shape))
+    # Not ascontiguousarray, which makes one axis of none.
+    return np.array(made.astype(dtype, copy=False).reshape(shape), order="C")
 
 
 def _inexact(name: str, dtype: np.dtype, steps: np.ndarray) -> np.ndarray:

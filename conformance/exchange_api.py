@@ -9,12 +9,30 @@ import ctypes
 from ctypes import POINTER, Structure, c_char_p, c_int, c_int32, c_uint32, c_void_p, py_object
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from interop.dlpack import DLManagedTensorVersioned, DLTensor
+from conformance.adapters._base import Unsupported
+from interop.dlpack import DLTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ALLOCATOR", "ATTRIBUTE", "CAPSULE", "FROM_OBJECT", "INTO_TENSOR", "SET_ERROR", "STREAM", "TO_OBJECT", "Api", "Header", "Said", "Table", "api_of"]
+__all__ = [
+    "ALLOCATOR",
+    "ATTRIBUTE",
+    "CAPSULE",
+    "FROM_OBJECT",
+    "INTO_TENSOR",
+    "SET_ERROR",
+    "STREAM",
+    "TO_OBJECT",
+    "Api",
+    "Header",
+    "Said",
+    "SilentError",
+    "Table",
+    "address_of",
+    "api_of",
+    "capsule_name",
+]
 
 ATTRIBUTE, CAPSULE = "__dlpack_c_exchange_api__", b"dlpack_exchange_api"
 
@@ -58,7 +76,7 @@ _name_of = ctypes.PYFUNCTYPE(c_char_p, py_object)(("PyCapsule_GetName", _api))
 _taken_over = ctypes.PYFUNCTYPE(None, c_void_p)(("Py_DecRef", _api))
 
 
-class SilentError(Exception):
+class SilentError(RuntimeError):
     """A function of the table said that it failed, and set no Python exception."""
 
 
@@ -82,6 +100,11 @@ class Api:
             if not header.older:
                 return
             header = Header.from_address(header.older)
+
+    def require(self, function: str) -> None:
+        """Raise `Unsupported` if a function is NULL: the rule about that reports it."""
+        if not getattr(self.table, function):
+            raise Unsupported(f"{function} is NULL")
 
     def from_object(self, x: Any) -> int:
         """Export an array, and return its managed tensor, 0 for NULL; raises what the function set."""
@@ -131,7 +154,13 @@ def capsule_name(raw: Any) -> str:
     return (_name_of(raw) or b"").decode()
 
 
+def address_of(kind: type) -> int:
+    """Return where the table of a type is, 0 if it has none; raises ValueError for a capsule of another name."""
+    raw = getattr(kind, ATTRIBUTE, None)
+    return 0 if raw is None else int(_pointer_of(raw, CAPSULE))
+
+
 def api_of(kind: type) -> Api | None:
     """Return the table of a type, None if it has none; raises ValueError for a capsule of another name."""
-    raw = getattr(kind, ATTRIBUTE, None)
-    return None if raw is None else Api(_pointer_of(raw, CAPSULE))
+    address = address_of(kind)
+    return Api(address) if address else None

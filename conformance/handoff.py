@@ -58,7 +58,9 @@ def observe(case: Case, producer: Adapter, consumer: Adapter) -> Observed:
     with ExitStack() as stack:
         made = source(producer, case.dtype, case.layout, case.state, stack)
         carries = STATES[case.state].carries
-        return _Handoff(producer, consumer, made, route, carries).observe()
+        handoff = _Handoff(producer, consumer, made, route, carries)
+        handoff.shape = LAYOUTS[case.layout].base
+        return handoff.observe()
 
 
 def _route(name: str, consumer: Adapter, producer: Adapter) -> Idiom:
@@ -123,6 +125,8 @@ class _Handoff:
 
     def _judge(self, x: Any, result: Any, before: Mapping[str, Any]) -> Observed:
         if self.made.expected is None:
+            if 0 in self.shape:
+                return Observed("shared", "no elements, so there was nothing to hand over")
             return Observed("wrong", "there were no data, and an array came")
         if self.made.expected.size and not self.consumer.pointer(result):
             return Observed("wrong", "the result has no memory behind it")

@@ -5,7 +5,7 @@
  * library: guards and handoffs are data that the backends declare. `tests/test_quick.py` runs both.
  */
 
-#define BUILD 4 /* counted up with every change of what passes to and from interop/quick.py */
+#define BUILD 5 /* counted up with every change of what passes to and from interop/quick.py */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -17,6 +17,9 @@
 
 static PyObject *no_arguments; /* the empty tuple */
 static PyObject *minus_one;
+
+/* Memory is hardly ever below: what lies there is looked at more closely. The same number as in interop/quick.py. */
+#define LOW ((npy_uintp)1 << 38)
 
 /* Guarded: one short cut. Called with an array it returns the result, or None for the long way. */
 
@@ -31,6 +34,7 @@ typedef struct {
     PyObject *handoff;  /* callable */
     PyObject *refuses;  /* tuple of exception classes */
     PyObject *borrows;  /* numpy.ndarray where the result must be exactly one, on borrowed memory; else None */
+    PyObject *lives;    /* callable that says whether x has memory at all, asked about a result at a low address; or None */
     int sealed;         /* whether such a result is made read-only */
     vectorcallfunc vectorcall;
 } Guarded;
@@ -174,6 +178,19 @@ library_is_quiet(Guarded *self)
     return 1;
 }
 
+/* Whether there is memory behind a result. An offset into a storage that was freed is an address too, and a low one. */
+static int
+lives_at(Guarded *self, PyObject *x, PyArrayObject *result)
+{
+    if ((npy_uintp)PyArray_DATA(result) >= LOW || self->lives == Py_None) {
+        return 1;
+    }
+    PyObject *answer = PyObject_CallOneArg(self->lives, x);
+    int truth = answer == NULL ? 0 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    return truth > 0;
+}
+
 static PyObject *
 attempt(Guarded *self, PyObject *x)
 {
@@ -201,9 +218,10 @@ attempt(Guarded *self, PyObject *x)
         return result;
     }
     /* The type first: under a mode of the library the result can be anything at all. */
-    if ((PyObject *)Py_TYPE(result) != self->borrows || (PyArray_FLAGS((PyArrayObject *)result) & NPY_ARRAY_OWNDATA)) {
+    if ((PyObject *)Py_TYPE(result) != self->borrows || (PyArray_FLAGS((PyArrayObject *)result) & NPY_ARRAY_OWNDATA) ||
+        !lives_at(self, x, (PyArrayObject *)result)) {
         Py_DECREF(result);
-        return Py_NewRef(Py_None);
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
     if (self->sealed) {
         PyArray_CLEARFLAGS((PyArrayObject *)result, NPY_ARRAY_WRITEABLE);
@@ -265,12 +283,12 @@ are_levels(PyObject *levels)
 static PyObject *
 guarded_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"strict", "falsy", "truthy", "negative", "quiet", "via", "handoff", "refuses", "borrows", "sealed", NULL};
-    PyObject *strict, *falsy, *truthy, *negative, *quiet, *via, *handoff, *refuses, *borrows;
+    static char *names[] = {"strict", "falsy", "truthy", "negative", "quiet", "via", "handoff", "refuses", "borrows", "lives", "sealed", NULL};
+    PyObject *strict, *falsy, *truthy, *negative, *quiet, *via, *handoff, *refuses, *borrows, *lives;
     int sealed;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O!O!O!OO!Op", names, &strict, &PyTuple_Type, &falsy, &PyTuple_Type, &truthy,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O!O!O!OO!OOp", names, &strict, &PyTuple_Type, &falsy, &PyTuple_Type, &truthy,
                                      &PyTuple_Type, &negative, &PyTuple_Type, &quiet, &PyTuple_Type, &via, &handoff, &PyTuple_Type, &refuses,
-                                     &borrows, &sealed)) {
+                                     &borrows, &lives, &sealed)) {
         return NULL;
     }
     int sound = are_paths(falsy) && are_paths(truthy) && is_path(via) && are_levels(negative);
@@ -287,6 +305,7 @@ guarded_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->handoff = Py_NewRef(handoff);
     self->refuses = Py_NewRef(refuses);
     self->borrows = Py_NewRef(borrows);
+    self->lives = Py_NewRef(lives);
     self->sealed = sealed;
     self->vectorcall = guarded_vectorcall;
     return (PyObject *)self;
@@ -305,6 +324,7 @@ guarded_traverse(Guarded *self, visitproc visit, void *arg)
     Py_VISIT(self->handoff);
     Py_VISIT(self->refuses);
     Py_VISIT(self->borrows);
+    Py_VISIT(self->lives);
     return 0;
 }
 
@@ -320,6 +340,7 @@ guarded_clear(Guarded *self)
     Py_CLEAR(self->handoff);
     Py_CLEAR(self->refuses);
     Py_CLEAR(self->borrows);
+    Py_CLEAR(self->lives);
     return 0;
 }
 

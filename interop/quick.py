@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from interop.policy import check_names, first_bar, hurdle
 
-BUILD = 4
+BUILD = 5
 """Says that the compiled half fits this file; counted up with every change of what passes between them."""
+
+LOW = 1 << 38
+"""At an address below, a result may be an offset into a storage that was freed, so `lives` is asked. Memory is hardly ever there."""
 
 compiled: Any
 try:
@@ -77,6 +80,7 @@ def guarded_in_c(shortcut: Shortcut) -> Callable[[Any], Any]:
         handoff=shortcut.handoff,
         refuses=shortcut.refuses,
         borrows=shortcut.borrows,
+        lives=shortcut.lives,
         sealed=shortcut.sealed,
     )
     return made
@@ -97,13 +101,15 @@ def guarded_in_python(shortcut: Shortcut) -> Callable[[Any], Any]:
             result = shortcut.handoff(_follow(x, shortcut.via))
         except shortcut.refuses:
             return None
-        return result if shortcut.borrows is None else _borrowed(result, shortcut)
+        return result if shortcut.borrows is None else _borrowed(x, result, shortcut)
 
     return attempt
 
 
-def _borrowed(result: Any, shortcut: Shortcut) -> Any:
+def _borrowed(x: Any, result: Any, shortcut: Shortcut) -> Any:
     if type(result) is not shortcut.borrows or result.flags.owndata:
+        return None
+    if shortcut.lives is not None and result.__array_interface__["data"][0] < LOW and not shortcut.lives(x):
         return None
     if shortcut.sealed:
         result.flags.writeable = False

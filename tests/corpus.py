@@ -147,6 +147,12 @@ def resized() -> torch.Tensor:
     return made
 
 
+def resized_offset() -> torch.Tensor:
+    made = tensor()[1:, 1:]  # its address is an offset from nothing, and not zero
+    made.untyped_storage().resize_(0)
+    return made
+
+
 def inference() -> torch.Tensor:
     with torch.inference_mode():
         return tensor()
@@ -203,6 +209,11 @@ NUMPY_SOURCES = [
     Source("numpy-reversed-both", lambda: grid()[::-1, ::-1], np.array([[6, 5, 4], [3, 2, 1]], "float32")),
     Source("numpy-rot90", lambda: np.rot90(grid()), np.array([[3, 6], [2, 5], [1, 4]], "float32")),
     Source("numpy-reversed-length-1", lambda: grid()[:1][::-1], F32[:1]),
+    Source(
+        "numpy-reversed-length-1-float8",
+        lambda: grid(ml_dtypes.float8_e5m2)[:1][::-1],
+        np.array(GRID[:1]).astype(ml_dtypes.float8_e5m2),
+    ),
     Source("numpy-reversed-empty", lambda: np.zeros((0, 3), "float32")[::-1], np.zeros((0, 3), "float32")),
     Source("numpy-sliced", lambda: grid()[:, ::2], np.array([[1, 3], [4, 6]], "float32")),
     Source("numpy-offset", lambda: grid()[1:, 1:], np.array([[5, 6]], "float32")),
@@ -288,6 +299,7 @@ TORCH_SOURCES = [
     Source("torch-fake", fake, None),
     Source("torch-real-under-fake-mode", tensor, F32, inside=lambda: FakeTensorMode(allow_non_fake_inputs=True)),
     Source("torch-resized-to-nothing", resized, None),
+    Source("torch-resized-to-nothing-offset", resized_offset, None),
     Source("torch-lazy-parameter", torch.nn.parameter.UninitializedParameter, None),
     Source("torch-int4", lambda: torch.empty(2, dtype=torch.int4), None),
     Source("torch-int1", lambda: torch.empty(2, dtype=torch.int1), None),

@@ -33,7 +33,21 @@ class Check(NamedTuple):
     variants: tuple[Variant, ...]
 
 
-_FILES = ("producer", "consumer_capsule", "consumer_memory", "consumer_dtype", "consumer_calls", "exchange_table", "exchange_export", "exchange_import")
+_FILES = (
+    *(
+        "producer",
+        "producer_lifetime",
+        "producer_versions",
+        "producer_flags",
+        "producer_copies",
+        "producer_devices",
+        "producer_streams",
+        "producer_layouts",
+        "producer_dtypes",
+    ),
+    *("consumer_capsule", "consumer_memory", "consumer_dtype", "consumer_calls"),
+    *("exchange_table", "exchange_export", "exchange_import"),
+)
 _CHECKS: dict[str, Check] = {}
 
 

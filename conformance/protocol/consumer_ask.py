@@ -10,11 +10,12 @@ from __future__ import annotations
 import functools
 import gc
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from conformance.adapters._base import SuiteFault, Unsupported
+from conformance.adapters._base import Adapter, SuiteFault, Unsupported
 from conformance.crafted import Producer
 from conformance.dtypes import values_of
 from conformance.guarded import Memory
@@ -25,9 +26,7 @@ from conformance.sources import difference
 from conformance.texts import first_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from conformance.adapters._base import Adapter
+    from collections.abc import Callable, Iterator
 
 __all__ = ["ANY", "CUDA", "ODD_DEVICE", "STANDARD", "Finding", "Offer", "consumer_check", "layouts", "until"]
 
@@ -84,9 +83,16 @@ def until(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-def refused(error: BaseException) -> Observed:
-    """Return the refusal that an exception is."""
-    return Observed("refused", f"{type(error).__name__}: {first_sentence(str(error))}")
+class Crafted(Producer):
+    """A producer whose capsules die after the library's function has come back, and not inside it.
+
+    Their destructor is a Python function here, and a library that lets go of a capsule while it raises would lose its exception to it.
+    With `hold` they live until `release` is called.
+    """
+
+    def __init__(self, *args: Any, hold: bool = False, **how: Any) -> None:
+        super().__init__(*args, hold=True, **how)
+        self.lingers = hold
 
 
 class Offer:
@@ -106,7 +112,7 @@ class Offer:
         view = LAYOUTS[self.variant.layout].view(memory.array) if values is None else memory.array
         if self.adapter.device == "cuda":
             how = {"moved": self._on_cuda(memory, shift), "device": CUDA, **how}
-        return Producer(view, memory=memory, **{"polite": True, **how})
+        return Crafted(view, memory=memory, **{"polite": True, **how})
 
     def _on_cuda(self, memory: Memory, shift: int) -> int:
         if shift:
@@ -136,12 +142,17 @@ class Offer:
 
     # Taking.
 
-    def array(self, producer: Any, **keywords: Any) -> Any:
-        """Return the library's array over what was crafted, for checks that look further; refusals end the check."""
+    def array(self, producer: Any, *, refusals: tuple[type[BaseException], ...] = (), **keywords: Any) -> Any:
+        """Return the library's array over what was crafted, for checks that look further; a refusal ends the check."""
         try:
             return self.adapter.from_dlpack(producer, **keywords)
-        except (BufferError, *self.adapter.refuses) as error:
-            raise Finding(*refused(error)) from None
+        except (Unsupported, SuiteFault):
+            raise
+        except (BufferError, *self.adapter.refuses, *refusals) as error:
+            raise Finding("refused", f"{type(error).__name__}: {first_sentence(str(error))}") from None
+        finally:
+            if isinstance(producer, Crafted) and not producer.lingers:
+                producer.release()
 
     def take(
         self, producer: Producer, *, refusals: tuple[type[BaseException], ...] = (), expected: np.ndarray | None = None, **keywords: Any
@@ -149,40 +160,67 @@ class Offer:
         """Take what was crafted once, look at it, and let it go."""
         expected = np.array(producer.means()) if expected is None else expected
         try:
-            result = self.adapter.from_dlpack(producer, **keywords)
-        except (Unsupported, SuiteFault):
-            raise
-        except (BufferError, *self.adapter.refuses, *refusals) as error:
-            return refused(error)
-        return self.look(result, producer, expected)
+            return self.look(self.array(producer, refusals=refusals, **keywords), producer, expected)
+        except Finding as finding:
+            return finding.observed
 
     def refuses(self, producer: Any, **keywords: Any) -> Observed:
         """Take what must be refused: any exception does, and an array is wrong, whatever it holds: nobody looks into it."""
         try:
-            self.adapter.from_dlpack(producer, **keywords)
-        except (Unsupported, SuiteFault):
-            raise
-        except Exception as error:
-            return refused(error)
+            self.array(producer, refusals=ANY, **keywords)
+        except Finding as finding:
+            return finding.observed
         return Observed("wrong", "it was taken")
 
     def look(self, result: Any, producer: Producer, expected: np.ndarray) -> Observed:
-        """Return whether an array holds what it should, and whether it is over the producer's memory: proven by a written bit."""
+        """Return whether an array holds what it should, and whether it is over the producer's memory: proven by a written bit.
+
+        The bit is written before the one look at the values, since a library may keep what it once told.
+        """
         if expected.size and not self.adapter.pointer(result):
             return Observed("wrong", "the array has no memory behind it")
-        fault = difference(self.adapter.values(result), expected)
-        if fault:
-            return Observed("wrong", fault)
         if not expected.size:
-            return Observed("shared", "no elements, so nothing to alias")
-        self.adapter.flip(producer.pointer)
+            return (
+                Observed("wrong", fault)
+                if (fault := difference(self.adapter.values(result), expected))
+                else Observed("shared", "no elements, so nothing to alias")
+            )
+        poisoned = bool(difference(np.array(producer.means()), expected))
+        with self._flipped(producer):
+            found, flipped = self.adapter.values(result), np.array(producer.means())
+        if not difference(found, expected):
+            return Observed("copied")
+        if not poisoned and not difference(found, flipped):
+            return Observed("shared")
+        return Observed("wrong", difference(found, expected))
+
+    @contextmanager
+    def _flipped(self, producer: Producer) -> Iterator[None]:
+        """Change the first element, in the memory that the capsule points to and in its twin on the host, if that is another."""
+        places: list[tuple[Callable[[int], None], int]] = [(self.adapter.flip, producer.pointer)]
+        if producer.moved:
+            places.append((lambda address: Adapter.flip(self.adapter, address), producer.pointer - producer.moved))
+        for flip, address in places:
+            flip(address)
         try:
-            changed = difference(self.adapter.values(result), expected)
+            yield
         finally:
-            self.adapter.flip(producer.pointer)
-        return Observed("shared" if changed else "copied")
+            for flip, address in places:
+                flip(address)
+
+    def asks_versioned(self, producer: Producer) -> bool:
+        """Return whether the library asked for version 1."""
+        return any((asked.get("max_version") or (0, 0))[0] >= 1 for asked in producer.asked)
 
     def need_versioned(self, producer: Producer) -> None:
         """Raise `Unsupported` if the library never asked for version 1: what is about that version says nothing of it."""
-        if producer.asked and not any((asked.get("max_version") or (0, 0))[0] >= 1 for asked in producer.asked):
+        if producer.asked and not self.asks_versioned(producer):
             raise Unsupported("asks for legacy capsules only")
+
+    def takes_legacy(self) -> bool:
+        """Return whether the library takes legacy capsules at all; rules about what it makes of them say nothing of one that does not."""
+        try:
+            self.adapter.from_dlpack(self.craft(version=None))
+        except Exception:  # whatever it is, consumer.accepts-legacy reports it
+            return False
+        return True

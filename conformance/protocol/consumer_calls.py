@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from conformance.adapters._base import Unsupported
-from conformance.crafted import CPU, Producer
-from conformance.outcomes import GOOD, Observed
-from conformance.protocol.consumer_ask import ANY, CUDA, ODD_DEVICE, STANDARD, consumer_check, layouts
+from conformance.crafted import CPU
+from conformance.outcomes import Observed
+from conformance.protocol.consumer_ask import ANY, ODD_DEVICE, STANDARD, consumer_check, layouts
 from conformance.texts import first_sentence
 
 if TYPE_CHECKING:
+    from conformance.crafted import Producer
     from conformance.protocol.consumer_ask import Offer
 
 # ---- the signature
@@ -26,27 +26,6 @@ def _keywords(offer: Offer) -> Observed:
         return Observed("unexplained", str(reason))
 
 
-@consumer_check("consumer.keyword-only")
-def _keyword_only(offer: Offer) -> Observed:
-    function = _function(offer)
-    try:
-        function(offer.craft(), None)
-    except Exception as error:  # the rule's texts name no class
-        return Observed("refused", type(error).__name__)
-    return Observed("shared", "None was taken as the second argument")
-
-
-def _function(offer: Offer) -> Any:
-    """Return the library's own function, which an adapter only calls by keyword."""
-    array = offer.any_array()
-    spaced = hasattr(array, "__array_namespace__")
-    namespace = array.__array_namespace__() if spaced else sys.modules[type(array).__module__.partition(".")[0]]
-    function = getattr(namespace, "from_dlpack", None)
-    if function is None:
-        raise Unsupported("from_dlpack is no function of the library's namespace")
-    return function
-
-
 # ---- the device
 
 
@@ -54,14 +33,22 @@ def _function(offer: Offer) -> Any:
 def _device_of_capsule(offer: Offer) -> Observed:
     offer.need("cpu")
     # The memory is the host's, whatever the capsule says: who reads it as the CPU's finds the values there.
-    producer = offer.craft(device=ODD_DEVICE, advertised=CPU)
-    observed = offer.take(producer, refusals=ANY)
-    return observed if observed.outcome == "refused" else Observed("wrong", "memory of another device is read as the CPU's")
+    result = offer.array(offer.craft(device=ODD_DEVICE, advertised=CPU), refusals=ANY)
+    if _device_of(result) == ODD_DEVICE:
+        return Observed("shared", "the array is on the capsule's device")
+    return Observed("wrong", "memory of another device is read as the CPU's")
+
+
+def _device_of(array: Any) -> tuple[int, int]:
+    kind, index = array.__dlpack_device__()
+    return int(kind), int(index)
 
 
 @consumer_check("consumer.device-unsupported")
 def _device_unsupported(offer: Offer) -> Observed:
-    offer.array(offer.craft(device=ODD_DEVICE))
+    result = offer.array(offer.craft(device=ODD_DEVICE))
+    if _device_of(result) == ODD_DEVICE:
+        raise Unsupported("holds arrays of any device")
     return Observed("wrong", "memory of a device that the library does not have was taken")
 
 
@@ -99,8 +86,8 @@ def _passes_dl_device(offer: Offer) -> Observed:
 # ---- the stream
 
 
-def _streams(producer: Producer, *, to_cpu: bool = False) -> list[Any]:
-    return [asked["stream"] for asked in producer.asked if "stream" in asked and (asked.get("dl_device") or not to_cpu)]
+def _streams(producer: Producer) -> list[Any]:
+    return [asked["stream"] for asked in producer.asked if "stream" in asked]
 
 
 @consumer_check("consumer.stream-cpu")
@@ -112,55 +99,17 @@ def _stream_cpu(offer: Offer) -> Observed:
     return Observed("wrong", f"stream={wrong[0]} was passed for data on the CPU") if wrong else observed
 
 
-@consumer_check("consumer.stream-with-cpu")
-def _stream_with_cpu(offer: Offer) -> Observed:
-    producer = offer.craft(device=CUDA)
-    host = offer.host()
-    try:
-        observed = offer.take(producer, refusals=ANY, device=host)
-    finally:
-        wrong = [stream for stream in _streams(producer, to_cpu=True) if stream is not None]
-    if wrong:
-        return Observed("wrong", f"stream={wrong[0]} was passed with dl_device=(1, 0)")
-    if observed.outcome == "refused":
-        raise Unsupported(f"does not bring CUDA data to the CPU here: {observed.reason}")
-    return observed
-
-
-def _cuda_streams(offer: Offer) -> tuple[list[Any], Observed]:
+@consumer_check("consumer.stream-passed")
+def _stream_passed(offer: Offer) -> Observed:
     offer.need("cuda")
     producer = offer.craft()
     observed = offer.take(producer)
-    return _streams(producer), observed
-
-
-@consumer_check("consumer.stream-passed")
-def _stream_passed(offer: Offer) -> Observed:
-    streams, observed = _cuda_streams(offer)
-    passed = bool(streams) and -1 not in streams
-    return (
-        observed
-        if passed or observed.outcome not in GOOD
-        else Observed("wrong", f"stream={streams[0]} was passed" if streams else "no stream was passed")
-    )
-
-
-@consumer_check("consumer.stream-value")
-def _stream_value(offer: Offer) -> Observed:
-    streams, observed = _cuda_streams(offer)
-    wrong = [stream for stream in streams if stream is not None and (type(stream) is not int or stream < -1 or stream == 0)]
-    return Observed("wrong", f"a stream of type {type(wrong[0]).__name__} and value {wrong[0]}") if wrong else observed
-
-
-@consumer_check("consumer.stream-legacy")
-def _stream_legacy(offer: Offer) -> Observed:
-    streams, observed = _cuda_streams(offer)
-    # No case before this one chose a stream, so the library's current one is its default.
-    return (
-        observed
-        if 1 in streams or observed.outcome not in GOOD
-        else Observed("wrong", f"stream={streams[0] if streams else 'nothing'} was passed")
-    )
+    streams = _streams(producer)
+    if not streams:
+        return Observed("wrong", "no stream was passed")
+    # -1 asks for no synchronisation, which is not telling where it will be read.
+    well = all(type(stream) is int and stream > 0 for stream in streams)
+    return observed if well else Observed("wrong", f"stream={streams[0]} was passed")
 
 
 # ---- copy
@@ -173,7 +122,7 @@ def _copy_true(offer: Offer) -> Observed:
 
 @consumer_check("consumer.copy-true-legacy")
 def _copy_true_legacy(offer: Offer) -> Observed:
-    return offer.take(offer.craft(version=None, knows=()), refusals=ANY, copy=True)
+    return offer.take(offer.craft(version=None, knows=("stream",)), refusals=ANY, copy=True)
 
 
 @consumer_check("consumer.copy-false")
@@ -231,19 +180,6 @@ def _propagates_buffer_error(offer: Offer) -> Observed:
 @consumer_check("consumer.propagates-other")
 def _propagates_other(offer: Offer) -> Observed:
     return _raised(offer, OddError, raises=OddError("not enough of something"))
-
-
-@consumer_check("consumer.propagates-device-error")
-def _propagates_device_error(offer: Offer) -> Observed:
-    producer = offer.craft(device_raises=BufferError("no device"))
-    try:
-        observed = offer.take(producer)
-    except Unsupported:
-        raise
-    except Exception as error:  # whatever came instead is the finding
-        return Observed("unexplained", f"BufferError became {type(error).__name__}: {first_sentence(str(error))}")
-    swallowed = producer.devices_asked and observed.outcome != "refused"
-    return Observed("wrong", "the error was swallowed, and an array came") if swallowed else observed
 
 
 @consumer_check("consumer.no-protocol")

@@ -6,6 +6,7 @@ The specification's `BufferError` is a refusal; any other exception goes through
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import weakref
@@ -46,7 +47,9 @@ class Finding(Exception):  # noqa: N818 - not an error: an observation that ends
         self.observed = Observed(outcome, reason)
 
 
-def variants(*, dtypes: tuple[str, ...] = ("float32",), layouts: tuple[str, ...] = ("compact",), states: tuple[str, ...] = ("plain",)) -> tuple[Variant, ...]:
+def variants(
+    *, dtypes: tuple[str, ...] = ("float32",), layouts: tuple[str, ...] = ("compact",), states: tuple[str, ...] = ("plain",)
+) -> tuple[Variant, ...]:
     """Return every combination."""
     return tuple(Variant(dtype, layout, state) for state in states for dtype in dtypes for layout in layouts)
 
@@ -87,6 +90,7 @@ class Ask:
     def __init__(self, adapter: Adapter, variant: Variant, stack: ExitStack) -> None:
         self.adapter, self.variant, self.stack = adapter, variant, stack
         self.array, self.expected = source(adapter, *variant, stack)
+        self.others: list[Any] = []
 
     # Asking.
 
@@ -107,7 +111,7 @@ class Ask:
             return self.export(**keywords)
 
     def versioned(self, **keywords: Any) -> Any:
-        """Return a versioned capsule; the rules about versions tell whether there should be one, so its lack is none of the others' business."""
+        """Return a versioned capsule; whether there should be one is for the rules about versions, and not for the others."""
         self.need_known("max_version", *keywords)
         raw = self.export(max_version=VERSION, **keywords)
         if read(raw).name == "dltensor":
@@ -120,9 +124,15 @@ class Ask:
             try:
                 self.export(**{keyword: None})
             except TypeError as error:
+                self.without_keywords()  # if that is a TypeError as well, it is not about the keyword
                 raise Unsupported(f"does not know {keyword}: {first_sentence(str(error))}") from error
-            except Exception:  # noqa: BLE001, S110 - it is known; the check itself sees what comes of a value
+            except Exception:  # noqa: S110 - it is known; the check itself sees what comes of a value
                 pass
+
+    def without_keywords(self) -> None:
+        """Ask without keywords, and look at nothing but what is raised that no text documents."""
+        with contextlib.suppress(BufferError):
+            self.export()
 
     def structures(self) -> Iterator[Mapping[str, Any]]:
         """Return the keywords that give a legacy capsule, and those for a versioned one, as far as there are any."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from conformance.adapters._base import Unsupported
 from conformance.capsule import HOST_READABLE, consume, read
@@ -18,6 +21,7 @@ _OF_SHAPES = variants(layouts=("compact", "transposed"))
 
 @producer_check("producer.keeps-alive", *_OF_SHAPES)
 def _keeps_alive(ask: Ask) -> Observed:
+    _need_host(ask)
     raw = ask.newest()
     observed = ask.handed_over(raw)
     _end(ask)
@@ -27,6 +31,7 @@ def _keeps_alive(ask: Ask) -> Observed:
 
 @producer_check("producer.keeps-alive-consumed", *_OF_SHAPES)
 def _keeps_alive_consumed(ask: Ask) -> Observed:
+    _need_host(ask)
     raw = ask.newest()
     observed = ask.handed_over(raw)
     managed = consume(raw)
@@ -37,15 +42,18 @@ def _keeps_alive_consumed(ask: Ask) -> Observed:
     return observed
 
 
-def _end(ask: Ask) -> None:
-    """Let go of the array, and have its memory taken by others if it was freed."""
+def _need_host(ask: Ask) -> None:
     if ask.device()[0] not in HOST_READABLE:
         raise Unsupported("memory that the host cannot read")
-    ask.drop()()
+
+
+def _end(ask: Ask) -> None:
+    """Let go of the array, and have its memory taken by others if it was freed."""
     assert ask.expected is not None
-    other = ask.expected.copy()
-    other.view("uint8")[...] ^= 0x55
-    ask.stack.callback(list[object].clear, [ask.adapter.make(other) for _ in range(8)])
+    other = np.frombuffer(bytes(byte ^ 0x55 for byte in ask.expected.tobytes()), ask.expected.dtype).reshape(ask.expected.shape)
+    del ask.array
+    gc.collect()
+    ask.others = [ask.adapter.make(other) for _ in range(8)]
 
 
 @producer_check("producer.deleter-releases", PLAIN)

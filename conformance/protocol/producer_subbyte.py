@@ -27,7 +27,11 @@ def subbyte_difference(facts: Facts, expected: np.ndarray) -> str:
         return ""
     if np.array_equal(packed(tensor, expected.size, order="big"), means):
         return "packed with the first element in the highest bits"
-    return "one element in each byte, and no flag that says so" if np.array_equal(in_bytes(tensor, expected.size), means) else "other values, read as packed"
+    return (
+        "one element in each byte, and no flag that says so"
+        if np.array_equal(in_bytes(tensor, expected.size), means)
+        else "other values, read as packed"
+    )
 
 
 def in_bytes(tensor: Tensor, count: int) -> np.ndarray:

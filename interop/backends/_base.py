@@ -53,6 +53,8 @@ class Shortcut:
     borrows : type or None
         `numpy.ndarray` where the result must be exactly that, and lie on memory that NumPy did not allocate: one
         that owns its data means that the library handed out a null pointer, and the values are whatever lay there.
+    lives : callable or None
+        Says of the array whether there is memory behind it; asked only about a result whose address is a small number.
     sealed : bool
         Such a result is made read-only.
     """
@@ -66,6 +68,7 @@ class Shortcut:
     refuses: tuple[type[Exception], ...] = ()
     via: tuple[Any, ...] = ()
     borrows: Any = None
+    lives: Callable[[Any], bool] | None = None
     sealed: bool = False
 
 

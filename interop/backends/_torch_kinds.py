@@ -68,7 +68,12 @@ def _unreal(x: torch.Tensor) -> str | None:
 def _storage_is_gone(x: torch.Tensor) -> bool:
     if layout_of(x) != "strided" or is_wrapper(x) or not x.numel():
         return False
-    return address_of(x) == 0 and not torch._is_zerotensor(x)
+    return address_of(x) is not None and not torch._is_zerotensor(x) and not has_memory(x)
+
+
+def has_memory(x: torch.Tensor) -> bool:
+    """Return whether there is memory behind a tensor; with an offset, one on a freed storage has an address all the same."""
+    return x.untyped_storage().data_ptr() != 0
 
 
 def address_of(x: torch.Tensor) -> int | None:

@@ -224,7 +224,9 @@ def tidy(view: Any) -> Any:
     if all(extent != 1 or (step >= 0 and step % view.itemsize == 0) for extent, step in zip(view.shape, view.strides, strict=True)):
         return view
     strides = tuple(view.itemsize if extent == 1 else step for extent, step in zip(view.shape, view.strides, strict=True))
-    return np.lib.stride_tricks.as_strided(view, view.shape, strides, writeable=view.flags.writeable)
+    # as_strided spells the dtype out for NumPy to read, and those of ml_dtypes have no such spelling; plain bytes do.
+    raw = view.view(f"V{view.itemsize}")
+    return np.lib.stride_tricks.as_strided(raw, view.shape, strides, writeable=view.flags.writeable).view(view.dtype)
 
 
 class _Extent:

@@ -220,7 +220,7 @@ class TorchBackend(Backend):
         # torch's own checks in C refuse conj, neg, other devices, layouts, dtypes and functorch's wrappers before
         # anything is made. They do not see no_grad, duals and modes; nor null pointers (functionalised tensors,
         # freed storage), for which NumPy allocates memory of its own.
-        checked: dict[str, Any] = {"refuses": (RuntimeError, TypeError, ValueError), "borrows": np.ndarray}
+        checked: dict[str, Any] = {"refuses": (RuntimeError, TypeError, ValueError), "borrows": np.ndarray, "lives": kinds.has_memory}
         # In grad mode torch refuses tracked tensors itself; under no_grad it would let them through.
         to_numpy = Shortcut(torch.Tensor.numpy, strict=torch.is_grad_enabled, falsy=(tracked,), **outside, **checked)
         # .data does what detach() does, in two thirds of the time; nobody can reach the graph from here anyway.

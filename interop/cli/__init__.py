@@ -2,6 +2,7 @@
 
 A command's file is imported when the command is asked for, so that ``--help`` is quick and one command's needs
 are not another's. Adding a command means a file here with a click command named ``command``, and a row in the list.
+A package that stands on interop adds its own by an entry point in the group `GROUP`; the conformance suite does.
 
 Exit status, of every command: 0 all well, 1 findings (or refused), 2 wrong use.
 """
@@ -10,14 +11,21 @@ from __future__ import annotations
 
 import importlib
 import json
-from typing import Any
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from interop._version import __version__
 from interop.policy import nearest
 
-__all__ = ["COMMANDS", "cli", "print_json"]
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = ["COMMANDS", "GROUP", "cli", "print_json"]
+
+GROUP = "interop.commands"
+"""Entry points in this group are commands: ``name = "module:command"``."""
 
 COMMANDS = {
     "doctor": "What is installed, what is wrong with it, and known trouble in these versions.",
@@ -30,18 +38,25 @@ class _Commands(click.Group):
     """Finds a command by its file."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
+        return [*COMMANDS, *_others()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            ctx.fail(f"{cmd_name!r} is not a command{nearest(cmd_name, COMMANDS)} Known: {', '.join(COMMANDS)}.")
-        command: click.Command = importlib.import_module(f"interop.cli.{cmd_name}").command
+        others = _others()
+        if cmd_name not in COMMANDS and cmd_name not in others:
+            names = [*COMMANDS, *others]
+            ctx.fail(f"{cmd_name!r} is not a command{nearest(cmd_name, names)} Known: {', '.join(names)}.")
+        command: click.Command = others[cmd_name].load() if cmd_name in others else importlib.import_module(f"interop.cli.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         # From the list, so that help imports no command.
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            others = [(name, self.get_command(ctx, name)) for name in _others()]
+            formatter.write_dl([*COMMANDS.items(), *((name, command.get_short_help_str(120)) for name, command in others if command)])
+
+
+def _others() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in COMMANDS}
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,23 +1,22 @@
 """A miniature array library in pure Python that exports by the book; its faults are in `faulty_producers`.
 
 Everything that a rule is about is one small method of `Mini`, so that a liar is one overridden method.
+float4 has an element in each byte, as NumPy's; int4 goes out packed, as a copy, so that either kind of narrow element is met.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from conformance.adapters._base import Adapter, Unsupported
 from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned, DLTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextlib import ExitStack
+    from collections.abc import Callable
 
-    from conformance.layouts import Layout
 
 CPU, CUDA, PINNED, EXT, MANAGED = (1, 0), (2, 0), (3, 0), (12, 0), (13, 0)
 READ_ONLY, IS_COPIED, SUBBYTE_PADDED = 1, 2, 4
@@ -25,11 +24,19 @@ LEGACY, VERSIONED = b"dltensor", b"dltensor_versioned"
 
 _KINDS = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}
 _CODES = {
-    **{"bfloat16": (4, 16), "complex32": (5, 32), "float8_e4m3fn": (10, 8), "float8_e4m3fnuz": (11, 8), "float8_e5m2": (12, 8)},
-    **{"float8_e5m2fnuz": (13, 8), "float8_e8m0fnu": (14, 8), "float4_e2m1fn": (17, 4), "int4": (0, 4)},
+    "bfloat16": (4, 16),
+    "float8_e4m3fn": (10, 8),
+    "float8_e4m3fnuz": (11, 8),
+    "float8_e5m2": (12, 8),
+    "float8_e5m2fnuz": (13, 8),
+    "float8_e8m0fnu": (14, 8),
+    "float4_e2m1fn": (17, 4),
+    "int4": (0, 4),
+    "complex32": (5, 32),
 }
 
-_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_CALL = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)  # a destructor has the GIL, and keeps it
 _api = ctypes.pythonapi
 # Prototypes of our own: the attributes of `pythonapi` are shared by everybody in the process.
 _new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(("PyCapsule_New", _api))
@@ -41,13 +48,13 @@ pointer_at = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p
 EXPORTS: dict[int, Any] = {}
 
 
-@_FUNCTION
+@FUNCTION
 def delete(address: int) -> None:
     """The deleter of every managed tensor."""
     EXPORTS.pop(address)
 
 
-@_FUNCTION
+@FUNCTION
 def destroy(capsule: int) -> None:
     """The destructor of every capsule: calls the deleter, unless the capsule was renamed."""
     name = name_at(capsule)
@@ -57,7 +64,7 @@ def destroy(capsule: int) -> None:
 
 def call_deleter(address: int, *, versioned: bool) -> None:
     structure = DLManagedTensorVersioned if versioned else DLManagedTensor
-    _FUNCTION(structure.from_address(address).deleter)(address)
+    _CALL(structure.from_address(address).deleter)(address)
 
 
 def aligned(values: np.ndarray) -> np.ndarray:
@@ -69,20 +76,58 @@ def aligned(values: np.ndarray) -> np.ndarray:
     return made
 
 
+class Streams:
+    """Streams on the host: what is queued on one happens when somebody waits for it there. Stands in for `producer_cuda.Driver`."""
+
+    OTHER = 999  # where the library itself works
+
+    def __init__(self) -> None:
+        self.queued: dict[int, list[Callable[[], object]]] = {}
+        self._handles = itertools.count(1000)
+
+    def stream(self) -> int:
+        return next(self._handles)
+
+    def queue(self, stream: int, work: Callable[[], object]) -> None:
+        self.queued.setdefault(stream, []).append(work)
+
+    def finish(self, stream: int) -> None:
+        for work in self.queued.pop(stream, []):
+            work()
+
+    def read(self, pointer: int, nbytes: int, stream: int) -> bytes:
+        self.finish(stream)
+        return ctypes.string_at(pointer, nbytes)
+
+
 class Mini:
-    """An array of the miniature library: an ndarray, where it pretends to be, and whether it may be written to."""
+    """An array of the miniature library: an ndarray, where it pretends to be, and whether it may be written to.
+
+    `data` is False where there is none; `streams` are those on which it is still being written; `packed` what goes out instead.
+    """
 
     VERSION: ClassVar[tuple[int, int]] = (1, 3)
 
-    def __init__(self, values: np.ndarray, device: tuple[int, int] = CPU, *, readonly: bool = False, data: bool = True) -> None:
-        self.values, self.device, self.readonly, self.data = values, device, readonly, data
+    def __init__(
+        self,
+        values: np.ndarray,
+        device: tuple[int, int] = CPU,
+        *,
+        readonly: bool = False,
+        data: bool = True,
+        streams: Streams | None = None,
+        packed: np.ndarray | None = None,
+    ) -> None:
+        self.values, self.device, self.readonly, self.data, self.streams, self.packed = values, device, readonly, data, streams, packed
 
     def like(self, values: np.ndarray, **changes: Any) -> Mini:
-        return type(self)(values, **{"device": self.device, "readonly": self.readonly, "data": self.data, **changes})
+        same = {name: getattr(self, name) for name in ("device", "readonly", "data", "streams", "packed")}
+        return type(self)(values, **{**same, **changes})
 
     @property
     def pointer(self) -> int:
-        return int(self.values.__array_interface__["data"][0]) if self.values.size else 0
+        memory = self.values if self.packed is None else self.packed
+        return int(memory.__array_interface__["data"][0]) if memory.size else 0
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.device
@@ -126,22 +171,35 @@ class Mini:
             raise BufferError("the strides are not whole elements")
 
     def check_flags(self, *, versioned: bool) -> None:
-        if not versioned and (self.readonly or self.code()[1] < 8):
+        if not versioned and (self.readonly or self.padded()):
             raise BufferError("read-only and padded arrays have flags, which the legacy structure lacks")
 
     def placed(self, device: tuple[int, int], copy: bool | None) -> tuple[Mini, bool]:
         """Return what goes out, and whether it is a copy made for it."""
-        if device == self.device and not copy:
+        packs = self.values.dtype.name == "int4"
+        if device == self.device and not copy and not packs:
             return self, False
         if copy is False:
-            raise BufferError("another device, and copy=False")
-        return self.like(self.copied(), device=device, readonly=False), True
+            raise BufferError("it takes a copy, and copy=False")
+        self.synchronise()
+        values = aligned(self.values)
+        packed = self.packs(values) if packs else None
+        return self.like(values, device=device, readonly=False, packed=packed), True
 
-    def copied(self) -> np.ndarray:
-        return aligned(self.values)
+    def packs(self, values: np.ndarray) -> np.ndarray:
+        """Return two elements a byte, the first in the lower half."""
+        low, high = (values.reshape(-1).view("uint8") & 15).reshape(-1, 2).T
+        return low | high << 4
+
+    def synchronise(self) -> None:
+        if self.streams:
+            self.streams.finish(Streams.OTHER)
 
     def wait(self, stream: Any) -> None:
-        """Order the consumer's stream behind the producer's: there is nothing in flight on a miniature."""
+        """Make the consumer's stream wait for the one on which the values are being written."""
+        streams = self.streams
+        if streams and stream != -1:
+            streams.queue(stream or 1, lambda: streams.finish(Streams.OTHER))
 
     # What goes out.
 
@@ -153,8 +211,11 @@ class Mini:
             raise BufferError(f"DLPack has no {dtype.name}")
         return _KINDS[dtype.kind], dtype.itemsize * 8, 1
 
+    def padded(self) -> bool:
+        return self.code()[1] < 8 and self.values.dtype.name != "int4"
+
     def flags(self, *, copied: bool) -> int:
-        return READ_ONLY * self.readonly | IS_COPIED * copied | SUBBYTE_PADDED * (self.code()[1] < 8)
+        return READ_ONLY * self.readonly | IS_COPIED * copied | SUBBYTE_PADDED * self.padded()
 
     def address(self) -> tuple[int, int]:
         """Return the data pointer, a multiple of 256, and the byte offset that leads to the first element."""
@@ -208,58 +269,3 @@ class Mini:
 def _numbers(numbers: tuple[int, ...] | None) -> Any:
     # NULL for none at all: of 0-d arrays the header allows it.
     return (ctypes.c_int64 * len(numbers))(*numbers) if numbers else None
-
-
-class MiniAdapter(Adapter):
-    """The miniature, as the suite sees it; `array` is the honest class or a liar."""
-
-    name: ClassVar[str] = "mini"
-    states: ClassVar[tuple[str, ...]] = ("plain", "read-only", "big-endian", "meta", "odd-device", "pinned", "managed")
-    consumes: ClassVar[bool] = False
-    array: ClassVar[type[Mini]] = Mini
-    places: ClassVar[Mapping[str, tuple[int, int]]] = {"odd-device": EXT, "pinned": PINNED, "managed": MANAGED}
-
-    def available(self) -> str:
-        return ""
-
-    def version(self) -> str:
-        return "1.0"
-
-    def make(self, values: np.ndarray) -> Mini:
-        return self.array(aligned(values), CUDA if self.device == "cuda" else CPU)
-
-    def from_dlpack(self, x: Any, /, **keywords: Any) -> Any:
-        raise Unsupported("the miniature only produces")
-
-    def values(self, x: Mini) -> np.ndarray:
-        return np.array(x.values, x.values.dtype.newbyteorder("="))
-
-    def pointer(self, x: Mini) -> int:
-        return x.pointer
-
-    def writeable(self, x: Mini) -> bool:
-        return not x.readonly
-
-    def lay(self, x: Mini, layout: Layout) -> Mini:
-        return x.like(layout.view(x.values))
-
-    def put(self, x: Mini, state: str, stack: ExitStack) -> Mini:
-        if state == "read-only":
-            return x.like(x.values, readonly=True)
-        if state == "big-endian":
-            if x.values.dtype.itemsize == 1 or not x.values.dtype.isbuiltin:
-                raise Unsupported("no byte order to swap")
-            return x.like(x.values.byteswap().view(x.values.dtype.newbyteorder()))
-        if state == "meta":
-            return x.like(x.values, data=False)
-        if state in self.places:
-            return x.like(x.values, device=self.places[state])
-        return super().put(x, state, stack)
-
-
-class MiniCuda(MiniAdapter):
-    """The miniature claiming CUDA memory: nothing here reads it but the host, so no GPU is needed to judge what it says."""
-
-    name: ClassVar[str] = "mini-cuda"
-    device: ClassVar[str] = "cuda"
-    states: ClassVar[tuple[str, ...]] = ("plain", "read-only")

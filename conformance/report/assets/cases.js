@@ -70,9 +70,11 @@ function caseRow(data, i, full) {
 
 function groupNode(data, records, open, full) {
   const i = records[0];
-  const mark = data.columns.mark[i], outcome = valueOf(data, "outcome", i);
-  const shape = { group: mark <= KNOWN ? "bad" : MARKS[mark], kind: outcome, symbol: data.outcomes[outcome].symbol, solid: mark === BAD };
-  const name = make("span", { class: `chip ${shape.group} ${shape.kind}${shape.solid ? " solid" : ""}` }, make("span", { "aria-hidden": "true" }, shape.symbol), ` ${outcome}`);
+  const mark = data.columns.mark[i], outcome = valueOf(data, "outcome", i), { symbol, verdict } = data.outcomes[outcome];
+  // Good elsewhere and not allowed by the rule: it must not look good.
+  const violated = mark <= KNOWN && verdict === "good";
+  const kind = `${mark <= KNOWN ? "bad" : MARKS[mark]} ${violated ? "violated" : outcome}${mark === BAD ? " solid" : ""}`;
+  const name = make("span", { class: `chip ${kind}` }, make("span", { "aria-hidden": "true" }, violated ? "⊘" : symbol), ` ${outcome}`);
   const summary = make("summary", {}, name, make("span", { class: "times" }, `${number(records.length)}×`), make("span", { class: "reason" }, valueOf(data, "reason", i) || "no remark"));
   const group = make("details", { class: "group", open }, summary);
   // Filled when it is opened: a cell may have thousands of cases.
@@ -111,5 +113,7 @@ function showCases(data, dialog, key, selected, filtered) {
   const more = paged(groups.map((group, k) => [group, k === 0]), ([group, first]) => groupNode(data, group, first, full), list, "reasons");
   dialog.querySelector("#cases-body").replaceChildren(list, more);
   if (!dialog.open) dialog.showModal();
+  // The title first: a reader begins with what this is, not with the way out.
+  dialog.querySelector("h2").focus();
   dialog.scrollTop = 0;
 }

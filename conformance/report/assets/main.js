@@ -29,9 +29,10 @@ async function start() {
   function address(next) {
     const given = new URLSearchParams();
     for (const [name, value] of Object.entries(next)) if (value && !(name === "env" && value === anchors[0])) given.set(name, value);
-    return `#${given}`;
+    return String(given) ? `#${given}` : location.pathname + location.search;
   }
 
+  const worded = (name) => form.elements[name].selectedOptions?.[0].text ?? `“${view[name]}”`;
   const filtered = () => FILTERS.some((name) => view[name]);
 
   // Shows what the address asks for. A value that the page does not know becomes none.
@@ -50,14 +51,16 @@ async function start() {
     document.documentElement.dataset.took = (performance.now() - before).toFixed(1);
     const { start, end } = data.runs[run];
     status.textContent = filtered() ? `${number(selected.length)} of ${number(end - start)} cases match.` : `${number(end - start)} cases.`;
-    find("#active").textContent = filtered() ? ` (${FILTERS.filter((name) => view[name]).map((name) => view[name]).join(", ")})` : "";
+    find("#active").textContent = filtered() ? ` (${FILTERS.filter((name) => view[name]).map(worded).join(", ")})` : "";
     if (view.cell) showCases(data, dialog, view.cell, selected, filtered());
     else if (dialog.open) dialog.close();
   }
 
   function go(next, keep) {
-    // Filters replace the entry in the history; an opened cell is a new one, so that "back" closes it, also on a phone.
-    history[keep ? "pushState" : "replaceState"](null, "", address(next));
+    // Filters replace the entry in the history; an opened cell is a new one, so that "back" closes it, also on a phone. What it goes
+    // back to is the view, not a jump inside the page, which would take the focus along.
+    if (keep) history.replaceState(null, "", address(view));
+    history[keep ? "pushState" : "replaceState"]({ opened: Boolean(keep) }, "", address(next));
     show(next);
   }
 
@@ -86,18 +89,19 @@ async function start() {
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("close", () => {
     find("#cases-body").replaceChildren();
-    if (view.cell) go({ ...view, cell: "" });
+    // Closed by hand: the entry that opening made goes away again.
+    if (view.cell && history.state?.opened) history.back();
+    else if (view.cell) go({ ...view, cell: "" });
     // The cell's button may have been made anew meanwhile, so that the browser cannot give the focus back by itself.
     if (opener) [...document.querySelectorAll("button[data-open]")].find((each) => each.dataset.open === opener && each.offsetParent)?.focus();
     opener = null;
   });
-  const follow = () => { const next = read(); if (next) show(next); };
-  addEventListener("popstate", follow);
+  addEventListener("popstate", () => show(read() ?? { ...view, cell: "" }));
 
   find("#filters").hidden = false;
   if (matchMedia("(max-width: 700px)").matches) {
     find("#filters").open = false;
-    find(".legend").open = false;
+    for (const legend of document.querySelectorAll(".legend")) legend.open = false;
   }
   show(read() ?? chosen());
   document.documentElement.dataset.ready = (performance.now() - began).toFixed(1);

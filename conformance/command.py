@@ -1,0 +1,213 @@
+"""``interop conformance run | report | diff | list``.
+
+Exit status: 0 the interop route keeps its promises and nothing differs from the known deviations, 1 findings, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from conformance import handoff
+from conformance.adapters import AdapterError, load_adapters
+from conformance.deviations import deviations, findings, known
+from conformance.diff import differences
+from conformance.dtypes import DTYPES
+from conformance.environment import name_of
+from conformance.layouts import LAYOUTS
+from conformance.outcomes import OUTCOMES
+from conformance.results import IncompleteError, read, write
+from conformance.rules import rules
+from conformance.run import run
+from conformance.selection import LAYERS, Selection, all_cases
+from conformance.states import STATES
+from conformance.terminal import Progress, show_differences, show_findings, show_list, show_one, show_summary
+from interop.policy import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from conformance.adapters import Adapter
+    from conformance.records import Case
+    from conformance.results import Results
+
+__all__ = ["command"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Which handoffs between array libraries share, copy, refuse, lose something, or kill the process.
+
+    Exit status: 0 the interop route keeps its promises and nothing differs from the known deviations, 1 findings, 2 wrong use.
+    """
+
+
+_adapter = click.option("--adapter", "extra", multiple=True, metavar="MODULE:OBJECT", help="A third party's adapter, besides the built-in and installed ones.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@command.command("run")
+@click.option("--producer", multiple=True, metavar="NAME", help="Only arrays of this library; may be given more than once, as all of these.")
+@click.option("--consumer", multiple=True, metavar="NAME", help="Only handoffs to this library.")
+@click.option("--route", multiple=True, type=click.Choice(handoff.ROUTES), help="Only this route.")
+@click.option("--layer", multiple=True, type=click.Choice(LAYERS), help="Only this layer.")
+@click.option("--case", multiple=True, metavar="GLOB", help="Only cases whose id fits, as in 'handoff/dlpack/numpy/torch/float32/*'.")
+@click.option("--device", multiple=True, type=click.Choice(["cpu", "cuda"]), help="Only cases with a library on this device.")
+@click.option("--quick", is_flag=True, help="A selection that still has every rule, pair, dtype, layout and state.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time; default: one for each core.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the results into this folder.")
+@_adapter
+@_json
+def run_command(*, jobs: int | None, output: Path | None, extra: tuple[str, ...], as_json: bool, **filters: Any) -> None:
+    """Run the suite, or a part of it, on the libraries that are installed here.
+
+    A case that kills its process kills nothing else. Exit status: 0 as promised and as known, 1 findings, 2 wrong use.
+    """
+    if not hasattr(os, "fork"):
+        raise click.UsageError("the suite forks a process for the cases, which this platform cannot; run it on Linux or macOS.")
+    adapters = _adapters(extra)
+    for option in ("producer", "consumer"):
+        _check_names(option, filters[option], adapters)
+    selection = Selection(**filters)
+    cases = selection.of(list(all_cases(adapters)), adapters)
+    if not cases:
+        raise click.UsageError(f"no case fits. {_why_none(selection, adapters)}")
+    results = _run(cases, adapters, selection, extra, jobs, quiet=as_json)
+    found = findings(results)
+    if output is not None:
+        path = output / f"{name_of(results.environment)}.json.gz"
+        write(results, path)
+        click.echo(f"Written: {path}", err=as_json)
+    if as_json:
+        _print_json({"summary": results.summary, "findings": [vars(finding) for finding in found], "environment": results.environment})
+    elif len(results.records) == 1:
+        show_one(results.records[0], results.environment)
+    else:
+        show_summary(results)
+        show_findings(found)
+    raise click.exceptions.Exit(1 if found else 0)
+
+
+def _run(cases: Sequence[Case], adapters: Mapping[str, Adapter], selection: Selection, extra: Sequence[str], jobs: int | None, *, quiet: bool) -> Results:
+    with Progress(len(cases), quiet=quiet) as progress:
+        return run(cases, adapters, selection=selection.header(), extra=extra, jobs=jobs, told=progress.told)
+
+
+def _adapters(extra: Sequence[str]) -> dict[str, Adapter]:
+    try:
+        return load_adapters(extra)
+    except AdapterError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _check_names(option: str, names: Sequence[str], adapters: Mapping[str, Adapter]) -> None:
+    known_names = {*adapters, "capsule", *({case.producer if option == "producer" else case.consumer for case in _policy_cases()})}
+    for name in names:
+        if name not in known_names:
+            raise click.BadParameter(f"{name!r} is not a library here{nearest(name, known_names)} Known: {', '.join(adapters)}.", param_hint=f"--{option}")
+
+
+def _policy_cases() -> Sequence[Case]:
+    from conformance import policy
+
+    return tuple(policy.cases())
+
+
+def _why_none(selection: Selection, adapters: Mapping[str, Adapter]) -> str:
+    missing = {name: adapters[name].available() for name in (*selection.producer, *selection.consumer) if name in adapters}
+    reasons = [f"{name}: {reason}." for name, reason in missing.items() if reason]
+    return " ".join(reasons) or "`list` says what there is; an id is layer/route/producer/consumer/..., and * fits any part of it."
+
+
+@command.command()
+@click.argument("results", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page, one file without external requests.")
+@click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables as Markdown.")
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit's XML.")
+@_json
+def report(*, results: tuple[Path, ...], html: Path | None, markdown: Path | None, junit: Path | None, as_json: bool) -> None:
+    """Show results that a run has written: as tables here, or as files.
+
+    Exit status: 0, 1 if the results have findings, 2 if a file is not whole.
+    """
+    from conformance import report as reports
+
+    loaded = [_read(path) for path in results]
+    for path, made in (
+        (html, lambda: reports.html(loaded, rules(), known)),
+        (markdown, lambda: reports.markdown(loaded, rules(), known)),
+        (junit, lambda: reports.junit(loaded, rules(), known)),
+    ):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(made(), encoding="utf-8")
+            click.echo(f"Written: {path}", err=as_json)
+    found = [finding for one in loaded for finding in findings(one)]
+    if as_json:
+        _print_json({"summaries": [one.summary for one in loaded], "findings": [vars(finding) for finding in found]})
+    elif not (html or markdown or junit):
+        for one in loaded:
+            show_summary(one)
+        show_findings(found)
+    raise click.exceptions.Exit(1 if found else 0)
+
+
+@command.command()
+@click.argument("old", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("new", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_json
+def diff(*, old: Path, new: Path, as_json: bool) -> None:
+    """Show the cases whose outcome differs between two results.
+
+    Exit status: 0 none differs, 1 some do, 2 if a file is not whole.
+    """
+    before, now = _read(old), _read(new)
+    found = differences(before, now)
+    if as_json:
+        _print_json({"differences": [_difference(one) for one in found]})
+    else:
+        show_differences(found, before, now)
+    raise click.exceptions.Exit(1 if found else 0)
+
+
+def _difference(one: Any) -> dict[str, Any]:
+    sides = {name: None if record is None else {"outcome": record.outcome, "reason": record.reason} for name, record in (("old", one.old), ("new", one.new))}
+    return {"case": one.case, "kind": one.kind, **sides}
+
+
+@command.command("list")
+@_adapter
+@_json
+def list_command(*, extra: tuple[str, ...], as_json: bool) -> None:
+    """List what there is: libraries, routes, dtypes, layouts, states, rules, outcomes and known deviations."""
+    adapters = _adapters(extra)
+    there = {
+        "libraries": {name: adapter.available() or adapter.version() for name, adapter in adapters.items()},
+        "layers": list(LAYERS),
+        "routes": list(handoff.ROUTES),
+        "dtypes": list(DTYPES),
+        "layouts": {layout.name: layout.meaning for layout in LAYOUTS.values()},
+        "states": {name: state.meaning for name, state in STATES.items()},
+        "outcomes": {name: outcome.meaning for name, outcome in OUTCOMES.items()},
+        "rules": {rule.id: f"{rule.level}: {rule.title}" for rule in rules().values()},
+        "deviations": {one.id: f"{one.library} {one.versions}: {one.happens}" for one in deviations()},
+    }
+    if as_json:
+        _print_json(there)
+    else:
+        show_list(there)
+
+
+def _read(path: Path) -> Results:
+    try:
+        return read(path)
+    except (IncompleteError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _print_json(data: Mapping[str, Any]) -> None:
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))

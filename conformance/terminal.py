@@ -1,0 +1,175 @@
+"""What the commands print: a progress bar on a terminal, plain lines elsewhere, tables and findings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from conformance.deviations import is_bad, known
+from conformance.outcomes import BAD, OUTCOMES
+from conformance.rules import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from conformance.deviations import Finding
+    from conformance.diff import Difference
+    from conformance.outcomes import Observed
+    from conformance.records import Case, Record
+    from conformance.results import Results
+
+__all__ = ["Progress", "show_differences", "show_findings", "show_list", "show_one", "show_summary"]
+
+STYLES = {"good": "green", "bad": "red", "neutral": "dim"}
+SHOWN = 40
+"""Findings and differences that are printed; the rest is counted."""
+
+
+def _console(*, stderr: bool = False) -> Console:
+    return Console(highlight=False, markup=False, emoji=False, stderr=stderr)
+
+
+def _line(text: str = "", style: str = "") -> None:
+    # Never folded, so that ids, commands and links can be copied from a narrow terminal or a log.
+    _console().print(Text(text, style), soft_wrap=True)
+
+
+class Progress:
+    """How far a run is: a bar on a terminal, elsewhere a line for each tenth; on standard error, so that output can be piped."""
+
+    def __init__(self, total: int, *, quiet: bool) -> None:
+        self.total, self.done, self.quiet = total, 0, quiet
+        self.counts: Counter[str] = Counter()
+        self.console = _console(stderr=True)
+        self.bar = Bar(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[bad]}"), console=self.console, transient=True
+        )
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal and not self.quiet:
+            self.bar.start()
+            self.task = self.bar.add_task("Starting the libraries", total=self.total, bad="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def told(self, case: Case, observed: Observed) -> None:
+        """Count one answer."""
+        self.done += 1
+        self.counts[observed.outcome] += 1
+        if self.quiet:
+            return
+        if self.console.is_terminal:
+            self.bar.update(self.task, completed=self.done, description=f"{case.layer} {case.producer} to {case.consumer}", bad=self._bad())
+        elif self.total >= 100 and self.done * 10 // self.total != (self.done - 1) * 10 // self.total:
+            self.console.print(Text(f"{self.done} of {self.total} cases; {self._bad()}"), soft_wrap=True)
+
+    def _bad(self) -> str:
+        return ", ".join(f"{count} {name}" for name, count in self.counts.items() if name in BAD) or "none bad"
+
+
+def show_summary(results: Results) -> None:
+    """Print the environment, and how many cases of each route have each outcome."""
+    environment = results.environment
+    versions = {entry["distribution"]: entry["version"] for entry in environment["libraries"].values() if entry["version"]}
+    _line()
+    _line(f"interop {environment['interop']}, Python {environment['python']}, {environment['platform']}; " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    for name, entry in environment["libraries"].items():
+        if entry["unavailable"]:
+            _line(f"{name}: not run, {entry['unavailable']}")
+    table = Table(show_edge=False, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    shown = [name for name in OUTCOMES if results.summary["outcomes"][name]]
+    table.add_column("layer/route")
+    for name in shown:
+        table.add_column(f"{OUTCOMES[name].symbol} {name}", justify="right")
+    for key, counts in results.summary["by_route"].items():
+        table.add_row(key, *(Text(str(counts[name] or ""), STYLES[OUTCOMES[name].verdict]) for name in shown))
+    _line()
+    _console().print(table)
+    explained = Counter(one.id for record in results.records if is_bad(record) and (one := known(record, environment)))
+    _line()
+    _line(f"{sum(explained.values())} bad outcomes are explained by {len(explained)} known deviations of the libraries; `list` names them.")
+
+
+def show_findings(found: Sequence[Finding]) -> None:
+    """Print what a run found, the gravest kind first."""
+    if not found:
+        _line("Nothing else was found: interop keeps its promises, and nothing differs from the known deviations.", "green")
+        return
+    for kind, heading in _HEADINGS.items():
+        of_kind = [finding for finding in found if finding.kind == kind]
+        if of_kind:
+            _line()
+            _line(f"{heading} ({len(of_kind)}):", "bold red")
+            for finding in of_kind[:SHOWN]:
+                _line(f"- {finding.about}")
+                _line(f"    {finding.text}")
+            if len(of_kind) > SHOWN:
+                _line(f"  and {len(of_kind) - SHOWN} more; --json prints all")
+
+
+_HEADINGS = {
+    "promise": "interop breaks a promise",
+    "not-run": "Not run",
+    "new": "Bad, and not among the known deviations",
+    "healed": "Known deviations that have healed",
+    "stale": "Known deviations that were not seen",
+}
+
+
+def show_one(record: Record, environment: Mapping[str, Any]) -> None:
+    """Print one case: what came of it, which rule it is about, and what is known of it."""
+    outcome = OUTCOMES[record.outcome]
+    _line(record.case.id, "bold")
+    _line(f"{outcome.symbol} {record.outcome}{f': {record.reason}' if record.reason else ''}", STYLES[outcome.verdict])
+    _line(f"  {outcome.meaning}")
+    for name in record.rules:
+        rule = rules()[name]
+        _line()
+        _line(f"{rule.level.upper()} {rule.title} ({rule.source}, since {rule.since})")
+        _line(f"  allowed: {', '.join(sorted(rule.allowed))}; this {'violates it' if rule.violated_by(record.outcome) else 'does not violate it'}")
+        _line(fill(f"“{rule.clause}”", 100, initial_indent="  ", subsequent_indent="  "))
+        _line(f"  {rule.link}")
+    deviation = known(record, environment) if is_bad(record) else None
+    if deviation:
+        _line()
+        _line(f"Known: {deviation.id} ({deviation.library} {deviation.versions})")
+        _line(f"  {deviation.happens}")
+        _line(f"  {deviation.link}")
+
+
+def show_differences(found: Sequence[Difference], old: Results, new: Results) -> None:
+    """Print what differs between two runs: versions first, then cases."""
+    for name in dict.fromkeys((*old.environment["libraries"], *new.environment["libraries"])):
+        before, now = (results.environment["libraries"].get(name, {}).get("version") for results in (old, new))
+        if before != now:
+            _line(f"{name}: {before or 'not there'}, now {now or 'not there'}")
+    counts = Counter(one.kind for one in found)
+    _line("No outcome differs." if not found else ", ".join(f"{count} {kind}" for kind, count in counts.items()), "bold")
+    for one in found[:SHOWN]:
+        before, now = ("none" if record is None else record.outcome for record in (one.old, one.new))
+        _line(f"- {one.case}: {before}, now {now}", "red" if one.kind == "worse" else "")
+        if one.new is not None and one.new.reason:
+            _line(f"    {one.new.reason}")
+    if len(found) > SHOWN:
+        _line(f"  and {len(found) - SHOWN} more; --json prints all")
+
+
+def show_list(there: Mapping[str, Any]) -> None:
+    """Print what there is, kind by kind."""
+    for kind, entries in there.items():
+        _line()
+        _line(f"{kind} ({len(entries)})", "bold")
+        if isinstance(entries, list):
+            _line(f"  {', '.join(entries)}")
+        else:
+            for name, meaning in entries.items():
+                _line(f"  {name}: {meaning}")

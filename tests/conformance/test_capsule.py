@@ -1,0 +1,65 @@
+"""The reading of a capsule: raw facts, and nothing behind what is not known."""
+
+import numpy as np
+import pytest
+
+from conformance.capsule import Counted, NotACapsuleError, consume, read, values
+from conformance.crafted import Producer
+
+
+def test_fields_are_read_as_they_are():
+    facts = read(
+        Producer(
+            np.arange(6, dtype="int16").reshape(2, 3), flags=9, strides=None, offset=2, null_deleter=True, device=(3, 1), version=(1, 1)
+        ).__dlpack__()
+    )
+    assert facts.name == "dltensor_versioned"
+    assert (facts.version, facts.flags, facts.deleter) == ((1, 1), 9, 0)
+    assert facts.tensor is not None
+    assert facts.tensor[1:] == ((3, 1), 1, (0, 16, 1), (5,), None, 2)
+
+
+def test_null_is_not_what_it_stands_for():
+    tensor = read(Producer(np.ones((2, 3)), strides=None, null=True).__dlpack__()).tensor
+    assert tensor is not None
+    assert (tensor.data, tensor.pointer) == (0, 0)
+
+
+def test_nothing_is_read_behind_another_major():
+    facts = read(Producer(np.ones(2), version=(2, 0)).__dlpack__())
+    assert (facts.version, facts.tensor) == ((2, 0), None)
+
+
+def test_another_object_is_no_capsule():
+    with pytest.raises(NotACapsuleError, match="a list instead of a capsule"):
+        read([])
+
+
+@pytest.mark.parametrize("version", [None, (1, 3)])
+@pytest.mark.parametrize("foreign", [False, True])
+def test_consumed_capsule_is_renamed_and_its_deleter_called_once(version, foreign):
+    producer = Producer(np.ones(2), version=version)
+    capsule = producer.__dlpack__()
+    counted = Counted(capsule)
+    managed = consume(capsule)
+    assert read(capsule).name == ("used_dltensor" if version is None else "used_dltensor_versioned")
+    del capsule
+    assert (counted.calls, producer.deleted) == (0, 0)
+    managed.delete(foreign=foreign)
+    assert (counted.calls, producer.deleted) == (1, 1)
+
+
+def test_consumed_capsule_is_not_consumed_again():
+    capsule = Producer(np.ones(2)).__dlpack__()
+    consume(capsule)
+    with pytest.raises(NotACapsuleError, match="used_dltensor_versioned"):
+        consume(capsule)
+
+
+@pytest.mark.parametrize("view", [np.s_[::-1], np.s_[:, ::-2], np.s_[1:, 1:], np.s_[:0], np.s_[1, 1]])
+def test_values_are_found_through_strides(view):
+    array = np.arange(12.0).reshape(3, 4)[view]
+    producer = Producer(np.asarray(array))
+    tensor = read(producer.__dlpack__()).tensor
+    assert tensor is not None
+    np.testing.assert_array_equal(values(tensor, array.dtype), array)

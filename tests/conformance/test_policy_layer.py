@@ -1,0 +1,297 @@
+"""The policy layer: it covers the whole table, loads no library, and sees a planner that forgets a permission."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import interop
+from conformance import policy
+from conformance.dtypes import DTYPES
+from conformance.layouts import LAYOUTS
+from conformance.observe import observe as observe_in_run
+from conformance.outcomes import GOOD
+from conformance.policy_facts import HOLDS, SOURCES, TARGETS
+from conformance.policy_law import TABLE, matters, policies, situation
+from conformance.records import Case
+from conformance.states import STATES
+from interop import COERCE, DEFAULT, STRICT, Policy
+from interop.backends import load_backend
+from interop.policy import FIELDS
+
+CASES = list(policy.cases())
+FEW = [case for case in CASES if case.consumer in ("numpy", "torch", "cupy")]
+HONEST = policy.decide
+
+
+def case_of(producer, consumer, **permissions):
+    words = ",".join(f"{name}={value}" for name, value in permissions.items()) or "default"
+    return next(case for case in CASES if case[2:5] == (producer, consumer, words))
+
+
+def first_wrong(cases=FEW):
+    """Return the first case that the law does not let through; None if it lets all of them."""
+    return next((case for case in cases if policy.observe(case).outcome == "wrong"), None)
+
+
+def with_policy(**forced):
+    """A planner that takes these permissions as given, whatever the policy says."""
+    return lambda x, request: HONEST(x, request._replace(policy=request.policy.replace(**forced)))
+
+
+def with_description(**blind):
+    """A planner that does not see these properties of an array."""
+    return lambda x, request: HONEST(x.replace(**blind), request)
+
+
+# What it covers.
+
+
+def test_the_table_is_the_designs():
+    assert {name: field.values for name, field in FIELDS.items()} == TABLE
+    assert len(policies()) == 432
+
+
+def test_every_cell_of_the_table_is_planned_once_for_each_source_and_target():
+    pairs = {}
+    for case in CASES:
+        pairs.setdefault((case.producer, case.consumer), []).extend(policy.policies_of(case.case))
+    assert set(pairs) == {(source, target) for source in SOURCES for target in TARGETS}
+    for planned in pairs.values():
+        assert len(planned) == 432
+        assert set(planned) == set(policies().values())
+
+
+def test_ids_are_unique_and_their_words_known():
+    assert len({case.id for case in CASES}) == len(CASES)
+    for case in CASES:
+        assert (case.layer, case.route) == ("policy", "interop")
+        assert case.dtype in DTYPES
+        assert case.layout in LAYOUTS
+        assert set(case.state.split("+")) <= STATES.keys()
+        assert not any("/" in part for part in case)
+
+
+@pytest.mark.parametrize(
+    ("producer", "consumer", "names"),
+    [
+        ("numpy", "torch", ("copy",)),
+        ("numpy", "numpy", ("copy",)),
+        ("numpy-read-only", "torch", ("copy", "readonly")),
+        ("numpy-read-only", "numpy", ("copy",)),
+        ("numpy-read-only-big-endian", "torch", ("copy",)),
+        ("numpy-masked", "torch", ("copy", "mask")),
+        ("numpy-longdouble", "torch", ("copy", "casting")),
+        ("numpy-datetime64", "torch", ()),
+        ("torch-grad", "numpy", ("copy", "grad", "readonly")),
+        ("torch-grad", "torch-cuda:0", ()),
+        ("torch-grad", "torch-like-cuda:1", ("transfer",)),
+        ("torch-cuda-grad", "numpy", ("grad", "transfer")),
+        ("torch-cuda-grad", "numpy-cpu", ("grad",)),
+        ("torch-cuda-grad", "cupy", ("copy", "grad")),
+        ("torch-fake", "numpy", ()),
+        ("torch-cuda-all", "cupy-cuda:1", ("copy", "grad", "casting", "layout")),
+        ("torch-cuda-all", "numpy", ("copy", "grad", "transfer", "layout")),
+        ("dlpack-cuda-read-only", "cupy", ("copy", "readonly")),
+    ],
+)
+def test_what_matters(producer, consumer, names):
+    assert matters(situation(SOURCES[producer].description, TARGETS[consumer])) == names
+
+
+@pytest.mark.parametrize(
+    ("case", "outcome", "reason"),
+    [
+        # The promises in the design's own words, as literals: the law is held to the text here, not to the planner.
+        (("torch-bfloat16", "numpy", {"copy": False}), "shared", ""),
+        (("torch-float8", "numpy", {"copy": None}), "shared", ""),
+        (("torch-grad", "numpy", {"copy": None, "grad": "detach", "readonly": "copy"}), "shared", "read-only"),
+        (("torch-grad", "numpy", {"copy": None, "grad": "detach", "readonly": "share"}), "shared", ""),
+        (("torch-grad", "torch", {"copy": None}), "shared", ""),
+        (("torch-grad", "torch-cuda:0", {}), "copied", "24 bytes"),
+        (("torch-cuda", "cupy", {"copy": False}), "shared", ""),
+        (("torch-cuda-bfloat16", "numpy", {"transfer": "allow"}), "copied", "12 bytes"),
+        (("torch-cuda", "numpy-cpu", {}), "copied", "24 bytes"),
+        (("torch-cuda", "numpy", {"transfer": "error"}), "refused", "transfer"),
+        (("torch-conj", "numpy", {"copy": False}), "refused", "copy"),
+        (("numpy-reversed", "torch", {"copy": None}), "copied", "24 bytes"),
+        (("numpy-read-only", "torch", {"copy": False, "readonly": "copy"}), "refused", "readonly"),
+        (("numpy-read-only", "torch", {"copy": False, "readonly": "share"}), "shared", ""),
+        (("numpy-longdouble", "torch", {"copy": None, "casting": "safe"}), "refused", "dtype"),
+        (("numpy-longdouble", "torch", {"copy": None, "casting": "same_kind"}), "copied", "48 bytes"),
+        (("torch-fake", "numpy", {}), "refused", "no-data, final"),
+        (
+            ("torch-cuda-all", "numpy", {"copy": False, "grad": "error", "transfer": "error", "layout": "error"}),
+            "refused",
+            "copy, grad, layout, transfer",
+        ),
+    ],
+    ids=str,
+)
+def test_the_promises_as_literals(case, outcome, reason):
+    producer, consumer, permissions = case
+    assert policy.observe(case_of(producer, consumer, **permissions)) == (outcome, reason)
+
+
+@pytest.mark.slow
+def test_interop_keeps_the_law_everywhere():
+    found = {case.id: policy.observe(case) for case in CASES}
+    assert {name: said for name, said in found.items() if said.outcome not in GOOD} == {}
+    assert {said.outcome for said in found.values()} == {"shared", "copied", "refused"}
+
+
+def test_no_library_but_numpy_is_loaded():
+    code = (
+        "import sys; from conformance import policy; cases = list(policy.cases()); [policy.observe(case) for case in cases[::40]];"
+        "print(sorted({'torch', 'cupy', 'jax', 'pyarrow', 'numpy'} & sys.modules.keys()))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "['numpy']"
+
+
+# What it says of the libraries is what the backends say, and what it plans is what `explain` plans.
+
+
+@pytest.mark.parametrize("name", HOLDS)
+def test_the_facts_are_those_of_the_backends(name):
+    said, backend = HOLDS[name], load_backend(name).capabilities
+    assert said.dtypes == backend.dtypes & set(DTYPES)
+    assert said.devices == backend.devices & {"cpu", "cuda", "meta"}
+    for device in said.devices:
+        assert said.dtypes_on(device) == backend.dtypes_on(device) & set(DTYPES)
+    for trait in ("name", "title", "home", "readonly_arrays", "negative_strides", "foreign_byte_order", "unaligned", "odd_strides"):
+        assert getattr(said, trait) == getattr(backend, trait)
+
+
+@pytest.mark.parametrize("label", [label for label, target in TARGETS.items() if not target.like])
+def test_explain_says_the_same(label):
+    target = TARGETS[label]
+    words = {"device": target.device, "dtype": target.dtype}
+    for source in SOURCES.values():
+        for chosen in (DEFAULT, STRICT, COERCE, Policy(copy=True, readonly="share")):
+            assert interop.explain(source.description, target.library, **words, policy=chosen) == policy.planned(
+                source.description, target, chosen
+            )
+
+
+@pytest.mark.parametrize(
+    ("label", "make"),
+    [
+        ("numpy-datetime64", lambda: np.zeros((2, 3), "datetime64[D]")),
+        ("numpy-read-only-big-endian", lambda: np.broadcast_to(np.zeros((2, 3), ">f4"), (2, 3))),
+        ("numpy-reversed-length-1", lambda: np.zeros((1, 3), "float32")[::-1]),
+    ],
+)
+def test_the_described_arrays_are_like_real_ones(label, make):
+    assert interop.describe(make()).replace(pointer=None, advice="") == SOURCES[label].description
+
+
+# Negative controls: each way to get it wrong is seen as `wrong`.
+
+
+def test_an_honest_planner_passes():
+    """The control of the controls: those that follow look at these cases."""
+    assert first_wrong(FEW) is None
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in TABLE.items() for value in values])
+def test_a_planner_that_does_not_read_a_permission(monkeypatch, name, value):
+    monkeypatch.setattr(policy, "decide", with_policy(**{name: value}))
+    wrong = first_wrong()
+    assert wrong is not None
+    assert f"{name}=" in wrong.case
+
+
+@pytest.mark.parametrize(
+    ("producer", "blind"),
+    [
+        ("torch-grad", {"requires_grad": False}),
+        ("torch-dual", {"tangent": False}),
+        ("numpy-masked", {"masked": False}),
+        ("numpy-read-only", {"readonly": False}),
+        ("numpy-big-endian", {"swapped": False}),
+        ("numpy-unaligned", {"aligned": True}),
+        ("torch-conj", {"pending": ()}),
+        ("torch-sparse", {"layout": "strided"}),
+        ("torch-wrapper", {"densifies": True}),
+        ("torch-quantized", {"dense_dtype": None}),
+        ("torch-fake", {"no_data": None}),
+        ("numpy-reversed", {"strides": (3, 1)}),
+        ("cupy-managed", {"device": interop.Device("cpu"), "memory": "plain"}),
+    ],
+)
+def test_a_planner_that_does_not_see(monkeypatch, producer, blind):
+    its = [case for case in FEW if case.producer == producer]
+    assert first_wrong(its) is None
+    monkeypatch.setattr(policy, "decide", with_description(**blind))
+    assert first_wrong(its) is not None
+
+
+def refusing(plan, **words):
+    return replace(plan, refusals=tuple(refusal._replace(**words) for refusal in plan.refusals))
+
+
+LIARS = {
+    "offers too much": (lambda plan: refusing(plan, permissions={"mask": "drop"}), "the refusal offers mask=drop"),
+    "offers nothing": (lambda plan: refusing(plan, permissions={}), "the refusal offers nothing"),
+    "names the first only": (lambda plan: replace(plan, refusals=plan.refusals[:1]), "; the law: refused: "),
+    "refuses nothing": (lambda plan: replace(plan, refusals=()), "not refused; the law: refused: "),
+    "counts twice": (
+        lambda plan: replace(plan, steps=tuple(step._replace(bytes=step.bytes * 2) for step in plan.steps)),
+        "48 bytes copied; the law: 24",
+    ),
+    "does not protect": (
+        lambda plan: replace(plan, steps=tuple(step for step in plan.steps if step.kind != "protect")),
+        "read-only: False; the law: True",
+    ),
+    "copies nothing": (lambda plan: replace(plan, steps=()), "shares: True; the law: False"),
+    "goes elsewhere": (lambda plan: replace(plan, device=interop.Device("cuda", 1)), "where and as what: "),
+    "has another dtype": (lambda plan: replace(plan, dtype="float64"), "where and as what: "),
+}
+
+
+@pytest.mark.parametrize("liar", LIARS)
+def test_a_planner_that_lies(monkeypatch, liar):
+    lie, seen = LIARS[liar]
+    monkeypatch.setattr(policy, "decide", lambda x, asked: lie(HONEST(x, asked)))
+    reasons = [
+        policy.observe(case).reason for case in FEW if case.producer in ("numpy", "torch-grad", "torch-cuda-grad", "torch-sparse-grad")
+    ]
+    assert any(seen in reason for reason in reasons), reasons
+
+
+def test_a_recipe_that_does_not_get_through(monkeypatch):
+    """The law's own recipe is offered, but the planner refuses it when it comes back."""
+
+    def stubborn(x, asked):
+        plan = HONEST(x, asked)
+        return plan if plan.refusals or asked.policy.grad == "error" else HONEST(x, asked._replace(policy=Policy()))
+
+    case = case_of("torch-grad", "numpy", copy="None", grad="error", readonly="copy")
+    assert policy.observe(case).outcome == "refused"
+    monkeypatch.setattr(policy, "decide", stubborn)
+    assert policy.observe(case) == ("wrong", "grad=detach passed back is refused: refused: grad")
+
+
+def test_a_permission_without_a_say_is_named(monkeypatch):
+    def minding(x, asked):
+        return HONEST(x, asked._replace(policy=asked.policy.replace(copy=True)) if asked.policy.mask == "drop" else asked)
+
+    monkeypatch.setattr(policy, "decide", minding)
+    said = policy.observe(case_of("numpy", "torch", copy="None"))
+    assert said == ("wrong", "another plan with mask=drop, of which something has no say here")
+
+
+def test_a_planner_that_raises_is_unexplained(monkeypatch):
+    def raising(x, asked):
+        raise KeyError("x")
+
+    monkeypatch.setattr(policy, "decide", raising)
+    assert observe_in_run(CASES[0], {}) == ("unexplained", "KeyError: 'x'")
+
+
+def test_a_case_that_is_none_is_no_answer():
+    with pytest.raises(KeyError):
+        policy.observe(Case("policy", "interop", "numpy", "torch", "copy=perhaps"))

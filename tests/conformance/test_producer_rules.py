@@ -1,0 +1,103 @@
+"""Every producer rule catches its liars, and lets the honest miniature pass: on real capsules, in one process but for those that end it."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance.adapters import Unsupported
+from conformance.outcomes import NEUTRAL, Observed
+from conformance.protocol import checks
+from conformance.rules import rules
+from tests.conformance import faulty_answers, faulty_elements  # noqa: F401 - they register their liars
+from tests.conformance.faulty_producers import CRASHES, FAULTS
+from tests.conformance.mini_adapters import MiniAdapter, MiniCuda
+from tests.conformance.mini_producer import EXPORTS, Mini
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from conformance.adapters import Adapter
+    from conformance.protocol import Check, Variant
+
+RULES = [rule for rule in rules().values() if rule.role == "producer"]
+
+
+def producer_checks() -> Mapping[str, Check]:
+    from conformance import protocol
+
+    found = checks([name for name in protocol._FILES if name.startswith("producer")])
+    return {name: check for name, check in found.items() if name.startswith("producer.")}
+
+
+CHECKS = producer_checks()
+
+
+def adapters(array: type[Mini]) -> list[Adapter]:
+    return [type(base.__name__, (base,), {"array": array})() for base in (MiniAdapter, MiniCuda)]
+
+
+def observed(rule: str, adapter: Adapter, variant: Variant) -> Observed:
+    # As the runner does.
+    try:
+        return CHECKS[rule].run(adapter, variant)
+    except Unsupported as reason:
+        return Observed("unsupported", str(reason))
+    except Exception as error:
+        return Observed("unexplained", f"{type(error).__name__}: {error}")
+
+
+def all_observed(rule: str, array: type[Mini]) -> list[Observed]:
+    return [observed(rule, adapter, variant) for adapter in adapters(array) for variant in CHECKS[rule].variants]
+
+
+def violated_in_a_child(rule: str, array: type[Mini]) -> bool:
+    """Return whether the process ends by a signal."""
+    pid = os.fork()
+    if pid == 0:
+        os.close(2)  # what the interpreter says of its end
+        all_observed(rule, array)
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_honest_miniature_keeps_the_rule(rule):
+    found = all_observed(rule.id, Mini)
+    assert [one for one in found if rule.violated_by(one.outcome)] == []
+    assert [one for one in found if one.outcome not in NEUTRAL], f"nothing was judged: {found}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "liar"), [pytest.param(rule, liar, id=f"{rule.id}-{liar.__name__}") for rule in RULES for liar in FAULTS.get(rule.id, [])]
+)
+def test_liar_violates_the_rule(rule, liar):
+    if liar.__name__ in CRASHES:
+        assert violated_in_a_child(rule.id, liar)
+        return
+    found = all_observed(rule.id, liar)
+    bad = [one for one in found if rule.violated_by(one.outcome)]
+    assert bad, f"not caught: {found}"
+    assert all(one.reason for one in bad if one.outcome in {"wrong", "unsafe", "unexplained"})
+
+
+def test_honest_miniature_survives_in_a_child():
+    assert not violated_in_a_child("producer.deleter-any-thread", Mini)
+
+
+def test_every_rule_has_a_check_and_a_liar():
+    ids = {rule.id for rule in RULES}
+    assert ids == CHECKS.keys()
+    assert ids == FAULTS.keys()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_check_gives_back_what_it_takes(rule):
+    gc.collect()
+    before = len(EXPORTS)
+    all_observed(rule.id, Mini)
+    gc.collect()
+    assert len(EXPORTS) == before
