@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test check format docs bench gpu constraints clean
+.PHONY: help conformance demo test check format docs bench gpu constraints clean
 .PRECIOUS: $(VENV)/.installed-%
 
 help:
+	@echo "make conformance  the conformance matrix over every library here; writes conformance-output/"
 	@echo "make demo    the main job on real photographs; writes demo-output/"
 	@echo "make test    the test suite"
 	@echo "make check   format, lint, types"
@@ -24,6 +25,13 @@ $(BIN)/python:
 $(VENV)/.installed-%: pyproject.toml constraints.txt $(wildcard interop/*.c) | $(BIN)/python
 	$(PIP) install --quiet -c constraints.txt -e '.[$*]'
 	@touch $@
+
+# The page is written also when there are findings; their exit status is the target's.
+conformance: $(VENV)/.installed-conformance
+	status=0; $(BIN)/interop conformance run --output conformance-output || status=$$?; \
+	if [ $$status -lt 2 ]; then \
+		$(BIN)/interop conformance report conformance-output/*.json.gz --html conformance-output/index.html --markdown conformance-output/summary.md || true; \
+	fi; exit $$status
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python examples/image_pipeline.py --output demo-output

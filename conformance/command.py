@@ -14,7 +14,7 @@ import click
 
 from conformance import handoff
 from conformance.adapters import AdapterError, load_adapters
-from conformance.deviations import deviations, findings, known
+from conformance.deviations import also_from, deviations, findings, known
 from conformance.diff import differences
 from conformance.dtypes import DTYPES
 from conformance.environment import name_of
@@ -46,21 +46,45 @@ def command() -> None:
     """
 
 
-_adapter = click.option("--adapter", "extra", multiple=True, metavar="MODULE:OBJECT", help="A third party's adapter, besides the built-in and installed ones.")
+_adapter = click.option(
+    "--adapter", "extra", multiple=True, metavar="MODULE:OBJECT", help="A third party's adapter, besides the built-in and installed ones."
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+def _also(_context: click.Context, _option: click.Parameter, paths: tuple[Path, ...]) -> None:
+    for path in paths:
+        try:
+            also_from(path)
+        except ValueError as error:
+            raise click.BadParameter(f"{path.name}: {error}") from error
+
+
+_deviations = click.option(
+    "--deviations",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=_also,
+    expose_value=False,
+    help="A third party's known deviations, besides the suite's own.",
+)
+
+
 @command.command("run")
-@click.option("--producer", multiple=True, metavar="NAME", help="Only arrays of this library; may be given more than once, as all of these.")
-@click.option("--consumer", multiple=True, metavar="NAME", help="Only handoffs to this library.")
+@click.option(
+    "--producer", multiple=True, metavar="NAME", help="Only arrays of this library; may be given more than once, as all of these."
+)
+@click.option("--consumer", multiple=True, metavar="NAME", help="Only what is handed to this library.")
 @click.option("--route", multiple=True, type=click.Choice(handoff.ROUTES), help="Only this route.")
 @click.option("--layer", multiple=True, type=click.Choice(LAYERS), help="Only this layer.")
 @click.option("--case", multiple=True, metavar="GLOB", help="Only cases whose id fits, as in 'handoff/dlpack/numpy/torch/float32/*'.")
 @click.option("--device", multiple=True, type=click.Choice(["cpu", "cuda"]), help="Only cases with a library on this device.")
 @click.option("--quick", is_flag=True, help="A selection that still has every rule, pair, dtype, layout and state.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time; default: one for each core.")
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the results into this folder.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes at a time; default: one for each core.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Write the results into this folder.")
 @_adapter
+@_deviations
 @_json
 def run_command(*, jobs: int | None, output: Path | None, extra: tuple[str, ...], as_json: bool, **filters: Any) -> None:
     """Run the suite, or a part of it, on the libraries that are installed here.
@@ -92,7 +116,9 @@ def run_command(*, jobs: int | None, output: Path | None, extra: tuple[str, ...]
     raise click.exceptions.Exit(1 if found else 0)
 
 
-def _run(cases: Sequence[Case], adapters: Mapping[str, Adapter], selection: Selection, extra: Sequence[str], jobs: int | None, *, quiet: bool) -> Results:
+def _run(
+    cases: Sequence[Case], adapters: Mapping[str, Adapter], selection: Selection, extra: Sequence[str], jobs: int | None, *, quiet: bool
+) -> Results:
     with Progress(len(cases), quiet=quiet) as progress:
         return run(cases, adapters, selection=selection.header(), extra=extra, jobs=jobs, told=progress.told)
 
@@ -108,7 +134,9 @@ def _check_names(option: str, names: Sequence[str], adapters: Mapping[str, Adapt
     known_names = {*adapters, "capsule", *({case.producer if option == "producer" else case.consumer for case in _policy_cases()})}
     for name in names:
         if name not in known_names:
-            raise click.BadParameter(f"{name!r} is not a library here{nearest(name, known_names)} Known: {', '.join(adapters)}.", param_hint=f"--{option}")
+            raise click.BadParameter(
+                f"{name!r} is not a library here{nearest(name, known_names)} Known: {', '.join(adapters)}.", param_hint=f"--{option}"
+            )
 
 
 def _policy_cases() -> Sequence[Case]:
@@ -128,6 +156,7 @@ def _why_none(selection: Selection, adapters: Mapping[str, Adapter]) -> str:
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page, one file without external requests.")
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables as Markdown.")
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit's XML.")
+@_deviations
 @_json
 def report(*, results: tuple[Path, ...], html: Path | None, markdown: Path | None, junit: Path | None, as_json: bool) -> None:
     """Show results that a run has written: as tables here, or as files.
@@ -137,14 +166,10 @@ def report(*, results: tuple[Path, ...], html: Path | None, markdown: Path | Non
     from conformance import report as reports
 
     loaded = [_read(path) for path in results]
-    for path, made in (
-        (html, lambda: reports.html(loaded, rules(), known)),
-        (markdown, lambda: reports.markdown(loaded, rules(), known)),
-        (junit, lambda: reports.junit(loaded, rules(), known)),
-    ):
+    for path, make in ((html, reports.html), (markdown, reports.markdown), (junit, reports.junit)):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(made(), encoding="utf-8")
+            path.write_text(make(loaded, rules(), known), encoding="utf-8")
             click.echo(f"Written: {path}", err=as_json)
     found = [finding for one in loaded for finding in findings(one)]
     if as_json:
@@ -175,12 +200,16 @@ def diff(*, old: Path, new: Path, as_json: bool) -> None:
 
 
 def _difference(one: Any) -> dict[str, Any]:
-    sides = {name: None if record is None else {"outcome": record.outcome, "reason": record.reason} for name, record in (("old", one.old), ("new", one.new))}
+    sides = {
+        name: None if record is None else {"outcome": record.outcome, "reason": record.reason}
+        for name, record in (("old", one.old), ("new", one.new))
+    }
     return {"case": one.case, "kind": one.kind, **sides}
 
 
 @command.command("list")
 @_adapter
+@_deviations
 @_json
 def list_command(*, extra: tuple[str, ...], as_json: bool) -> None:
     """List what there is: libraries, routes, dtypes, layouts, states, rules, outcomes and known deviations."""

@@ -70,7 +70,8 @@ _PADDED = {
 def code_of(dtype: np.dtype) -> tuple[int, int, int]:
     """Return code, bits and lanes of a dtype.
 
-    >>> code_of(np.dtype("complex64"))
+    >>> from conformance.dtypes import dtype_named
+    >>> code_of(dtype_named("complex64"))
     (5, 64, 1)
     """
     known = {**_NAMED, **_PADDED}.get(dtype.name) or (_KINDS[dtype.kind], dtype.itemsize * 8)
@@ -249,7 +250,7 @@ class Producer:
         if copied is not None:
             managed.tensor.data = copied.ctypes.data - self.offset
             managed.tensor.strides = ctypes.cast(self._numbers(c_strides(copied.shape)), ctypes.POINTER(ctypes.c_int64))
-        if not legacy:
+        if not legacy and self.version is not None:
             managed.major, managed.minor = self.version
             managed.flags = self.flags | (IS_COPIED if copied is not None else 0)
         return self._wrapped(managed, ticket, LEGACY if legacy else VERSIONED)

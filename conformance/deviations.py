@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.specifiers import SpecifierSet
 
-from conformance.outcomes import BAD, GOOD, OUTCOMES
+from conformance.outcomes import BAD, GOOD, NEUTRAL, OUTCOMES
 from conformance.records import Case
 from conformance.rules import rules
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from conformance.records import Record
     from conformance.results import Results
 
-__all__ = ["Deviation", "Finding", "deviations", "findings", "is_bad", "known"]
+__all__ = ["Deviation", "Finding", "also_from", "deviations", "findings", "is_bad", "known"]
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,35 @@ def _several(wanted: Any) -> Sequence[str]:
     return [wanted] if isinstance(wanted, str) else wanted
 
 
+_FILES = [Path(__file__).parent / "deviations.toml"]
+
+
 @functools.cache
-def deviations(path: Path = Path(__file__).parent / "deviations.toml") -> tuple[Deviation, ...]:
-    """Return every known deviation, in the order of the file."""
-    found = tomllib.loads(path.read_text(encoding="utf-8"))
-    groups = found.get("group", {})
-    listed = tuple(_deviation(entry, groups) for entry in found["deviation"])
+def deviations(path: Path | None = None) -> tuple[Deviation, ...]:
+    """Return every known deviation, in the order of the file; without one, those of the suite's and of every file that `also_from` named."""
+    if path is None:
+        listed = tuple(one for file in _FILES for one in deviations(file))
+    else:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        groups = found.get("group", {})
+        listed = tuple(_deviation(entry, groups) for entry in found.get("deviation", ()))
     if len({deviation.id for deviation in listed}) != len(listed):
-        raise ValueError(f"{path.name} has one id twice")
+        raise ValueError(f"{path.name if path else 'the files together'} has one id twice")
     return listed
+
+
+def also_from(path: Path) -> None:
+    """Add a third party's file to the suite's own, for the rest of this process; raises ValueError for one that cannot be read."""
+    if path in _FILES:
+        return
+    try:
+        deviations(path)
+    except (KeyError, TypeError) as error:  # a group or a key that is not there, or is not known
+        raise ValueError(str(error)) from error
+    _FILES.append(path)
+    deviations.cache_clear()
+    _here.cache_clear()
+    deviations()  # an id that is there twice is found now
 
 
 def _deviation(entry: Mapping[str, Any], groups: Mapping[str, list[str]]) -> Deviation:
@@ -157,7 +177,12 @@ def _stale(one: Deviation, results: Results) -> Iterator[Finding]:
     about = [record for record in results.records if one.is_about(record.case)]
     healed = [record for record in about if record.outcome in GOOD and not is_bad(record)]
     shown = any(record.outcome == one.outcome for record in about)
+    tried = any(record.outcome not in NEUTRAL for record in about)
     if healed:
-        yield Finding("healed", one.id, f"{len(healed)} of its cases came out well, {healed[0].case.id} was {healed[0].outcome}: bound its versions, or its cases")
-    elif not shown and (about or not results.environment["selection"]):
+        yield Finding(
+            "healed",
+            one.id,
+            f"{len(healed)} of its cases came out well, {healed[0].case.id} was {healed[0].outcome}: bound its versions, or its cases",
+        )
+    elif not shown and (tried or not results.environment["selection"]):
         yield Finding("stale", one.id, "none of its cases shows it: take it out, or bound its versions" if about else "it fits no case")

@@ -39,7 +39,11 @@ def differences(old: Results, new: Results) -> list[Difference]:
     A run that was limited to a selection says nothing of the cases that it left out, so they are not differences.
     """
     before, now = ({record.case.id: record for record in results.records} for results in (old, new))
-    found = [Difference(case, before.get(case), record) for case, record in now.items() if _differs(before.get(case), record, limited=bool(old.environment["selection"]))]
+    found = [
+        Difference(case, before.get(case), record)
+        for case, record in now.items()
+        if _differs(before.get(case), record, limited=bool(old.environment["selection"]))
+    ]
     if not new.environment["selection"]:
         found += [Difference(case, record, None) for case, record in before.items() if case not in now]
     return found

@@ -39,7 +39,8 @@ def dtype_named(name: str) -> np.dtype:
     """Return NumPy's dtype, or that of `ml_dtypes`; raises AttributeError if this `ml_dtypes` lacks it."""
     if name == "datetime64":
         return np.dtype("datetime64[D]")
-    return np.dtype(getattr(np, "bool_" if name == "bool" else name, None) or getattr(ml_dtypes, name))
+    found: np.dtype = np.dtype(getattr(np, "bool_" if name == "bool" else name, None) or getattr(ml_dtypes, name))
+    return found
 
 
 def dlpack_code(dtype: np.dtype) -> tuple[int, int, int] | None:
@@ -71,14 +72,22 @@ def values_of(name: str, shape: Sequence[int]) -> np.ndarray:
     return np.array(made.astype(dtype, copy=False).reshape(shape), order="C")
 
 
+# All that the narrowest have: powers of two; the positive numbers; -7 to 7.
+_NARROW: dict[str, tuple[float, ...]] = {
+    "float8_e8m0fnu": (2, 4, 8, 16, 32, 64, 128, 256),
+    "float4_e2m1fn": (0.5, 1, 1.5, 2, 3, 4, 6),
+    "int4": (1, -2, 3, -4, 5, -6, 7),
+}
+
+
 def _inexact(name: str, dtype: np.dtype, steps: np.ndarray) -> np.ndarray:
-    if name in {"float8_e8m0fnu", "float4_e2m1fn", "int4"}:
-        # Powers of two; the six positive numbers; and -7 to 7: all that they have.
-        table = {"float8_e8m0fnu": [2.0**k for k in range(1, 9)], "float4_e2m1fn": [0.5, 1, 1.5, 2, 3, 4, 6], "int4": [1, -2, 3, -4, 5, -6, 7]}
-        return np.array([table[name][(step - 1) % len(table[name])] for step in steps]).astype(dtype)
+    if name in _NARROW:
+        known = _NARROW[name]
+        return np.array([known[(step - 1) % len(known)] for step in steps]).astype(dtype)
     signed = np.where(steps % 2 == 0, -1.0, 1.0) * steps
     if dtype.itemsize >= 8 and name != "complex64":
         signed = signed + 2.0**-40  # lost in a float32
     if dtype.kind == "c" or name == "complex32":
-        return (signed + 1j * (steps + 0.5)).astype(dtype)
-    return signed.astype(dtype)
+        signed = signed + 1j * (steps + 0.5)
+    made: np.ndarray = signed.astype(dtype)
+    return made

@@ -25,7 +25,8 @@ def environment_of(adapters: Mapping[str, Adapter], selection: Mapping[str, Any]
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": _gpu(adapters)},
-        "libraries": {name: _library(adapter) for name, adapter in adapters.items()} | {"ml-dtypes": _plain("ml-dtypes", ml_dtypes.__version__)},
+        "libraries": {name: _library(adapter) for name, adapter in adapters.items()}
+        | {"ml-dtypes": _plain("ml-dtypes", ml_dtypes.__version__)},
         "selection": dict(selection),
     }
 

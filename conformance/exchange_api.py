@@ -29,7 +29,7 @@ __all__ = [
     "Said",
     "SilentError",
     "Table",
-    "address_of",
+    "address_in",
     "api_of",
     "capsule_name",
 ]
@@ -154,13 +154,12 @@ def capsule_name(raw: Any) -> str:
     return (_name_of(raw) or b"").decode()
 
 
-def address_of(kind: type) -> int:
-    """Return where the table of a type is, 0 if it has none; raises ValueError for a capsule of another name."""
-    raw = getattr(kind, ATTRIBUTE, None)
-    return 0 if raw is None else int(_pointer_of(raw, CAPSULE))
+def address_in(raw: Any) -> int:
+    """Return where the table is that a capsule leads to; raises ValueError for a capsule of another name."""
+    return int(_pointer_of(raw, CAPSULE))
 
 
 def api_of(kind: type) -> Api | None:
     """Return the table of a type, None if it has none; raises ValueError for a capsule of another name."""
-    address = address_of(kind)
-    return Api(address) if address else None
+    raw = getattr(kind, ATTRIBUTE, None)
+    return None if raw is None else Api(address_in(raw))

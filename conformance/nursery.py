@@ -10,6 +10,7 @@ first fork, and started in none but the children: threads do not survive a fork.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import json
 import os
@@ -71,7 +72,7 @@ class Nursery:
         """Run all, as many children at a time as there are jobs."""
         size = max(1, min(self.batch, -(-len(self.cases) // max(self.jobs, 1))))
         indices = range(len(self.cases))
-        self.waiting = deque(indices[start : start + size] for start in range(0, len(indices), size))
+        self.waiting: deque[Sequence[int]] = deque(indices[start : start + size] for start in range(0, len(indices), size))
         self.selector = selectors.DefaultSelector()
         while self.waiting or self.children:
             while self.waiting and len(self.children) < self.jobs:
@@ -81,7 +82,10 @@ class Nursery:
     def _start(self, batch: Sequence[int]) -> None:
         reading, writing = os.pipe()
         words = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the child is reaped
-        pid = os.fork()
+        with warnings.catch_warnings():
+            # JAX, and Python from 3.12 on, warn of forks where there are threads. Nothing was started here before: see `Adapter.prepare`.
+            warnings.simplefilter("ignore")
+            pid = os.fork()
         if pid == 0:
             os.close(reading)
             self._be_a_child(batch, writing, words)
@@ -92,6 +96,7 @@ class Nursery:
     def _be_a_child(self, batch: Sequence[int], pipe: int, words: IO[bytes]) -> None:
         status = 70  # the suite itself failed: never an answer's
         try:
+            _die_quietly()
             os.dup2(words.fileno(), 1)
             os.dup2(words.fileno(), 2)
             gc.disable()
@@ -137,19 +142,29 @@ class Nursery:
         del self.children[child.pipe]
         _, status = os.waitpid(child.pid, 0)
         if child.at < len(child.batch):
-            self._post_mortem(child, Observed("timeout", f"longer than {self.limit:g} s") if timed_out else Observed("crash", _last_words(status, child.words)))
+            self._post_mortem(
+                child,
+                Observed("timeout", f"longer than {self.limit:g} s") if timed_out else Observed("crash", _last_words(status, child.words)),
+            )
         child.words.close()
 
     def _post_mortem(self, child: _Child, observed: Observed) -> None:
         index, after = child.batch[child.at], child.batch[child.at + 1 :]
         if after:
             self.waiting.appendleft(after)
-        if len(child.batch) == 1 or index in self._died or observed.outcome == "timeout":
+        if child.at == 0 or index in self._died or observed.outcome == "timeout":  # at 0 it was alone until then
             self._died.pop(index, None)
             self.answered(index, observed)
         else:
             self._died[index] = observed
             self.waiting.appendleft([index])
+
+
+def _die_quietly() -> None:
+    """Take out the handlers that print a trace: it takes seconds, and would be the last words, other ones each time."""
+    faulthandler.disable()
+    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _last_words(status: int, words: IO[bytes]) -> str:

@@ -27,8 +27,11 @@ def observe(case: Case, adapters: Mapping[str, Adapter]) -> Observed:
         return Observed("unsupported", first_sentence(str(reason)))
     except SuiteFault as fault:
         return Observed("not-run", f"the suite's own fault: {first_sentence(str(fault))}")
-    except Exception as error:  # noqa: BLE001 - an exception that nothing documents is an outcome
+    except Exception as error:
         return Observed("unexplained", f"{type(error).__name__}: {first_sentence(str(error))}")
+    finally:
+        for name in {case.producer, case.consumer} & adapters.keys():
+            adapters[name].settle()
 
 
 def _observe(case: Case, adapters: Mapping[str, Adapter]) -> Observed:

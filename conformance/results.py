@@ -84,7 +84,9 @@ def read(path: str | Path) -> Results:
     except (ValueError, EOFError) as error:
         raise IncompleteError(f"{path.name} is not whole: {error}.") from error
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise IncompleteError(f"{path.name}: schema {SCHEMA} is read here, and it has {found.get('schema') if isinstance(found, dict) else 'none'}.")
+        raise IncompleteError(
+            f"{path.name}: schema {SCHEMA} is read here, and it has {found.get('schema') if isinstance(found, dict) else 'none'}."
+        )
     missing = {"environment", "records", "summary"} - found.keys()
     if missing:
         raise IncompleteError(f"{path.name} has no {', '.join(sorted(missing))}: the run did not come to its end.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
+    # JAX would take the GPU as its default, and its adapter is about the CPU.
+    "JAX_PLATFORMS": "cpu",
+    # torch asks the driver whether there is a GPU, which no fork survives, unless it is told to ask NVML.
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
     "PYTHONFAULTHANDLER": "",
 }
 
@@ -63,10 +68,14 @@ def run(
         Is called with each case and what was observed, in the order in which they end.
     """
     answers: list[Observed | None] = [None] * len(cases)
-    here = [name for name, adapter in adapters.items() if not adapter.available()]
-    asked = {"adapters": list(extra), "libraries": here, "cases": [list(case) for case in cases], "jobs": jobs or os.cpu_count() or 1, "limit": limit}
-    command = [sys.executable, "-m", "conformance.nursery"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **ENVIRONMENT}, start_new_session=True) as nursery:
+    asked = {
+        "adapters": list(extra),
+        "libraries": _needed(cases, adapters),
+        "cases": [list(case) for case in cases],
+        "jobs": jobs or os.cpu_count() or 1,
+        "limit": limit,
+    }
+    with _nursery() as nursery:
         assert nursery.stdin
         assert nursery.stdout
         try:
@@ -77,11 +86,27 @@ def run(
                 answers[index] = Observed(*said)
                 told(cases[index], Observed(*said))
         except BaseException:
-            os.killpg(nursery.pid, 9)  # its children too: an interrupted run leaves none behind
+            os.killpg(nursery.pid, signal.SIGKILL)  # its children too: an interrupted run leaves none behind
             raise
     lost = Observed("not-run", f"the process that runs the cases ended with status {nursery.returncode}")
     records = tuple(_record(case, answer or lost) for case, answer in zip(cases, answers, strict=True))
     return Results(environment_of(adapters, selection or {}), records)
+
+
+def _needed(cases: Sequence[Case], adapters: Mapping[str, Adapter]) -> list[str]:
+    """Return the libraries that the cases are about: importing them all takes longer than most single cases."""
+    named = {name for case in cases for name in (case.producer, case.consumer)}
+    return [name for name, adapter in adapters.items() if name in named and not adapter.available()]
+
+
+def _nursery() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "conformance.nursery"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **ENVIRONMENT},
+        start_new_session=True,
+    )
 
 
 def _record(case: Case, observed: Observed) -> Record:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.deviations import is_bad, known
-from conformance.outcomes import BAD, OUTCOMES
+from conformance.outcomes import BAD, NEUTRAL, OUTCOMES
 from conformance.rules import rules
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from conformance.outcomes import Observed
     from conformance.records import Case, Record
     from conformance.results import Results
+    from conformance.rules import Rule
 
 __all__ = ["Progress", "show_differences", "show_findings", "show_list", "show_one", "show_summary"]
 
@@ -49,7 +50,13 @@ class Progress:
         self.counts: Counter[str] = Counter()
         self.console = _console(stderr=True)
         self.bar = Bar(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[bad]}"), console=self.console, transient=True
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[bad]}"),
+            console=self.console,
+            transient=True,
         )
 
     def __enter__(self) -> Self:
@@ -59,7 +66,8 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        if self.console.is_terminal and not self.quiet:  # it prints a line even if it was never started
+            self.bar.stop()
 
     def told(self, case: Case, observed: Observed) -> None:
         """Count one answer."""
@@ -81,39 +89,64 @@ def show_summary(results: Results) -> None:
     environment = results.environment
     versions = {entry["distribution"]: entry["version"] for entry in environment["libraries"].values() if entry["version"]}
     _line()
-    _line(f"interop {environment['interop']}, Python {environment['python']}, {environment['platform']}; " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    _line(
+        f"interop {environment['interop']}, Python {environment['python']}, {environment['platform']}; "
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+    )
     for name, entry in environment["libraries"].items():
         if entry["unavailable"]:
             _line(f"{name}: not run, {entry['unavailable']}")
+    # An outcome a row: a column for each would not fit into 80 characters.
     table = Table(show_edge=False, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    shown = [name for name in OUTCOMES if results.summary["outcomes"][name]]
-    table.add_column("layer/route")
-    for name in shown:
-        table.add_column(f"{OUTCOMES[name].symbol} {name}", justify="right")
-    for key, counts in results.summary["by_route"].items():
-        table.add_row(key, *(Text(str(counts[name] or ""), STYLES[OUTCOMES[name].verdict]) for name in shown))
+    by_route = results.summary["by_route"]
+    table.add_column("")
+    for key in by_route:
+        table.add_column(key.replace("/", "\n"), justify="right")
+    for name, outcome in OUTCOMES.items():
+        if results.summary["outcomes"][name]:
+            counts = (str(counts[name] or "") for counts in by_route.values())
+            table.add_row(f"{outcome.symbol} {name}", *counts, style=STYLES[outcome.verdict])
     _line()
     _console().print(table)
     explained = Counter(one.id for record in results.records if is_bad(record) and (one := known(record, environment)))
-    _line()
-    _line(f"{sum(explained.values())} bad outcomes are explained by {len(explained)} known deviations of the libraries; `list` names them.")
+    if explained:
+        _line()
+        _line(
+            f"{_count(explained.total(), 'bad outcome')} explained by {_count(len(explained), 'known deviation')} of the libraries; `list` names them."
+        )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def show_findings(found: Sequence[Finding]) -> None:
     """Print what a run found, the gravest kind first."""
     if not found:
-        _line("Nothing else was found: interop keeps its promises, and nothing differs from the known deviations.", "green")
+        _line()
+        _line("No findings: interop keeps its promises in these cases, and nothing differs from the known deviations.", "green")
         return
     for kind, heading in _HEADINGS.items():
         of_kind = [finding for finding in found if finding.kind == kind]
         if of_kind:
             _line()
             _line(f"{heading} ({len(of_kind)}):", "bold red")
-            for finding in of_kind[:SHOWN]:
-                _line(f"- {finding.about}")
-                _line(f"    {finding.text}")
-            if len(of_kind) > SHOWN:
-                _line(f"  and {len(of_kind) - SHOWN} more; --json prints all")
+            together = _together(of_kind)
+            for first, *others in together[:SHOWN]:
+                _line(f"- {first.about}{f', and {len(others)} more like it' if others else ''}")
+                _line(f"    {first.text}")
+            if len(together) > SHOWN:
+                _line(f"  and {sum(map(len, together[SHOWN:]))} more; --json prints all")
+
+
+def _together(found: Sequence[Finding]) -> list[list[Finding]]:
+    """Return the findings with those together that say the same of the same two libraries, by the same route, about the same rule or state."""
+    groups: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in found:
+        layer, *parts = finding.about.split("/")
+        where = (*parts[:3], parts[-1]) if layer == "handoff" else parts[:4]
+        groups.setdefault((layer, *where, finding.text), []).append(finding)
+    return list(groups.values())
 
 
 _HEADINGS = {
@@ -135,7 +168,7 @@ def show_one(record: Record, environment: Mapping[str, Any]) -> None:
         rule = rules()[name]
         _line()
         _line(f"{rule.level.upper()} {rule.title} ({rule.source}, since {rule.since})")
-        _line(f"  allowed: {', '.join(sorted(rule.allowed))}; this {'violates it' if rule.violated_by(record.outcome) else 'does not violate it'}")
+        _line(f"  allowed: {', '.join(name for name in OUTCOMES if name in rule.allowed)}; this {_judged(rule, record.outcome)}")
         _line(fill(f"“{rule.clause}”", 100, initial_indent="  ", subsequent_indent="  "))
         _line(f"  {rule.link}")
     deviation = known(record, environment) if is_bad(record) else None
@@ -144,6 +177,12 @@ def show_one(record: Record, environment: Mapping[str, Any]) -> None:
         _line(f"Known: {deviation.id} ({deviation.library} {deviation.versions})")
         _line(f"  {deviation.happens}")
         _line(f"  {deviation.link}")
+
+
+def _judged(rule: Rule, outcome: str) -> str:
+    if outcome in NEUTRAL:
+        return "says nothing of it"
+    return "violates it" if rule.violated_by(outcome) else "fulfils it"
 
 
 def show_differences(found: Sequence[Difference], old: Results, new: Results) -> None:

@@ -11,9 +11,9 @@ _ROOM = 160
 
 
 def first_sentence(text: str) -> str:
-    """Return a message's first line, without addresses, as far as it fits into a table.
+    r"""Return a message's first line, without addresses, as far as it fits into a table.
 
-    >>> first_sentence("bad capsule at 0x7f00aa\\nand more")
+    >>> first_sentence("bad capsule at 0x7f00aa\nand more")
     'bad capsule at …'
     """
     lines = text.strip().splitlines()

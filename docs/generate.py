@@ -2,7 +2,7 @@
 
 A generated part stands between two comments that name it; everything around it is written by hand. The
 errors come from their classes' docstrings, the permissions from `interop.policy.FIELDS`, the speed from the
-committed results. `tests/test_docs.py` fails when a page is not what this program writes.
+committed results, and what is about the conformance suite from its tables. `tests/test_docs.py` fails when a page is not what this program writes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docs import conformance_parts
 from interop.backends import BUILTIN
 from interop.errors import ERRORS, InteropError
 from interop.policy import FIELDS, PRESETS
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/errors.md", "docs/policies.md")
+PAGES = ("README.md", "docs/errors.md", "docs/policies.md", "docs/conformance.md", "docs/conformance-adapter.md")
 
 
 def errors() -> str:
@@ -71,6 +72,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "presets": presets,
     "backends": backends,
     "speed": speed,
+    **conformance_parts.PARTS,
 }
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

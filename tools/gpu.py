@@ -1,10 +1,10 @@
 """Everything that needs a GPU, with the Python that is active: ``python -m tools.gpu [--output DIR] [--name NAME]``.
 
 It installs nothing and needs no virtual environment, because the machine with the GPU is often a borrowed one; there
-interop may be the folder it is run in, without its compiled extension and without some of its dependencies. The tests and
-the benchmarks run in processes of their own: one that takes its process down must leave a result that says so.
+interop may be the folder it is run in, without its compiled extension and without some of its dependencies. The tests, the
+conformance suite and the benchmarks run in processes of their own: one that takes its process down must leave a result that says so.
 
-Status 0 if all went well, 1 if something failed or died, 3 if there is no device that both torch and CuPy see.
+Status 0 if all went well, 1 if something failed, was found or died, 3 if there is no device that both torch and CuPy see.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ["NO_DEVICE", "ROOT", "main", "record_tests"]
 NO_DEVICE = 3
 ROOT = Path(__file__).resolve().parent.parent
 
-TESTS_S, BENCHMARKS_S = 300, 120
-"""Seconds after which the tests, and the benchmarks, are stopped: together well below eight minutes."""
+TESTS_S, CONFORMANCE_S, BENCHMARKS_S = 180, 240, 120
+"""Seconds after which each is stopped: together below the ten minutes that a borrowed machine gives a command."""
 
 PYTEST = (
     "pytest",
@@ -45,7 +45,7 @@ PYTEST = (
 
 
 def main(argv: Sequence[str] | None = None, probe: Callable[[], dict[str, Any]] = gpu_environment) -> int:
-    """Run the tests and the benchmarks that need a GPU; returns the exit status."""
+    """Run all that needs a GPU; returns the exit status."""
     given = _arguments(argv)
     try:
         facts = probe()
@@ -55,13 +55,16 @@ def main(argv: Sequence[str] | None = None, probe: Callable[[], dict[str, Any]] 
     name = f"gpu-{given.name or environment_name(facts)}.json"
     tests, benchmarks = (Path(given.output) / folder / "results" / name for folder in ("conformance", "benchmarks"))
     document = record_tests(tests.resolve(), facts, root=given.root, seconds=given.seconds, preload=("torch", "cupy"))
+    conforms = run_conformance(tests.resolve().parent, root=given.root)
     measured = run_benchmarks(benchmarks.resolve(), root=given.root)
-    print(summary(document), f"benchmarks: {measured or 'done'}", sep="\n")
-    return 0 if all_passed(document) and not measured else 1
+    print(summary(document), f"conformance: {conforms or 'done'}", f"benchmarks: {measured or 'done'}", sep="\n")
+    return 0 if all_passed(document) and not conforms and not measured else 1
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tools.gpu", description="Run the tests and the benchmarks that need a GPU.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.gpu", description="Run all that needs a GPU: tests, conformance suite, benchmarks."
+    )
     parser.add_argument(
         "--output", metavar="DIR", default=ROOT, help="write under DIR/conformance and DIR/benchmarks; default: the checkout"
     )
@@ -81,6 +84,11 @@ def record_tests(path: Path, facts: dict[str, Any], *, root: Path, seconds: floa
         document = compose(events(record), facts, because=ended or "it ended without telling")
     write(document, path)
     return document
+
+
+def run_conformance(folder: Path, *, root: Path) -> str:
+    """Run the conformance suite's cases with a GPU, results into a folder; returns what went wrong, or nothing."""
+    return launch(["conformance.gpu", "--output", str(folder)], root=root, seconds=CONFORMANCE_S)
 
 
 def run_benchmarks(path: Path, *, root: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ BUILTIN = (
     "conformance.adapters.array_api_strict:ArrayAPIStrict",
     "conformance.adapters.tvm_ffi:TVMFFI",
     "conformance.adapters.pyarrow:PyArrow",
+    "conformance.adapters.cupy:CuPy",
+    "conformance.adapters.torch_cuda:TorchCUDA",
 )
 """Each adapter as ``module:object``, in the order of tables."""
 
@@ -51,11 +54,18 @@ def _load(spec: str) -> Adapter:
     try:
         found = getattr(importlib.import_module(module), name or "ADAPTER")
     except (ImportError, AttributeError, ValueError) as error:
-        raise AdapterError(f"{spec}: {error}; an adapter is named as module:object") from error
+        raise AdapterError(f"{spec}: {error}; an adapter is named as module:object, in a module that can be imported here") from error
+    except Exception as error:  # a third party's module may raise anything, and a traceback would not say whose it is
+        raise AdapterError(f"{spec}: its import raises {type(error).__name__}: {error}") from error
     try:
         adapter = found() if isinstance(found, type) else found
     except TypeError as error:  # an abstract method is missing
         raise AdapterError(f"{spec}: {error}") from error
     if not isinstance(adapter, Adapter):
         raise AdapterError(f"{spec} is a {type(adapter).__name__}, and no conformance.adapters.Adapter")
+    name = getattr(adapter, "name", None)
+    if name == "capsule" or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", str(name)) or name is None:
+        raise AdapterError(
+            f"{spec}: its name must be of lower-case letters, digits and dashes, and not 'capsule', which is the suite itself; got {name!r}"
+        )
     return adapter

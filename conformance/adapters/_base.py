@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
 
     from conformance.layouts import Layout
 
-__all__ = ["Adapter", "Idiom", "SuiteFault", "Unsupported"]
+__all__ = ["Adapter", "Idiom", "SuiteFault", "Unsupported", "installed_version"]
+
+
+def installed_version(distribution: str) -> str:
+    """Return the version of what is installed, without importing it."""
+    return importlib.metadata.version(distribution)
 
 
 class Unsupported(Exception):  # noqa: N818 - not an error: the library has no such thing, and says why
@@ -58,6 +64,8 @@ class Adapter(ABC):
         What its documentation gives, besides the specification's `BufferError`, for an import or export that it cannot do.
     target : str or None
         The name of the interop backend, if interop converts to this library.
+    twin : str
+        The adapter of the same library on another device, if there is one: arrays that stay on that device are its cases.
     """
 
     name: ClassVar[str]
@@ -68,6 +76,7 @@ class Adapter(ABC):
     consumes: ClassVar[bool] = True
     refuses: ClassVar[tuple[type[BaseException], ...]] = ()
     target: ClassVar[str | None] = None
+    twin: ClassVar[str] = ""
 
     # The seven.
 
@@ -114,6 +123,10 @@ class Adapter(ABC):
             return x
         raise Unsupported(f"{self.name} has no state {state!r}")
 
+    def pending(self, state: str) -> bool:  # noqa: ARG002 - for subclasses
+        """Return whether an array in this state is still being written: to look at it before the handoff would be to wait for that."""
+        return False
+
     def keeps(self, x: Any) -> frozenset[str]:  # noqa: ARG002 - for subclasses
         """Return what the array carries besides its values: ``grad``, ``mask``."""
         return frozenset()
@@ -130,9 +143,12 @@ class Adapter(ABC):
         """Flip the lowest bit of the byte at an address, to see who else sees it."""
         ctypes.c_uint8.from_address(pointer).value ^= 1
 
+    def settle(self) -> None:  # noqa: B027 - most have nothing to wait for
+        """Wait, after a case, for what it left running, and end the process if later cases would suffer from what it did."""
+
     def hardware(self) -> str | None:
         """Return what the library computes on, besides the processor; None for nothing."""
         return None
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - nothing to do is an answer
         """Import the library, without starting threads: the process will fork after it."""

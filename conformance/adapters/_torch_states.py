@@ -72,7 +72,7 @@ def _neg(x: Any, stack: ExitStack) -> Any:  # noqa: ARG001
 
 def _inference(x: Any, stack: ExitStack) -> Any:  # noqa: ARG001
     with _torch().inference_mode():
-        made = _torch().empty_strided(x.shape, x.stride(), dtype=x.dtype)
+        made = _torch().empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
         if x.numel():
             made.copy_(x) if 0 not in x.stride() else made.as_strided((2,), (1,)).copy_(x[0])
         return made
@@ -137,7 +137,7 @@ def _meta(x: Any, stack: ExitStack) -> Any:  # noqa: ARG001
 
 
 def _wrapper(x: Any, stack: ExitStack) -> Any:  # noqa: ARG001
-    return _torch().Tensor._make_wrapper_subclass(_wrapping(), x.shape, strides=x.stride(), dtype=x.dtype)
+    return _torch().Tensor._make_wrapper_subclass(_wrapping(), x.shape, strides=x.stride(), dtype=x.dtype, device=x.device)
 
 
 # Made on first use, since torch is not imported before, and once: a new type for each case is not what people have.

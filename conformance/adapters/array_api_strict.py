@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from conformance.adapters._base import Adapter, Idiom, Unsupported
+from conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version
+from conformance.adapters.pyarrow import to_numpy as _from_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +35,7 @@ class ArrayAPIStrict(Adapter):
         return "" if importlib.util.find_spec("array_api_strict") else "array-api-strict is not installed"
 
     def version(self) -> str:
-        return str(_strict().__version__)
+        return installed_version("array-api-strict")
 
     def prepare(self) -> None:
         _strict()
@@ -90,7 +91,7 @@ _IDIOMS = {
     ),
     "pyarrow": Idiom(
         "array_api_strict.asarray(x.to_numpy(zero_copy_only=False))",
-        lambda x: _asarray(x.to_numpy(zero_copy_only=False)),
+        lambda x: _asarray(_from_arrow(x)),
         refuses=_STRICT_SAYS,
     ),
 }

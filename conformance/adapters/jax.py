@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from conformance.adapters._base import Adapter, Idiom, Unsupported
+from conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version
+from conformance.adapters.pyarrow import to_numpy as _from_arrow
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -33,10 +35,10 @@ class JAX(Adapter):
         return "" if importlib.util.find_spec("jax") else "jax is not installed"
 
     def version(self) -> str:
-        return str(_jax().__version__)
+        return installed_version("jax")
 
     def prepare(self) -> None:
-        import jax.numpy  # starts no threads: the client is made when the first array is
+        pass  # starts no threads: the client is made when the first array is
 
     def make(self, values: np.ndarray) -> Any:
         jax = _jax()
@@ -56,7 +58,13 @@ class JAX(Adapter):
         return _jax().dlpack.from_dlpack(x, **keywords)
 
     def values(self, x: Any) -> np.ndarray:
-        return np.array(x.tolist(), dtype=x.dtype).reshape(x.shape)
+        # From memory: JAX remembers what it gave out last time, since nobody is to write to its arrays, and here somebody does.
+        if x.dtype.name in {"int4", "float4_e2m1fn"}:  # two to a byte
+            return np.array(x.tolist(), dtype=x.dtype).reshape(x.shape)
+        order = x.format.layout.major_to_minor
+        raw = ctypes.string_at(self.pointer(x), x.size * x.dtype.itemsize) if x.size else b""
+        laid = np.frombuffer(bytearray(raw), x.dtype).reshape([x.shape[axis] for axis in order])
+        return np.ascontiguousarray(laid.transpose(np.argsort(order))).reshape(x.shape)
 
     def pointer(self, x: Any) -> int:
         return int(x.unsafe_buffer_pointer())
@@ -70,7 +78,7 @@ class JAX(Adapter):
             return x
         if state == "traced":
             kept: list[Any] = []
-            _jax().make_jaxpr(lambda tracer: kept.append(tracer) or tracer)(x)
+            _jax().make_jaxpr(kept.append)(x)
             return kept[0]
         return super().put(x, state, stack)
 
@@ -86,15 +94,19 @@ _JAX_SAYS = (TypeError, ValueError)  # jax.numpy.asarray: dtypes that JAX lacks
 _IDIOMS = {
     **dict.fromkeys(("numpy", "numpy-readonly", "jax"), Idiom("jnp.asarray(x)", _asarray, refuses=_JAX_SAYS)),
     "array-api-strict": Idiom("jnp.asarray(np.asarray(x))", lambda x: _asarray(np.asarray(x)), refuses=(*_JAX_SAYS, RuntimeError)),
-    "torch": Idiom(
-        "jnp.asarray(x.detach().cpu().numpy())",
-        lambda x: _asarray(x.detach().cpu().numpy()),
-        permits=frozenset({"grad"}),
-        refuses=(*_JAX_SAYS, RuntimeError),
+    **dict.fromkeys(
+        ("torch", "torch-cuda"),
+        Idiom(
+            "jnp.asarray(x.detach().cpu().numpy())",
+            lambda x: _asarray(x.detach().cpu().numpy()),
+            permits=frozenset({"grad"}),
+            refuses=(*_JAX_SAYS, RuntimeError),
+        ),
     ),
+    "cupy": Idiom("jnp.asarray(x.get())", lambda x: _asarray(x.get()), refuses=_JAX_SAYS),
     "pyarrow": Idiom(
         "jnp.asarray(x.to_numpy(zero_copy_only=False))",
-        lambda x: _asarray(x.to_numpy(zero_copy_only=False)),
+        lambda x: _asarray(_from_arrow(x)),
         refuses=(*_JAX_SAYS, NotImplementedError),
     ),
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from conformance.adapters._base import Adapter, Idiom, Unsupported
+from conformance.adapters.pyarrow import to_numpy as _from_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,17 +108,18 @@ class ReadOnlyNumPy(NumPy):
 
 
 _NUMPY_SAYS = (TypeError, ValueError)
+# Says what it gives up: the gradient.
+_FROM_TORCH = Idiom(
+    "x.detach().cpu().numpy()",
+    lambda x: x.detach().cpu().numpy(),
+    permits=frozenset({"grad"}),
+    refuses=(TypeError, RuntimeError),  # torch.Tensor.numpy: "otherwise an error is raised"
+)
 _IDIOMS = {
     **dict.fromkeys(("numpy", "numpy-readonly", "array-api-strict"), Idiom("np.asarray(x)", np.asarray, refuses=_NUMPY_SAYS)),
     "jax": Idiom("np.asarray(x)", np.asarray, refuses=(*_NUMPY_SAYS, RuntimeError)),  # RuntimeError: a deleted array
-    # Says what it gives up: the gradient.
-    "torch": Idiom(
-        "x.detach().cpu().numpy()",
-        lambda x: x.detach().cpu().numpy(),
-        permits=frozenset({"grad"}),
-        refuses=(TypeError, RuntimeError),  # torch.Tensor.numpy: "otherwise an error is raised"
-    ),
+    **dict.fromkeys(("torch", "torch-cuda"), _FROM_TORCH),
     # zero_copy_only=False is the line for anything but floats without nulls, which become NaN.
-    "pyarrow": Idiom("x.to_numpy(zero_copy_only=False)", lambda x: x.to_numpy(zero_copy_only=False), refuses=(NotImplementedError,)),
+    "pyarrow": Idiom("x.to_numpy(zero_copy_only=False)", _from_arrow, refuses=(NotImplementedError,)),
     "cupy": Idiom("x.get()", lambda x: x.get()),
 }

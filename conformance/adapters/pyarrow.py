@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from conformance.adapters._base import Adapter, Idiom, Unsupported
+from conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from conformance.layouts import Layout
 
-__all__ = ["PyArrow"]
+__all__ = ["PyArrow", "to_numpy"]
 
 
 def _arrow() -> Any:
-    import pyarrow
+    import pyarrow as pa
 
-    return pyarrow
+    return pa
+
+
+def to_numpy(x: Any) -> Any:
+    """Do what people write: zero_copy_only=False is the line for an array with nulls or booleans; a tensor has no such word."""
+    return x.to_numpy(zero_copy_only=False) if isinstance(x, _arrow().Array) else x.to_numpy()
 
 
 class PyArrow(Adapter):
@@ -37,7 +42,7 @@ class PyArrow(Adapter):
         return "" if hasattr(_arrow().Array, "__dlpack__") else "this pyarrow has no DLPack"
 
     def version(self) -> str:
-        return str(_arrow().__version__)
+        return installed_version("pyarrow")
 
     def prepare(self) -> None:
         _arrow().set_cpu_count(1)
@@ -91,7 +96,7 @@ class PyArrow(Adapter):
         if isinstance(x, _arrow().Tensor):
             return int(x.to_numpy().__array_interface__["data"][0])
         width = 1 if _arrow().types.is_boolean(x.type) else x.type.bit_width // 8
-        return int(x.buffers()[1].address) + x.offset * width
+        return int(x.buffers()[1].address + x.offset * width)
 
     def writeable(self, x: Any) -> bool:
         return bool(x.is_mutable) if isinstance(x, _arrow().Tensor) else False

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from conformance.adapters._base import Adapter, Idiom, Unsupported
+from conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version
 from conformance.adapters._torch_states import STATES
+from conformance.adapters.pyarrow import to_numpy as _from_arrow
 from conformance.dtypes import dtype_named
 
 if TYPE_CHECKING:
@@ -37,12 +38,13 @@ class Torch(Adapter):
     name: ClassVar[str] = "torch"
     states: ClassVar[tuple[str, ...]] = ("plain", *STATES)
     target: ClassVar[str | None] = "torch"
+    twin: ClassVar[str] = "torch-cuda"
 
     def available(self) -> str:
         return "" if importlib.util.find_spec("torch") else "torch is not installed"
 
     def version(self) -> str:
-        return str(_torch().__version__)
+        return installed_version("torch")
 
     def prepare(self) -> None:
         torch = _torch()
@@ -65,11 +67,8 @@ class Torch(Adapter):
         if layout.name == "broadcast":
             return x.expand(3, *x.shape)
         if layout.name == "unaligned":
-            return self._unaligned(x)
+            raise Unsupported("torch makes no unaligned tensors")
         return layout.view(x)
-
-    def _unaligned(self, x: Any) -> Any:
-        raise Unsupported("torch makes no unaligned tensors")
 
     def from_dlpack(self, x: Any, /, **keywords: Any) -> Any:
         return _torch().from_dlpack(x, **keywords)
@@ -148,11 +147,14 @@ _IDIOMS = {
     "numpy": Idiom("torch.from_numpy(x)", _from_numpy, refuses=_TORCH_SAYS),
     "numpy-readonly": Idiom("torch.from_numpy(x)", _from_numpy, refuses=_TORCH_SAYS),
     "torch": Idiom("torch.as_tensor(x)", lambda x: _torch().as_tensor(x)),
-    "array-api-strict": Idiom("torch.from_numpy(np.asarray(x))", lambda x: _from_numpy(np.asarray(x)), refuses=(*_TORCH_SAYS, RuntimeError)),
+    "array-api-strict": Idiom(
+        "torch.from_numpy(np.asarray(x))", lambda x: _from_numpy(np.asarray(x)), refuses=(*_TORCH_SAYS, RuntimeError)
+    ),
     "jax": Idiom("torch.from_numpy(np.asarray(x))", lambda x: _from_numpy(np.asarray(x)), refuses=(*_TORCH_SAYS, RuntimeError)),
+    "cupy": Idiom("torch.from_numpy(x.get())", lambda x: _from_numpy(x.get()), refuses=_TORCH_SAYS),
     "pyarrow": Idiom(
         "torch.from_numpy(x.to_numpy(zero_copy_only=False))",
-        lambda x: _from_numpy(x.to_numpy(zero_copy_only=False)),
+        lambda x: _from_numpy(_from_arrow(x)),
         refuses=(*_TORCH_SAYS, NotImplementedError),
     ),
 }

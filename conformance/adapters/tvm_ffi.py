@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from conformance.adapters._base import Adapter, Unsupported
-from conformance.capsule import read
+from conformance.adapters._base import Adapter, Unsupported, installed_version
+from conformance.capsule import HOST_READABLE, read
 from conformance.crafted import Producer
 from conformance.dtypes import dlpack_code, dtype_named
 from interop.description import c_strides
@@ -41,7 +41,7 @@ class TVMFFI(Adapter):
         return "" if importlib.util.find_spec("tvm_ffi") else "apache-tvm-ffi is not installed"
 
     def version(self) -> str:
-        return str(_tvm().__version__)
+        return installed_version("apache-tvm-ffi")
 
     def prepare(self) -> None:
         _tvm()
@@ -71,6 +71,8 @@ class TVMFFI(Adapter):
         return _tvm().from_dlpack(x)
 
     def values(self, x: Any) -> np.ndarray:
+        if x.__dlpack_device__()[0] not in HOST_READABLE:
+            raise Unsupported("tvm-ffi holds memory of any device, and here the host's is read")
         dtype = dtype_named(str(x.dtype))
         shape = tuple(x.shape)
         if not math.prod(shape):

@@ -144,11 +144,12 @@ class Offer:
 
     def array(self, producer: Any, *, refusals: tuple[type[BaseException], ...] = (), **keywords: Any) -> Any:
         """Return the library's array over what was crafted, for checks that look further; a refusal ends the check."""
+        documented: tuple[type[BaseException], ...] = (BufferError, *self.adapter.refuses, *refusals)
         try:
             return self.adapter.from_dlpack(producer, **keywords)
         except (Unsupported, SuiteFault):
             raise
-        except (BufferError, *self.adapter.refuses, *refusals) as error:
+        except documented as error:
             raise Finding("refused", f"{type(error).__name__}: {first_sentence(str(error))}") from None
         finally:
             if isinstance(producer, Crafted) and not producer.lingers:

@@ -80,7 +80,7 @@ def _passes_dl_device(offer: Offer) -> Observed:
     asked = [each.get("dl_device") for each in producer.asked]
     if not asked or any(each is not None and tuple(map(int, each)) == CPU for each in asked):
         return observed
-    return Observed("wrong", f"dl_device={asked[0]} was passed")
+    return Observed("wrong", f"dl_device={asked[0]} was passed" if asked[0] else "dl_device was not passed")
 
 
 # ---- the stream

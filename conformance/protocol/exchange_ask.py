@@ -73,6 +73,7 @@ class Exchange:
 
     def export(self) -> Consumed:
         """Return the managed tensor that the table's function makes, for whoever calls its deleter."""
+        self.api.require("from_object")
         address = self.api.from_object(self.array)
         if not address:
             raise Finding("wrong", "managed_tensor_from_py_object_no_sync says success and gives NULL")

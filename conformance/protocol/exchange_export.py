@@ -79,7 +79,7 @@ def _export_device(exchange: Exchange) -> Observed:
     return exchange.same("device", exchange.tensor().device, usual.device)
 
 
-@exchange_check("exchange.export-flags", *_states("plain", "read-only", "inference", "zero"))
+@exchange_check("exchange.export-flags", *_states("plain", "read-only", "inference"))
 def _export_flags(exchange: Exchange) -> Observed:
     usual = exchange.usual()
     return exchange.same("flags", exchange.facts().flags, usual.flags)
@@ -119,12 +119,18 @@ def _watched(exchange: Exchange) -> weakref.ref[object] | None:
 # ---- refusals
 
 
-@exchange_check("exchange.export-failure", *_states("sparse", "quantized", "meta", "vmap", "deleted"))
+@exchange_check(
+    "exchange.export-failure",
+    *_states("sparse", "quantized", "meta", "vmap", "fake", "functional", "wrapper", "freed", "deleted", "traced"),
+)
 def _export_failure(exchange: Exchange) -> Observed:
     refusal = exchange.refusal()
-    if refusal is None:
-        raise Unsupported("is exported, which other rules are about")
-    return refusal
+    if refusal is not None:
+        return refusal
+    tensor = exchange.tensor()
+    if 0 not in (tensor.shape or ()) and not tensor.pointer:
+        return Observed("wrong", "there is nothing to export, and success is said: data is NULL")
+    raise Unsupported("is exported, which other rules are about")
 
 
 @exchange_check("exchange.export-refusal", *_states("sparse", "quantized"))
@@ -133,7 +139,7 @@ def _export_refusal(exchange: Exchange) -> Observed:
     return exchange.refusal(only=(BufferError,)) or Observed("wrong", "is exported, and __dlpack__ refuses it")
 
 
-@exchange_check("exchange.export-guards-grad", *_states("grad", "grad-non-leaf", "parameter", "grad-under-no-grad"))
+@exchange_check("exchange.export-guards-grad", *_states("grad", "grad-non-leaf", "parameter", "grad-under-no-grad", "func-grad"))
 def _export_guards_grad(exchange: Exchange) -> Observed:
     exchange.refused_usually()
     return exchange.refusal() or Observed("unsafe", "is exported without its gradient, and __dlpack__ refuses it")

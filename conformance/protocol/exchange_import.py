@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conformance.adapters._base import Unsupported
 from conformance.capsule import Consumed, consume
@@ -39,7 +39,7 @@ def _import_round_trip(exchange: Exchange) -> Observed:
     return Observed("wrong", fault) if fault else Observed("shared")
 
 
-def _crafted(exchange: Exchange, **how: object) -> tuple[Producer, int]:
+def _crafted(exchange: Exchange, **how: Any) -> tuple[Producer, int]:
     """Return a producer, and a managed tensor of it that belongs to whoever is given it."""
     producer = Offer(exchange.adapter, exchange.variant).craft(version=(1, 3), polite=False, **how)
     return producer, consume(producer.capsule({})).address

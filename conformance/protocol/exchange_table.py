@@ -6,7 +6,8 @@ import ctypes
 import gc
 from typing import TYPE_CHECKING
 
-from conformance.exchange_api import ATTRIBUTE, CAPSULE, Api, Table, address_of, capsule_name
+from conformance.adapters._base import Unsupported
+from conformance.exchange_api import ATTRIBUTE, CAPSULE, Api, Table, address_in, capsule_name
 from conformance.outcomes import Observed
 from conformance.protocol.consumer_ask import Offer
 from conformance.protocol.exchange_ask import exchange_check
@@ -33,15 +34,20 @@ def _capsule_name(exchange: Exchange) -> Observed:
 
 @exchange_check("exchange.stays-alive")
 def _stays_alive(exchange: Exchange) -> Observed:
-    address = ctypes.addressof(exchange.api.table)
+    raw = getattr(exchange.array, ATTRIBUTE)
+    try:
+        address = address_in(raw)
+    except ValueError as error:
+        raise Unsupported(f"no table to be found: {error}") from error
     before = ctypes.string_at(address, ctypes.sizeof(Table))
+    del raw
     gc.collect()
     churn = [bytes(ctypes.sizeof(Table)) for _ in range(1000)]
     after = ctypes.string_at(address, ctypes.sizeof(Table))
     del churn
     if before != after:
         return Observed("unsafe", "the table changed when the capsule was gone")
-    same = address_of(type(exchange.array)) == address
+    same = address_in(getattr(exchange.array, ATTRIBUTE)) == address
     return Observed("shared") if same else Observed("wrong", "another look-up gives another table")
 
 

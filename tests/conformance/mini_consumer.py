@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -18,13 +18,26 @@ from conformance.crafted import LEGACY, SUBBYTE_PADDED, USED, VERSIONED, rename
 from interop.description import c_strides
 from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned, dtype_of_code
 
+if TYPE_CHECKING:
+    from conformance.layouts import Layout
+
 CPU, CUDA = (1, 0), (2, 0)
 READ_ONLY, IS_COPIED = 1, 2
-WIDTHS = {0: (8, 16, 32, 64), 1: (8, 16, 32, 64), 2: (16, 32, 64), 4: (16,), 5: (64, 128), 6: (8,), **dict.fromkeys(range(7, 15), (8,)), 17: (4,)}
+WIDTHS = {
+    0: (8, 16, 32, 64),
+    1: (8, 16, 32, 64),
+    2: (16, 32, 64),
+    4: (16,),
+    5: (64, 128),
+    6: (8,),
+    **dict.fromkeys(range(7, 15), (8,)),
+    17: (4,),
+}
 
 _api = ctypes.pythonapi
 _valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_IsValid", _api))
 _pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", _api))
+_set_name = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p)(("PyCapsule_SetName", _api))
 _DELETER = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -33,9 +46,12 @@ class Owner:
 
     def __init__(self, address: int, deleter: int | None, fault: str) -> None:
         self.address, self.deleter, self.fault, self.thread = address, deleter, fault, threading.get_ident()
+        self.name: Any = None
 
     def delete(self) -> None:
         deleter, self.deleter = self.deleter, None
+        if self.name is not None:
+            ctypes.memset(self.name, 0, len(self.name))
         if self.fault == "deleter-null" and not deleter:
             ctypes.string_at(0)  # what calling it comes to
         if deleter and not (self.fault == "deleter-thread" and threading.get_ident() != self.thread):
@@ -53,6 +69,7 @@ class Array:
 
     def __init__(self, held: np.ndarray, device: tuple[int, int], device_name: str = "mini") -> None:
         self.held, self.kind, self.device = held, device, device_name
+        self.owner: Owner | None = None
 
     def __getitem__(self, index: Any) -> Array:
         return Array(self.held[index], self.kind, self.device)
@@ -80,6 +97,9 @@ class Mini(Adapter):
     def make(self, values: np.ndarray) -> Any:
         return Array(np.array(values), self.own)
 
+    def lay(self, x: Any, layout: Layout) -> Any:
+        return Array(layout.view(x.held), self.own)
+
     def values(self, x: Any) -> np.ndarray:
         return np.array(x.held)
 
@@ -98,14 +118,16 @@ class Mini(Adapter):
         if self.fault == "no-protocol" and not hasattr(x, "__dlpack__"):
             raise TypeError("not an array")
         source, target = self._devices(x, device)
-        raw, asked = self._asked(x, source, target, copy)
+        raw, asked = self._asked(x, self._keywords(source, target, copy))
         held = self._read(raw, source if self.fault == "device-of-capsule" else None)
         unserved = copy and (not asked or self.fault == "passes-copy")
         if self.fault == "copy-true-legacy" and not asked:
             unserved = False
         if unserved or self.fault == "zero-copy" or (self.fault == "copy-false" and copy is False):
             held = held.copy()
-        return Array(held, self.own, "elsewhere" if self.fault == "device-default" else "mini")
+        made = Array(held, self.own, "elsewhere" if self.fault == "device-default" else "mini")
+        made.owner = self.__dict__.pop("owner_of_last", None)
+        return made
 
     # Asking.
 
@@ -120,8 +142,7 @@ class Mini(Adapter):
             raise (RuntimeError if self.fault == "device-unsupported" else BufferError)(f"no device {source}")
         return source, target
 
-    def _asked(self, x: Any, source: tuple[int, int], target: Any, copy: bool | None) -> tuple[Any, bool]:
-        """Return the capsule, and whether the producer knew the keywords."""
+    def _keywords(self, source: tuple[int, int], target: Any, copy: bool | None) -> dict[str, Any]:
         keywords: dict[str, Any] = {} if self.fault == "max-version-passed" else {"max_version": (1, 3)}
         if self.fault == "max-version-form":
             keywords["max_version"] = [1, 3]
@@ -133,20 +154,23 @@ class Mini(Adapter):
             keywords["stream"] = 1
         if source == CUDA and not target and self.fault != "stream-passed":
             keywords["stream"] = 0 if self.fault == "stream-zero" else 1
+        return keywords
+
+    def _asked(self, x: Any, keywords: dict[str, Any]) -> tuple[Any, bool]:
+        """Return the capsule, and whether the producer knew the keywords."""
         try:
             return x.__dlpack__(**keywords), True
         except TypeError:
             if self.fault == "retries-legacy":
                 raise
-            return x.__dlpack__(), False
         except BufferError:
             if self.fault != "propagates-buffer-error":
                 raise
-            return x.__dlpack__(), False
         except Exception as error:
             if self.fault == "propagates-other":
                 raise RuntimeError("something went wrong") from error
             raise
+        return x.__dlpack__(), False
 
     # Reading.
 
@@ -171,9 +195,13 @@ class Mini(Adapter):
         managed: Any = (DLManagedTensor if name == LEGACY else DLManagedTensorVersioned).from_address(address)
         if self.fault == "deleter-not-early":
             _DELETER(managed.deleter)(address)
-        if self.fault != {LEGACY: "renames-legacy", VERSIONED: "renames-versioned"}[name]:
+        owner = Owner(address, None if self.fault == "deleter-not-early" else managed.deleter, self.fault)
+        if self.fault == "name-goes-away":
+            owner.name = ctypes.create_string_buffer(USED[name])
+            _set_name(raw, owner.name)
+        elif self.fault != {LEGACY: "renames-legacy", VERSIONED: "renames-versioned"}[name]:
             rename(raw, USED[name])
-        return name, managed, Owner(address, None if self.fault == "deleter-not-early" else managed.deleter, self.fault)
+        return name, managed, owner
 
     def _checked(self, name: bytes, managed: Any) -> int:
         """Return the flags, once the version is one that is known."""
@@ -207,6 +235,10 @@ class Mini(Adapter):
         strides = self._strides(tensor, shape, name, managed)
         if tensor.dtype.bits == 4 and (not flags & SUBBYTE_PADDED or self.fault == "dtype-subbyte-layout"):
             return self._unpacked(pointer, shape, dtype, owner)
+        if self.fault == "deleter-view" and shape:
+            whole = np.frombuffer((ctypes.c_char * (math.prod(shape) * dtype.itemsize)).from_address(pointer), dtype).reshape(shape)
+            self.owner_of_last = owner  # and not of the views
+            return whole
         return _over(owner, pointer, shape, [step * dtype.itemsize for step in strides], dtype, bool(flags & READ_ONLY))
 
     def _address(self, tensor: Any, size: int) -> int | None:
