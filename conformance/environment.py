@@ -45,8 +45,10 @@ def _gpu(adapters: Mapping[str, Adapter]) -> str | None:
 
 
 def name_of(environment: Mapping[str, Any]) -> str:
-    """Return a file name for an environment: the device, and the versions that tell it from others."""
+    """Return a file name for an environment: the device, the versions that tell it from others, and whether it is a part only."""
     versions = {entry["distribution"]: entry["version"] for entry in environment["libraries"].values() if entry["version"]}
     parts = ["cuda" if environment["hardware"]["gpu"] else "cpu", f"python{environment['python'].rpartition('.')[0]}"]
     parts += [f"{name}{versions[name].partition('+')[0]}" for name in ("numpy", "torch", "cupy") if name in versions]
+    if environment["selection"]:
+        parts.append("quick" if environment["selection"] == {"quick": True} else "part")
     return "-".join(parts)

@@ -13,6 +13,8 @@ import itertools
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from conformance.adapters._base import Idiom, SuiteFault, Unsupported
 from conformance.dtypes import DTYPES
 from conformance.layouts import LAYOUTS
@@ -23,7 +25,7 @@ from conformance.states import STATES
 from conformance.texts import first_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from conformance.adapters._base import Adapter
 
@@ -66,9 +68,8 @@ def observe(case: Case, producer: Adapter, consumer: Adapter) -> Observed:
 
 def _observe(case: Case, producer: Adapter, consumer: Adapter, route: Idiom) -> Observed:
     with ExitStack() as stack:
-        made = source(producer, case.dtype, case.layout, case.state, stack)
-        carries = STATES[case.state].carries
-        handoff = _Handoff(producer, consumer, made, route, carries, LAYOUTS[case.layout].base)
+        # Nothing here keeps the array: its end is part of the case.
+        handoff = _Handoff(producer, consumer, source(producer, case.dtype, case.layout, case.state, stack), route, case)
         handoff.data = handoff.data and not producer.pending(case.state)
         return handoff.observe()
 
@@ -114,35 +115,37 @@ class _Convert:
 
 
 class _Handoff:
-    """One handoff, from before to after."""
+    """One handoff, from before to after. The source is in `made` and nowhere else, so that it can be let go."""
 
-    def __init__(self, producer: Adapter, consumer: Adapter, made: Source, route: Idiom, carries: str, shape: Sequence[int]) -> None:
-        self.producer, self.consumer, self.made, self.route, self.carries = producer, consumer, made, route, carries
-        self.shape = shape
+    def __init__(self, producer: Adapter, consumer: Adapter, made: Source, route: Idiom, case: Case) -> None:
+        self.producer, self.consumer, self.made, self.route = producer, consumer, made, route
+        self.carries, self.layout = STATES[case.state].carries, LAYOUTS[case.layout]
         self.data = made.expected is not None
 
     def observe(self) -> Observed:
-        x = self.made.array
-        before = snapshot(self.producer, x, data=self.data)
-        self._check_source(x)
+        before = self._snapshot()
+        self._check_source()
         try:
-            result = self.route.call(x)
+            result = self.route.call(self.made.array)
         except self.route.refuses as error:
             return self._unless_changed(before, Observed("refused", _said(error)))
-        if result is x:
+        if result is self.made.array:
             return self._unless_changed(before, Observed("shared", "the very same object"))
-        return self._judge(x, result, before)
+        return self._judge(result, before)
 
-    def _check_source(self, x: Any) -> None:
+    def _snapshot(self) -> Mapping[str, Any]:
+        return snapshot(self.producer, self.made.array, data=self.data)
+
+    def _check_source(self) -> None:
         """Make sure that the suite's own array means what it should: a fault here is not the libraries'."""
         if self.data and self.made.expected is not None:
-            fault = difference(self.producer.values(x), self.made.expected)
+            fault = difference(self.producer.values(self.made.array), self.made.expected)
             if fault:
                 raise SuiteFault(f"the adapter {self.producer.name} made a wrong array: {fault}")
 
-    def _judge(self, x: Any, result: Any, before: Mapping[str, Any]) -> Observed:
+    def _judge(self, result: Any, before: Mapping[str, Any]) -> Observed:
         if self.made.expected is None:
-            if 0 in self.shape:
+            if 0 in self.layout.base:
                 return Observed("shared", "no elements, so there was nothing to hand over")
             return Observed("wrong", "there were no data, and an array came")
         if self.made.expected.size and not self.consumer.pointer(result):
@@ -150,54 +153,50 @@ class _Handoff:
         fault = difference(self.consumer.values(result), self.made.expected)
         if fault:
             return Observed("wrong", fault)
-        how = self._aliasing(x, result)
+        how = self._aliasing(result, self.made.expected)
         if how.outcome == "wrong":
             return how
-        how = self._unless_changed(before, self._lost(x, result, how) or how)
-        return how if how.outcome == "unsafe" else self._outlives(result, how)
+        how = self._unless_changed(before, self._lost(result, how) or how)
+        return how if how.outcome == "unsafe" else self._outlives(result, how, self.made.expected)
 
-    def _outlives(self, result: Any, how: Observed) -> Observed:
-        """Let the source go, and see whether the result is still what it was: freed memory is overwritten here."""
-        expected = self.made.expected
-        assert expected is not None
-        self.made = Source(None, None)
-        fault = difference(self.consumer.values(result), expected)
-        return Observed("wrong", f"the result does not keep its memory: {fault}") if fault else how
-
-    def _aliasing(self, x: Any, result: Any) -> Observed:
+    def _aliasing(self, result: Any, expected: np.ndarray) -> Observed:
         """Write into the source's first element, and see whether the result changes with it; then write it back."""
-        expected = self.made.expected
-        assert expected is not None
-        pointer = self.producer.pointer(x) if expected.size else 0
+        if not expected.size:
+            return Observed("shared", "no elements, so nothing to alias")
+        pointer = self.producer.pointer(self.made.array)
         if not pointer:
-            return (
-                Observed("shared", "no elements, so nothing to alias")
-                if not expected.size
-                else Observed("copied", "the source has no one address")
-            )
+            return Observed("copied", "the source has no one address")
         self.producer.flip(pointer)
         try:
-            now, meant = self.consumer.values(result), self.producer.values(x)
+            now, meant = self.consumer.values(result), self.producer.values(self.made.array)
         finally:
             self.producer.flip(pointer)
         if not difference(now, expected):
             return Observed("copied")
-        return (
-            Observed("shared")
-            if not difference(now, meant)
-            else Observed("wrong", "a write through the source arrives elsewhere in the result")
-        )
+        arrived = not difference(now, meant)
+        return Observed("shared") if arrived else Observed("wrong", "a write through the source arrives elsewhere in the result")
 
-    def _lost(self, x: Any, result: Any, how: Observed) -> Observed | None:
+    def _lost(self, result: Any, how: Observed) -> Observed | None:
         carries = self.carries
         if carries in {"grad", "mask"} and carries not in self.consumer.keeps(result) and carries not in self.route.permits:
             return Observed("unsafe", {"grad": "the gradient is lost", "mask": "the mask is lost"}[carries])
-        if how.outcome == "shared" and not how.reason and not self.producer.writeable(x) and self.consumer.writeable(result):
+        sealed = not self.producer.writeable(self.made.array)
+        if how.outcome == "shared" and not how.reason and sealed and self.consumer.writeable(result):
             return Observed("unsafe", "read-only memory became writeable")
         return None
 
+    def _outlives(self, result: Any, how: Observed, expected: np.ndarray) -> Observed:
+        """Let the source go, have its library use the memory again, and see whether the result is still what it was."""
+        zeros = np.zeros(self.layout.base, expected.dtype)
+        self.made = Source(None, None)
+        # What is freed is overwritten (MALLOC_PERTURB_), but for the blocks that a library keeps for its next array of that size.
+        fillers = [self.producer.make(zeros) for _ in range(2)]
+        fault = difference(self.consumer.values(result), expected)
+        del fillers
+        return Observed("wrong", f"the result does not keep its memory: {fault}") if fault else how
+
     def _unless_changed(self, before: Mapping[str, Any], observed: Observed) -> Observed:
-        after = snapshot(self.producer, self.made.array, data=self.data)
+        after = self._snapshot()
         changed = [name for name in before if after.get(name) != before[name]]
         return Observed("unsafe", f"the source was changed: {', '.join(changed)}") if changed else observed
 

@@ -44,14 +44,15 @@ class Selection:
         return list(quick(chosen)) if self.quick else chosen
 
     def _lets(self, case: Case, adapters: Mapping[str, Adapter]) -> bool:
-        sides = [adapters[name].device for name in (case.producer, case.consumer) if name in adapters]
+        # The policy layer's arrays are described, and so on the processor, whatever device they are described on.
+        sides = [adapters[name].device for name in (case.producer, case.consumer) if name in adapters] or ["cpu"]
         return (
             (not self.layer or case.layer in self.layer)
             and (not self.route or case.route in self.route)
             and (not self.producer or case.producer in self.producer)
             and (not self.consumer or case.consumer in self.consumer)
             and (not self.case or any(case.matches(pattern) for pattern in self.case))
-            and (not self.device or not sides or bool(set(sides) & set(self.device)))
+            and (not self.device or bool(set(sides) & set(self.device)))
         )
 
 

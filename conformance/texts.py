@@ -6,7 +6,8 @@ import re
 
 __all__ = ["first_sentence"]
 
-_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+\b|\b[0-9]{12,}\b")
+# Addresses, and what an array is, as JAX spells it: the case says that already, and without it like reasons are alike.
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+\b|\b[0-9]{12,}\b|\b[a-z]\w*\[[\d, ]*\]")
 _ROOM = 160
 
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docs import conformance_parts
+from docs import conformance_parts, conformance_results
 from interop.backends import BUILTIN
 from interop.errors import ERRORS, InteropError
 from interop.policy import FIELDS, PRESETS
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/errors.md", "docs/policies.md", "docs/conformance.md", "docs/conformance-adapter.md")
+PAGES = ("README.md", "docs/errors.md", "docs/policies.md", "docs/conformance.md", "docs/conformance-adapter.md", "docs/findings.md")
 
 
 def errors() -> str:
@@ -73,6 +73,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "backends": backends,
     "speed": speed,
     **conformance_parts.PARTS,
+    **conformance_results.PARTS,
 }
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -83,15 +84,26 @@ def render(text: str) -> str:
     return _PART.sub(lambda found: f"{found[1]}{PARTS[found[2]]()}\n{found[3]}", text)
 
 
+def _page(*, check: bool) -> list[str]:
+    """Write the conformance suite's page, if what is in it differs; return its name if it did."""
+    path, made = conformance_results.PAGE, conformance_results.page()
+    if path.exists() and conformance_results.same_page(path.read_text(), made):
+        return []
+    if not check:
+        path.write_text(made)
+    return [str(path.relative_to(ROOT))]
+
+
 def main(argv: list[str] | None = None) -> int:
     """Write the pages, or with ``--check`` say which ones are out of date."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args(argv).check
     stale = [page for page in PAGES if render((ROOT / page).read_text()) != (ROOT / page).read_text()]
+    stale += _page(check=check)
     for page in stale:
         print(f"out of date: {page}" if check else f"written: {page}")
-        if not check:
+        if not check and page in PAGES:
             (ROOT / page).write_text(render((ROOT / page).read_text()))
     return 1 if check and stale else 0
 

@@ -12,7 +12,7 @@ from conformance.adapters._base import Adapter, Idiom, SuiteFault, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["BUILTIN", "GROUP", "Adapter", "AdapterError", "Idiom", "SuiteFault", "Unsupported", "load_adapters"]
+__all__ = ["BUILTIN", "GROUP", "Adapter", "AdapterError", "Idiom", "SuiteFault", "Unsupported", "built_in", "load_adapters"]
 
 BUILTIN = (
     "conformance.adapters.numpy:NumPy",
@@ -33,6 +33,11 @@ GROUP = "interop.conformance"
 
 class AdapterError(ValueError):
     """What was named is no adapter; the message says which, and why."""
+
+
+def built_in() -> tuple[str, ...]:
+    """Return the names of the adapters that are the suite's own."""
+    return tuple(_load(spec).name for spec in BUILTIN)
 
 
 def load_adapters(more: Sequence[str] = ()) -> dict[str, Adapter]:
@@ -63,9 +68,9 @@ def _load(spec: str) -> Adapter:
         raise AdapterError(f"{spec}: {error}") from error
     if not isinstance(adapter, Adapter):
         raise AdapterError(f"{spec} is a {type(adapter).__name__}, and no conformance.adapters.Adapter")
-    name = getattr(adapter, "name", None)
-    if name == "capsule" or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", str(name)) or name is None:
+    called = getattr(adapter, "name", None)
+    if called == "capsule" or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", str(called)):
         raise AdapterError(
-            f"{spec}: its name must be of lower-case letters, digits and dashes, and not 'capsule', which is the suite itself; got {name!r}"
+            f"{spec}: its name must be of lower-case letters, digits and dashes, and not 'capsule', which is the suite itself; got {called!r}"
         )
     return adapter

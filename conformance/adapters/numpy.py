@@ -116,7 +116,9 @@ _FROM_TORCH = Idiom(
     refuses=(TypeError, RuntimeError),  # torch.Tensor.numpy: "otherwise an error is raised"
 )
 _IDIOMS = {
-    **dict.fromkeys(("numpy", "numpy-readonly", "array-api-strict"), Idiom("np.asarray(x)", np.asarray, refuses=_NUMPY_SAYS)),
+    **dict.fromkeys(("numpy", "numpy-readonly"), Idiom("np.asarray(x)", np.asarray, refuses=_NUMPY_SAYS)),
+    # RuntimeError: an array that is not on its CPU_DEVICE, which is what its other devices are for
+    "array-api-strict": Idiom("np.asarray(x)", np.asarray, refuses=(*_NUMPY_SAYS, RuntimeError)),
     "jax": Idiom("np.asarray(x)", np.asarray, refuses=(*_NUMPY_SAYS, RuntimeError)),  # RuntimeError: a deleted array
     **dict.fromkeys(("torch", "torch-cuda"), _FROM_TORCH),
     # zero_copy_only=False is the line for anything but floats without nulls, which become NaN.

@@ -14,7 +14,7 @@ from conformance.capsule import HOST_READABLE, read
 from conformance.crafted import Producer
 from conformance.dtypes import dlpack_code, dtype_named
 from interop.description import c_strides
-from interop.dlpack import READ_ONLY, SUBBYTE_PADDED
+from interop.dlpack import READ_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from conformance.layouts import Layout
 
 __all__ = ["TVMFFI"]
+
+BYTE = 8
 
 
 def _tvm() -> Any:
@@ -63,7 +65,9 @@ class TVMFFI(Adapter):
         code = dlpack_code(array.dtype)
         if code is None:
             raise Unsupported(f"DLPack has no {array.dtype.name}")
-        return _tvm().from_dlpack(Producer(array, dtype=code, flags=SUBBYTE_PADDED if code[1] < 8 else 0, polite=True))
+        if code[1] < BYTE:
+            raise Unsupported("tvm-ffi asks for the legacy structure, which cannot say that a narrow element fills a byte")
+        return _tvm().from_dlpack(Producer(array, dtype=code, null=not array.size, polite=True))
 
     def from_dlpack(self, x: Any, /, **keywords: Any) -> Any:
         if keywords:
@@ -74,6 +78,8 @@ class TVMFFI(Adapter):
         if x.__dlpack_device__()[0] not in HOST_READABLE:
             raise Unsupported("tvm-ffi holds memory of any device, and here the host's is read")
         dtype = dtype_named(str(x.dtype))
+        if x.dtype.bits < BYTE:
+            raise Unsupported("tvm-ffi does not say whether narrow elements are packed")
         shape = tuple(x.shape)
         if not math.prod(shape):
             return np.empty(shape, dtype)

@@ -1,11 +1,11 @@
 """The handoff layer sees each kind of fault: every liar is a consumer, or a producer, that is honest but for one thing."""
 
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from conformance import handoff
 from conformance.adapters import Idiom, SuiteFault, Unsupported
 from conformance.adapters.numpy import NumPy
 from conformance.dtypes import DTYPES, dlpack_code, dtype_named, values_of
@@ -60,11 +60,8 @@ class DropsMask(Consumer):
 
 class Unseals(Consumer):
     def from_dlpack(self, x, /, **keywords):
-        class Bare:
-            __array_interface__ = {**x.__array_interface__, "data": (x.__array_interface__["data"][0], False)}
-            kept = x
-
-        return np.asarray(Bare())
+        bare = SimpleNamespace(__array_interface__={**x.__array_interface__, "data": (x.__array_interface__["data"][0], False)}, kept=x)
+        return np.asarray(bare)
 
 
 class WritesToSource(Consumer):
@@ -187,19 +184,44 @@ def test_an_adapter_that_makes_wrong_arrays_is_no_librarys_fault():
     assert "the suite's own fault" in observed.reason
 
 
-def test_a_memory_that_nobody_keeps_is_seen():
-    from conformance.sources import Source
+class ForgetsTheOwner(Consumer):
+    """Takes the address, and nothing that keeps the memory."""
 
-    expected = values_of("float64", (2, 3))
+    def from_dlpack(self, x, /, **keywords):
+        return np.asarray(SimpleNamespace(__array_interface__=dict(x.__array_interface__)))
 
-    class Freed(Consumer):
+
+@pytest.mark.parametrize("layout", ["compact", "transposed", "reversed", "offset"])
+def test_a_result_that_does_not_keep_its_memory_is_wrong(layout):
+    observed = seen(ForgetsTheOwner(), layout=layout)
+    assert observed.outcome == "wrong"
+    assert "does not keep its memory" in observed.reason
+
+
+@pytest.mark.parametrize("honest", [Consumer(), Copies()], ids=["shares", "copies"])
+def test_nothing_in_the_suite_keeps_the_source_alive(honest):
+    import weakref
+
+    class Watched(np.ndarray):
+        pass
+
+    alive = []
+
+    class Producer(NumPy):
+        def put(self, x, state, stack):
+            made = x.view(Watched)
+            alive.append(weakref.ref(made))
+            return made
+
+    class Looks(type(honest)):
         def values(self, x):
-            return expected if x.flags.writeable else np.zeros((2, 3))
+            counts.append(sum(ref() is not None for ref in alive))
+            return super().values(x)
 
-    found = np.array(expected)
-    judged = handoff._Handoff(NumPy(), Freed(), Source(found, expected), Idiom("", None), "", (2, 3))
-    found.flags.writeable = False  # stands for memory that the source's end has overwritten
-    assert judged._outlives(found, handoff.Observed("shared")).outcome == "wrong"
+    counts = []
+    seen(Looks(), Producer())
+    # The honest one that shares keeps it itself, as it must; the one that copies has no reason to.
+    assert counts[-1] == (0 if isinstance(honest, Copies) else 1)
 
 
 @pytest.mark.parametrize("name", DTYPES)

@@ -1,0 +1,146 @@
+"""Known deviations are strict: what they do not explain, what has healed, and what fits nothing are findings."""
+
+import re
+from pathlib import Path
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+import interop
+from conformance import deviations as module
+from conformance.adapters import load_adapters
+from conformance.deviations import Deviation, deviations, findings, known
+from conformance.records import Case, Record
+from conformance.results import Results
+
+BACKENDS = Path(interop.__file__).parent / "backends"
+ROOT = Path(interop.__file__).parents[1]
+ENVIRONMENT = {"libraries": {"lib": {"distribution": "lib", "version": "1.5", "unavailable": ""}}, "selection": {}}
+
+
+def record(outcome, dtype="float32", route="dlpack", layer="handoff", reason="why"):
+    return Record(Case(layer, route, "jax", "numpy", "", dtype, "compact", "plain"), outcome, reason)
+
+
+def deviation(**words):
+    known_words = {
+        "id": "one",
+        "library": "lib",
+        "versions": SpecifierSet(">=1,<2"),
+        "happens": "",
+        "link": "",
+        "outcome": "wrong",
+        "match": ({"producer": ("jax",)},),
+    }
+    return Deviation(**{**known_words, **words})
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    def use(*entries):
+        monkeypatch.setattr(module, "deviations", lambda: entries)
+        module._here.cache_clear()
+
+    yield use
+    module._here.cache_clear()
+
+
+def kinds(*records, **environment):
+    return [finding.kind for finding in findings(Results({**ENVIRONMENT, **environment}, records))]
+
+
+def test_a_bad_outcome_that_nothing_explains_is_a_finding(listed):
+    listed()
+    assert kinds(record("wrong")) == ["new"]
+    assert kinds(record("refused")) == []
+
+
+def test_one_that_is_explained_is_none(listed):
+    listed(deviation())
+    assert kinds(record("wrong")) == []
+
+
+@pytest.mark.parametrize(
+    "words", [{"outcome": "unsafe"}, {"versions": SpecifierSet(">=2")}, {"library": "other"}, {"match": ({"dtype": ("int*",)},)}]
+)
+def test_a_deviation_explains_only_its_own(listed, words):
+    listed(deviation(**words))
+    assert "new" in kinds(record("wrong"))
+
+
+def test_a_healed_one_is_a_finding_also_if_only_in_part(listed):
+    listed(deviation())
+    assert kinds(record("shared")) == ["healed"]
+    assert kinds(record("wrong"), record("refused", dtype="int8")) == ["healed"]
+
+
+def test_an_exception_within_the_pattern_is_taken_out_of_it(listed):
+    listed(deviation(but=({"dtype": ("int8",)},)))
+    assert kinds(record("wrong"), record("refused", dtype="int8")) == []
+
+
+def test_one_that_fits_nothing_is_a_finding_of_a_full_run(listed):
+    listed(deviation(match=({"dtype": ("float99",)},)))
+    assert kinds(record("shared")) == ["stale"]
+    assert kinds(record("shared"), selection={"quick": True}) == []
+
+
+def test_one_about_a_library_that_is_not_here_is_none(listed):
+    listed(deviation(match=({"producer": ("jax",), "consumer": ("gone",)},)))
+    libraries = {**ENVIRONMENT["libraries"], "gone": {"distribution": "gone", "version": None, "unavailable": "not installed"}}
+    assert kinds(record("shared"), libraries=libraries) == []
+
+
+def test_nothing_explains_a_broken_promise_of_interop(listed):
+    listed(deviation())
+    assert kinds(record("wrong", route="interop")) == ["promise"]
+
+
+def test_a_case_that_was_not_run_is_a_finding(listed):
+    listed()
+    assert kinds(record("not-run")) == ["not-run"]
+
+
+def test_a_pattern_that_no_case_has_is_refused():
+    with pytest.raises(ValueError, match="colour"):
+        deviation(match=({"colour": ("red",)},))
+    with pytest.raises(ValueError, match="broken"):
+        deviation(outcome="broken")
+
+
+def test_known_needs_the_outcome_as_well(listed):
+    listed(deviation())
+    assert known(record("wrong"), ENVIRONMENT).id == "one"
+    assert known(record("crash"), ENVIRONMENT) is None
+
+
+# The file itself.
+
+DISTRIBUTIONS = {adapter.distribution or adapter.name for adapter in load_adapters().values()}
+
+
+@pytest.mark.parametrize("one", deviations(), ids=lambda one: one.id)
+def test_every_deviation_says_what_and_where(one):
+    assert one.library in DISTRIBUTIONS
+    assert one.happens.endswith((".", ")"))
+    assert one.link.startswith("https://")
+    assert all("layer" in pattern for pattern in one.match), "a pattern without a layer fits more than it means"
+
+
+def named_in(path):
+    return set(re.findall(r"[Dd]eviation: ([\w-]+)", path.read_text()))
+
+
+def test_every_workaround_names_its_deviation_and_the_other_way_round():
+    """Both directions: when the deviation heals and is taken out, this fails until the workaround goes too."""
+    by_file = {path: named_in(path) for path in BACKENDS.glob("*.py")}
+    declared = {(ROOT / one.workaround, one.id) for one in deviations() if one.workaround}
+    named = {(path, name) for path, names in by_file.items() for name in names}
+    assert declared
+    assert named == declared
+
+
+def test_a_third_partys_library_heals_nothing(listed):
+    listed(deviation(match=({"consumer": ("numpy",)},)))
+    of_others = record("shared")._replace(case=Case("handoff", "dlpack", "toy", "numpy", "", "int8", "compact", "plain"))
+    assert kinds(record("wrong"), of_others) == []
