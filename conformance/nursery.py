@@ -185,6 +185,8 @@ def main() -> None:
     adapters = load_adapters(asked["adapters"])
     for name in asked["libraries"]:
         adapters[name].prepare()
+        if len(asked["cases"]) > BATCH:
+            adapters[name].warm_up()
     cases = [Case(*case) for case in asked["cases"]]
     gc.collect()
     gc.freeze()  # the children's collections then look at their own objects only, and the pages stay shared

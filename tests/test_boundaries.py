@@ -109,3 +109,32 @@ def test_all_names_what_is_public(path):
             if isinstance(target, ast.Name)
         }
         assert set(named) <= defined | names
+
+
+# The conformance suite stands on interop, never the other way round, and knows the libraries in its adapters only.
+
+SUITE = ROOT.parent / "conformance"
+SUITE_FILES = sorted(SUITE.rglob("*.py"))
+FOREIGN = LIBRARIES - {"numpy", "ml_dtypes"} | {"tvm_ffi", "pyarrow", "array_api_strict", "jaxlib"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_interop_does_not_know_the_suite(path):
+    assert "conformance" not in {name.partition(".")[0] for name, _ in imports(path)}
+
+
+@pytest.mark.parametrize("path", SUITE_FILES, ids=lambda path: str(path.relative_to(SUITE)))
+def test_the_suite_knows_libraries_in_its_adapters_only(path):
+    found = {name.partition(".")[0] for name, typing in imports(path) if not typing} & FOREIGN
+    own = path.stem.lstrip("_").partition("_")[0] if path.parent.name == "adapters" else ""
+    # What the two libraries that compute on a CUDA device share stands in one file.
+    allowed = {"torch", "cupy"} if own == "cuda" else {name for name in FOREIGN if name.partition("_")[0] == own}
+    assert found <= allowed, f"{path.name} knows about {found - allowed}"
+
+
+def test_listing_the_cases_imports_no_array_library_but_numpy():
+    loaded = loaded_after(
+        "from conformance.selection import all_cases; from conformance.adapters import load_adapters; list(all_cases(load_adapters()))"
+    )
+    assert not loaded & FOREIGN
+    assert "conformance.handoff" in loaded

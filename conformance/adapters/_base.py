@@ -152,3 +152,6 @@ class Adapter(ABC):
 
     def prepare(self) -> None:  # noqa: B027 - nothing to do is an answer
         """Import the library, without starting threads: the process will fork after it."""
+
+    def warm_up(self) -> None:  # noqa: B027 - nothing to do is an answer
+        """Have the library import what it imports on first use, once before many cases; without starting threads either."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import warnings
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,6 @@ from conformance.dtypes import dtype_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import ExitStack
 
     from conformance.layouts import Layout
 
@@ -47,11 +46,14 @@ class Torch(Adapter):
         return installed_version("torch")
 
     def prepare(self) -> None:
-        torch = _torch()
         # One thread: a pool of them would not survive the fork, and the cases are small.
-        torch.set_num_threads(1)
-        for name in ("torch._subclasses.fake_tensor", "torch.masked", "torch._functorch.eager_transforms", "torch._dynamo.external_utils"):
-            importlib.import_module(name)
+        _torch().set_num_threads(1)
+
+    def warm_up(self) -> None:
+        # What these import on first use takes most of a second.
+        for state in ("masked", "fake"):
+            with ExitStack() as stack:
+                self.put(self.make(np.zeros(2, "float32")), state, stack)
 
     def make(self, values: np.ndarray) -> Any:
         torch = _torch()
