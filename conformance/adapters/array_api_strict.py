@@ -9,6 +9,7 @@ import numpy as np
 
 from conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version
 from conformance.adapters.pyarrow import to_numpy as _from_arrow
+from conformance.memory import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,8 @@ class ArrayAPIStrict(Adapter):
         dtype = getattr(strict, values.dtype.name, None)
         if dtype is None:
             raise Unsupported(f"the standard has no {values.dtype.name}")
-        return strict.reshape(strict.asarray(values.ravel().tolist(), dtype=dtype), values.shape)
+        made = strict.reshape(strict.asarray(values.ravel().tolist(), dtype=dtype), values.shape)
+        return type(made)._new(aligned(made._array), device=made.device)
 
     def lay(self, x: Any, layout: Layout) -> Any:
         # The array inside is a NumPy array, and the class has its own way to wrap one: the strict indexing has no way to say some of these.

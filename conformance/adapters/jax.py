@@ -10,6 +10,7 @@ import numpy as np
 
 from conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version
 from conformance.adapters.pyarrow import to_numpy as _from_arrow
+from conformance.memory import aligned
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -45,7 +46,7 @@ class JAX(Adapter):
         if values.dtype.name in {"int64", "uint64", "float64", "complex128"}:
             raise Unsupported("JAX holds 32 bits unless jax_enable_x64 is set")
         try:
-            return jax.device_put(values.copy())  # jax.numpy.array would compile something for every dtype and shape
+            return jax.device_put(aligned(values))  # jax.numpy.array would compile something for every dtype and shape
         except (TypeError, ValueError) as error:
             raise Unsupported(f"JAX has no {values.dtype.name}") from error
 

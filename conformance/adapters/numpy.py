@@ -8,6 +8,7 @@ import numpy as np
 
 from conformance.adapters._base import Adapter, Idiom, Unsupported
 from conformance.adapters.pyarrow import to_numpy as _from_arrow
+from conformance.memory import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,7 @@ class NumPy(Adapter):
         return np.__version__
 
     def make(self, values: np.ndarray) -> Any:
-        return np.frombuffer(bytearray(values.tobytes()), values.dtype).reshape(values.shape).copy()
+        return aligned(values)
 
     def lay(self, x: Any, layout: Layout) -> Any:
         return layout.view(x)

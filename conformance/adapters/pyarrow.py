@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version
+from conformance.memory import aligned
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -59,7 +60,7 @@ class PyArrow(Adapter):
         if values.ndim == 1:
             return arrow.array(values.tolist(), type=kind)
         try:
-            made = arrow.Tensor.from_numpy(values.copy())
+            made = arrow.Tensor.from_numpy(aligned(values))
         except (NotImplementedError, TypeError) as error:
             raise Unsupported(f"Arrow has no tensor of {values.dtype.name}") from error
         if made.to_numpy().dtype != values.dtype:
@@ -68,7 +69,7 @@ class PyArrow(Adapter):
 
     def lay(self, x: Any, layout: Layout) -> Any:
         if isinstance(x, _arrow().Tensor):
-            values = self.values(x)
+            values = aligned(self.values(x))
             laid = layout.view(values)
             if any(step < 0 for step in laid.strides):
                 raise Unsupported("Arrow tensors have no negative strides")

@@ -13,6 +13,7 @@ from conformance.adapters._base import Adapter, Unsupported, installed_version
 from conformance.capsule import HOST_READABLE, read
 from conformance.crafted import Producer
 from conformance.dtypes import dlpack_code, dtype_named
+from conformance.memory import aligned
 from interop.description import c_strides
 from interop.dlpack import READ_ONLY
 
@@ -49,7 +50,7 @@ class TVMFFI(Adapter):
         _tvm()
 
     def make(self, values: np.ndarray) -> Any:
-        made = self._over(values.copy())
+        made = self._over(aligned(values))
         try:
             dtype_named(str(made.dtype))
         except (AttributeError, ValueError) as error:
@@ -57,7 +58,7 @@ class TVMFFI(Adapter):
         return made
 
     def lay(self, x: Any, layout: Layout) -> Any:
-        values = self.values(x)
+        values = aligned(self.values(x))
         laid = layout.view(values)
         return x if laid is values else self._over(laid)
 
