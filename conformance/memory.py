@@ -10,14 +10,14 @@ ALIGNMENT = 64
 """What torch and JAX allocate by, and what JAX asks for to share; malloc gives 16, and 64 by luck."""
 
 
-def aligned(values: np.ndarray) -> np.ndarray:
-    """Return a compact copy at an address that is a multiple of `ALIGNMENT`.
+def aligned(values: np.ndarray, shift: int = 0) -> np.ndarray:
+    """Return a compact copy at an address that is a multiple of `ALIGNMENT`, plus `shift` bytes.
 
     >>> aligned(np.ones((2, 3))).ctypes.data % 64
     0
     """
-    raw = np.empty(values.nbytes + ALIGNMENT, "uint8")
-    start = -raw.ctypes.data % ALIGNMENT
+    raw = np.empty(values.nbytes + ALIGNMENT + shift, "uint8")
+    start = -raw.ctypes.data % ALIGNMENT + shift
     made = raw[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
     made[...] = values
     return made

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Nursery", "main"]
 
-BATCH = 400
+BATCH = 2000
 """Cases a child runs: a fork and a library's start cost as much as many cases."""
 
 

@@ -46,7 +46,8 @@ class JAX(Adapter):
         if values.dtype.name in {"int64", "uint64", "float64", "complex128"}:
             raise Unsupported("JAX holds 32 bits unless jax_enable_x64 is set")
         try:
-            return jax.device_put(aligned(values))  # jax.numpy.array would compile something for every dtype and shape
+            # Off JAX's alignment, so that it copies: what it takes as it is stays NumPy's memory.
+            return jax.device_put(aligned(values, shift=16))  # jax.numpy.array would compile something for every dtype and shape
         except (TypeError, ValueError) as error:
             raise Unsupported(f"JAX has no {values.dtype.name}") from error
 
