@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.specifiers import SpecifierSet
 
 from conformance.adapters import built_in
-from conformance.outcomes import BAD, GOOD, NEUTRAL, OUTCOMES
+from conformance.outcomes import BAD, GOOD, OUTCOMES
 from conformance.records import Case
 from conformance.rules import rules
 
@@ -196,12 +196,11 @@ def _stale(one: Deviation, results: Results) -> Iterator[Finding]:
     about = [record for record in results.records if {record.case.producer, record.case.consumer} <= _own() and one.is_about(record.case)]
     healed = [record for record in about if record.outcome in GOOD and not is_bad(record)]
     shown = any(record.outcome == one.outcome for record in about)
-    tried = any(record.outcome not in NEUTRAL for record in about)
     if healed:
         yield Finding(
             "healed",
             one.id,
             f"{len(healed)} of its cases came out well, {healed[0].case.id} was {healed[0].outcome}: bound its versions, or its cases",
         )
-    elif not shown and (tried or (not results.environment["selection"] and one.met(results.environment))):
+    elif not shown and not results.environment["selection"] and one.met(results.environment):
         yield Finding("stale", one.id, "none of its cases shows it: take it out, or bound its versions" if about else "it fits no case")
