@@ -43,7 +43,7 @@ DENSIFIES = frozenset({"sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "
 
 def why_no_data(x: torch.Tensor) -> str | None:
     """Return why a tensor has no data to hand over (the keys of the decision's table), or None."""
-    # Deviation: torch-null-export; deviation: torch-vmap-error
+    # Guards against deviation `torch-null-export` and deviation `torch-vmap-error`.
     # In this order: a lazy parameter answers no question, a fake one answers every question.
     if isinstance(x, _LAZY):
         return "uninitialized"
@@ -74,7 +74,7 @@ def _storage_is_gone(x: torch.Tensor) -> bool:
 
 def has_memory(x: torch.Tensor) -> bool:
     """Return whether there is memory behind a tensor; with an offset, one on a freed storage has an address all the same."""
-    # Deviation: torch-numpy-null; deviation: torch-numpy-freed-offset
+    # Guards against deviation `torch-numpy-null` and deviation `torch-numpy-freed-offset`.
     return x.untyped_storage().data_ptr() != 0
 
 
@@ -120,7 +120,7 @@ def is_wrapper(x: torch.Tensor) -> bool:
 
 def is_masked(x: torch.Tensor) -> bool:
     """Return whether it is a torch.masked.MaskedTensor, found by name: the module is optional and slow to import."""
-    # Deviation: torch-masked-export; deviation: torch-masked-null
+    # Guards against deviation `torch-masked-export` and deviation `torch-masked-null`.
     return any(base.__qualname__ == "MaskedTensor" and base.__module__.startswith("torch.masked") for base in type(x).__mro__)
 
 
@@ -163,7 +163,7 @@ def shape_of(x: torch.Tensor) -> tuple[int | None, ...]:
 
 def pending(x: torch.Tensor) -> tuple[str, ...]:
     """Return the lazy operations that the memory does not show yet."""
-    # Deviation: torch-neg-bit
+    # Guards against deviation `torch-neg-bit`.
     if isinstance(x, _LAZY):
         return ()
     if not (x.is_conj() or x.is_neg() or torch._is_zerotensor(x)):

@@ -200,7 +200,7 @@ def _element_strides(array: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
 
 def _masked(x: Any) -> bool:
     """Return whether a mask would be lost: numpy.ma's, or that of any subclass that has one (astropy's)."""
-    # Deviation: numpy-mask-export
+    # Guards against deviation `numpy-mask-export`.
     mask = getattr(x, "mask", None) if type(x) is not np.ndarray else None
     return mask is not None and mask is not np.ma.nomask and not callable(mask)
 

@@ -48,8 +48,8 @@ _functorch_level = torch._C._functorch.peek_interpreter_stack
 class TorchBackend(Backend):
     """torch tensors, parameters and subclasses."""
 
-    # No negative strides (deviation: torch-negative-stride-abort) and no read-only arrays (deviation: torch-readonly-ignored,
-    # deviation: torch-from-numpy-readonly), which is what Capabilities says of a library unless told otherwise.
+    # No negative strides (deviation `torch-negative-stride-abort`) and no read-only arrays (deviation `torch-readonly-ignored`,
+    # deviation `torch-from-numpy-readonly`), which is what Capabilities says of a library unless told otherwise.
     capabilities = Capabilities(
         name="torch",
         title="torch",
@@ -261,12 +261,12 @@ def _in_dual_level() -> bool:
 
 
 def _tangent(x: torch.Tensor) -> bool:
-    # Deviation: torch-dual-export
+    # Guards against deviation `torch-dual-export`.
     return _in_dual_level() and forward_ad.unpack_dual(x).tangent is not None
 
 
 def _is_pinned(x: torch.Tensor) -> bool:
-    # Deviation: torch-device-asks-pinned
+    # Guards against deviation `torch-device-asks-pinned`.
     if x.device.type != "cpu" or x.is_conj() or x.is_neg():  # for a pending one torch would make a copy to ask
         return False
     if not _modes():

@@ -45,10 +45,12 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS and cmd_name not in others:
             names = [*COMMANDS, *others]
             ctx.fail(f"{cmd_name!r} is not a command{nearest(cmd_name, names)} Known: {', '.join(names)}.")
-        command: click.Command = others[cmd_name].load() if cmd_name in others else importlib.import_module(f"interop.cli.{cmd_name}").command
+        command: click.Command = (
+            others[cmd_name].load() if cmd_name in others else importlib.import_module(f"interop.cli.{cmd_name}").command
+        )
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # From the list, so that help imports no command.
         with formatter.section("Commands"):
             others = [(name, self.get_command(ctx, name)) for name in _others()]

@@ -128,7 +128,7 @@ def test_every_deviation_says_what_and_where(one):
 
 
 def named_in(path):
-    return set(re.findall(r"[Dd]eviation: ([\w-]+)", path.read_text()))
+    return set(re.findall(r"deviation `([\w-]+)`", path.read_text()))
 
 
 def test_every_workaround_names_its_deviation_and_the_other_way_round():
