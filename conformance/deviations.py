@@ -192,8 +192,10 @@ def _own() -> frozenset[str]:
 
 
 def _stale(one: Deviation, results: Results) -> Iterator[Finding]:
-    # A third party's library may do well where those of the matrix do not, or badly, and neither says anything of the deviation.
-    about = [record for record in results.records if {record.case.producer, record.case.consumer} <= _own() and one.is_about(record.case)]
+    # A third party's library may do well where those of the matrix do not, or badly, and neither says anything of a deviation but its own.
+    entries = results.environment["libraries"].items()
+    judged = _own() | {name for name, entry in entries if entry["distribution"] == one.library}
+    about = [record for record in results.records if {record.case.producer, record.case.consumer} <= judged and one.is_about(record.case)]
     healed = [record for record in about if record.outcome in GOOD and not is_bad(record)]
     shown = any(record.outcome == one.outcome for record in about)
     if healed:
