@@ -28,9 +28,10 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt $(wildcard interop/*.c) | $
 
 # The page is written also when there are findings; their exit status is the target's.
 conformance: $(VENV)/.installed-conformance
+	rm -rf conformance-output
 	status=0; $(BIN)/interop conformance run --output conformance-output || status=$$?; \
 	if [ $$status -lt 2 ]; then \
-		$(BIN)/interop conformance report conformance-output/*.json.gz --html conformance-output/index.html --markdown conformance-output/summary.md || true; \
+		$(BIN)/interop conformance report conformance-output/*.json.gz --html conformance-output/index.html --markdown conformance-output/summary.md || test $$? -eq 1 || exit 2; \
 	fi; exit $$status
 
 demo: $(VENV)/.installed-demo
@@ -63,4 +64,4 @@ constraints: $(VENV)/.installed-dev $(VENV)/.installed-demo
 	 $(PIP) freeze --all --exclude array-interop | sed 's/+cpu$$//' | LC_ALL=C sort -f) > constraints.txt
 
 clean:
-	rm -rf $(VENV) build *.egg-info demo-output
+	rm -rf $(VENV) build *.egg-info demo-output conformance-output

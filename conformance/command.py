@@ -100,6 +100,8 @@ def run_command(*, jobs: int | None, output: Path | None, extra: tuple[str, ...]
     cases = selection.of(list(all_cases(adapters)), adapters)
     if not cases:
         raise click.UsageError(f"no case fits. {_why_none(selection, adapters)}")
+    if output is not None:
+        _check_folder(output)
     results = _run(cases, adapters, selection, extra, jobs, quiet=as_json)
     found = findings(results)
     if output is not None:
@@ -110,6 +112,8 @@ def run_command(*, jobs: int | None, output: Path | None, extra: tuple[str, ...]
         _print_json({"summary": results.summary, "findings": [vars(finding) for finding in found], "environment": results.environment})
     elif len(results.records) == 1:
         show_one(results.records[0], results.environment)
+        if found:
+            show_findings(found)
     else:
         show_summary(results)
         show_findings(found)
@@ -121,6 +125,16 @@ def _run(
 ) -> Results:
     with Progress(len(cases), quiet=quiet) as progress:
         return run(cases, adapters, selection=selection.header(), extra=extra, jobs=jobs, told=progress.told)
+
+
+def _check_folder(folder: Path) -> None:
+    """Make sure of the folder before the run, and not after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.BadParameter(str(error), param_hint="--output") from error
+    if not os.access(folder, os.W_OK):
+        raise click.BadParameter(f"{folder} cannot be written to", param_hint="--output")
 
 
 def _adapters(extra: Sequence[str]) -> dict[str, Adapter]:
@@ -168,7 +182,7 @@ def report(*, results: tuple[Path, ...], html: Path | None, markdown: Path | Non
     loaded = [_read(path) for path in results]
     for path, make in ((html, reports.html), (markdown, reports.markdown), (junit, reports.junit)):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _check_folder(path.parent)
             path.write_text(make(loaded, rules(), known), encoding="utf-8")
             click.echo(f"Written: {path}", err=as_json)
     found = [finding for one in loaded for finding in findings(one)]

@@ -45,6 +45,7 @@ class Deviation:
     outcome: str
     match: tuple[Mapping[str, Any], ...]
     but: tuple[Mapping[str, Any], ...] = ()
+    reason: tuple[str, ...] = ()
     workaround: str = ""
     fields: frozenset[str] = field(default=frozenset(Case._fields), repr=False)
 
@@ -70,6 +71,11 @@ class Deviation:
     def is_about(self, case: Case) -> bool:
         """Return whether a case is one of its."""
         return any(_fits(case, pattern) for pattern in self.match) and not any(_fits(case, pattern) for pattern in self.but)
+
+    def explains(self, record: Record) -> bool:
+        """Return whether a record is one of its cases with its outcome, for its reason: another fault in the same place is a new one."""
+        known_reason = not self.reason or _is_one_of(record.reason, self.reason)
+        return self.outcome == record.outcome and known_reason and self.is_about(record.case)
 
 
 def _fits(case: Case, patterns: Mapping[str, Any]) -> bool:
@@ -117,7 +123,7 @@ def also_from(path: Path) -> None:
 
 
 def _deviation(entry: Mapping[str, Any], groups: Mapping[str, list[str]]) -> Deviation:
-    words = {**entry, "versions": SpecifierSet(entry["versions"])}
+    words = {**entry, "versions": SpecifierSet(entry["versions"]), "reason": tuple(_several(entry.get("reason", ())))}
     for name in ("match", "but"):
         patterns = entry.get(name, ())
         several = [patterns] if isinstance(patterns, dict) else patterns
@@ -144,7 +150,7 @@ def is_bad(record: Record) -> bool:
 
 def known(record: Record, environment: Mapping[str, Any]) -> Deviation | None:
     """Return the deviation that explains a bad outcome; None for one that nothing explains."""
-    return next((one for one in _here(_key(environment)) if one.outcome == record.outcome and one.is_about(record.case)), None)
+    return next((one for one in _here(_key(environment)) if one.explains(record)), None)
 
 
 def _key(environment: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -197,7 +203,7 @@ def _stale(one: Deviation, results: Results) -> Iterator[Finding]:
     judged = _own() | {name for name, entry in entries if entry["distribution"] == one.library}
     about = [record for record in results.records if {record.case.producer, record.case.consumer} <= judged and one.is_about(record.case)]
     healed = [record for record in about if record.outcome in GOOD and not is_bad(record)]
-    shown = any(record.outcome == one.outcome for record in about)
+    shown = any(one.explains(record) for record in about)
     if healed:
         yield Finding(
             "healed",

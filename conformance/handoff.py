@@ -18,6 +18,7 @@ import numpy as np
 from conformance.adapters._base import Idiom, SuiteFault, Unsupported
 from conformance.dtypes import DTYPES
 from conformance.layouts import LAYOUTS
+from conformance.memory import poison
 from conformance.outcomes import Observed
 from conformance.records import Case
 from conformance.sources import Source, difference, snapshot, source
@@ -86,7 +87,8 @@ def _route(name: str, consumer: Adapter, producer: Adapter) -> Idiom:
         return Idiom("from_dlpack(x)", consumer.from_dlpack, refuses=(BufferError, *consumer.refuses, *producer.refuses))
     if consumer.target is None:
         raise Unsupported(f"interop converts to no {consumer.name} arrays")
-    return Idiom(f"interop.convert(x, {consumer.target!r})", _Convert(consumer.target), refuses=(_interop().InteropError,))
+    convert = _Convert(consumer.target)
+    return Idiom(f"interop.convert(x, {consumer.target!r})", convert, refuses=(_interop().InteropError,), again=convert.again)
 
 
 def _interop() -> Any:
@@ -102,16 +104,21 @@ class _Convert:
         self.target = target
 
     def __call__(self, x: Any) -> Any:
+        return _interop().convert(x, self.target)
+
+    def again(self, x: Any, error: Any) -> Any:
+        """Pass a refusal's permissions back; returns None for one that is final."""
         interop = _interop()
+        if not error.permissions:
+            return None
         try:
-            return interop.convert(x, self.target)
-        except interop.InteropError as error:
-            if error.permissions:
-                try:
-                    interop.convert(x, self.target, **error.permissions)
-                except interop.InteropError as second:
-                    raise RuntimeError(f"its own hint {error.permissions} is refused: {type(second).__name__}") from error
-            raise
+            return interop.convert(x, self.target, **error.permissions)
+        except interop.InteropError as second:
+            raise RuntimeError(f"its own hint {error.permissions} is refused: {type(second).__name__}") from error
+
+
+_LOST = {"grad": "the gradient is lost", "mask": "the mask is lost", "layout": "the storage was made dense"}
+"""What a state may carry besides read-only protection, which is asked of the arrays themselves."""
 
 
 class _Handoff:
@@ -120,18 +127,38 @@ class _Handoff:
     def __init__(self, producer: Adapter, consumer: Adapter, made: Source, route: Idiom, case: Case) -> None:
         self.producer, self.consumer, self.made, self.route = producer, consumer, made, route
         self.carries, self.layout = STATES[case.state].carries, LAYOUTS[case.layout]
-        self.data = made.expected is not None
+        self.data = STATES[case.state].data
 
     def observe(self) -> Observed:
         before = self._snapshot()
         self._check_source()
+        self._poison()
         try:
             result = self.route.call(self.made.array)
         except self.route.refuses as error:
-            return self._unless_changed(before, Observed("refused", _said(error)))
+            return self._unless_changed(before, self._again(error) or Observed("refused", _said(error)))
         if result is self.made.array:
             return self._unless_changed(before, Observed("shared", "the very same object"))
         return self._judge(result, before)
+
+    def _poison(self) -> None:
+        if self.made.expected is not None:
+            poison(self.made.expected.nbytes)
+
+    def _again(self, error: BaseException) -> Observed | None:
+        """Do what a refusal says would help; it must help, and give what the source means."""
+        if self.route.again is None or self.made.expected is None:
+            return None
+        self._poison()
+        result = self.route.again(self.made.array, error)
+        if result is None:
+            return None
+        found, expected = self.consumer.values(result), self.made.expected
+        if found.dtype != expected.dtype and "casting" in getattr(error, "permissions", ()):
+            fault = "" if np.array_equal(found.astype(expected.dtype), expected) else "other values after the cast"
+        else:
+            fault = difference(found, expected)
+        return Observed("wrong", f"with its own permissions: {fault}") if fault else None
 
     def _snapshot(self) -> Mapping[str, Any]:
         return snapshot(self.producer, self.made.array, data=self.data)
@@ -145,8 +172,6 @@ class _Handoff:
 
     def _judge(self, result: Any, before: Mapping[str, Any]) -> Observed:
         if self.made.expected is None:
-            if 0 in self.layout.base:
-                return Observed("shared", "no elements, so there was nothing to hand over")
             return Observed("wrong", "there were no data, and an array came")
         if self.made.expected.size and not self.consumer.pointer(result):
             return Observed("wrong", "the result has no memory behind it")
@@ -178,8 +203,8 @@ class _Handoff:
 
     def _lost(self, result: Any, how: Observed) -> Observed | None:
         carries = self.carries
-        if carries in {"grad", "mask"} and carries not in self.consumer.keeps(result) and carries not in self.route.permits:
-            return Observed("unsafe", {"grad": "the gradient is lost", "mask": "the mask is lost"}[carries])
+        if carries in _LOST and carries not in self.consumer.keeps(result) and carries not in self.route.permits:
+            return Observed("unsafe", _LOST[carries])
         sealed = not self.producer.writeable(self.made.array)
         if how.outcome == "shared" and not how.reason and sealed and self.consumer.writeable(result):
             return Observed("unsafe", "read-only memory became writeable")
@@ -190,7 +215,7 @@ class _Handoff:
         zeros = np.zeros(self.layout.base, expected.dtype)
         self.made = Source(None, None)
         # What is freed is overwritten (MALLOC_PERTURB_), but for the blocks that a library keeps for its next array of that size.
-        fillers = [self.producer.make(zeros) for _ in range(2)]
+        fillers = [self.producer.lay(self.producer.make(zeros), self.layout) for _ in range(2)]
         fault = difference(self.consumer.values(result), expected)
         del fillers
         return Observed("wrong", f"the result does not keep its memory: {fault}") if fault else how

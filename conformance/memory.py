@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["ALIGNMENT", "aligned"]
+__all__ = ["ALIGNMENT", "aligned", "poison"]
 
 ALIGNMENT = 64
 """What torch and JAX allocate by, and what JAX asks for to share; malloc gives 16, and 64 by luck."""
@@ -21,3 +21,12 @@ def aligned(values: np.ndarray, shift: int = 0) -> np.ndarray:
     made = raw[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
     made[...] = values
     return made
+
+
+def poison(nbytes: int) -> None:
+    """Fill the blocks of a size that NumPy keeps for its next arrays: they are what the suite's own arrays left, right values and all.
+
+    malloc's are overwritten by `conformance.run`'s settings; NumPy keeps up to seven small ones of each size by itself.
+    """
+    blocks = [np.full(nbytes, 0xA5, "uint8") for _ in range(8)]
+    del blocks

@@ -1,8 +1,8 @@
 """Runs cases where each can kill only itself: a process that has every library imported, and forks children for the cases.
 
 ``python -m conformance.nursery`` reads a selection from its standard input, and writes one line for each answer. It never runs
-a case itself. A child runs a batch of them, one after the other; if it dies or hangs, the case it was at is run again alone in a
-fresh child, so that a case is not blamed for what an earlier one did to the heap. The libraries are imported once, before the
+a case itself. A child runs a batch of them, one after the other; if it dies, the case it was at is run again alone in a
+fresh child, to tell what it does by itself from what an earlier one did to the heap; if it hangs, it is stopped. The libraries are imported once, before the
 first fork, and started in none but the children: threads do not survive a fork.
 
 `MALLOC_PERTURB_` is set by `conformance.run`: fresh and freed memory is filled with a pattern, so that uninitialised memory is never right by luck.
@@ -10,6 +10,7 @@ first fork, and started in none but the children: threads do not survive a fork.
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import gc
 import json
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from conformance.adapters import Adapter
 
 __all__ = ["Nursery", "main"]
+
+_PDEATHSIG = 1  # PR_SET_PDEATHSIG, linux/prctl.h
 
 BATCH = 2000
 """Cases a child runs: a fork and a library's start cost as much as many cases."""
@@ -97,14 +100,18 @@ class Nursery:
         status = 70  # the suite itself failed: never an answer's
         try:
             _die_quietly()
+            _die_with_parent()
             os.dup2(words.fileno(), 1)
             os.dup2(words.fileno(), 2)
+            own = os.getpid()
             gc.disable()
             for index in batch:
                 observed = observe(self.cases[index], self.adapters)
                 # What dies with the arrays, dies in this case. All that the case made is in the youngest generation, since nothing
                 # else collects; the older ones hold what the libraries keep, and looking through it takes longer than the case.
                 gc.collect(0)
+                if os.getpid() != own:  # the case forked, and this is what it made
+                    break
                 os.write(pipe, json.dumps(observed).encode() + b"\n")
             status = 0
         finally:
@@ -126,6 +133,8 @@ class Nursery:
         for line in lines:
             self._settle(child, Observed(*json.loads(line)))
         child.deadline = time.monotonic() + self.limit
+        if child.at == len(child.batch):  # what it may have forked holds the pipe open, and is not waited for
+            self._ended(child)
 
     def _settle(self, child: _Child, observed: Observed) -> None:
         index = child.batch[child.at]
@@ -160,6 +169,12 @@ class Nursery:
             self.waiting.appendleft([index])
 
 
+def _die_with_parent() -> None:
+    """Leave nobody behind when the process above is killed; where the system has no such thing, they end by themselves."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+
+
 def _die_quietly() -> None:
     """Take out the handlers that print a trace: it takes seconds, and would be the last words, other ones each time."""
     faulthandler.disable()
@@ -170,7 +185,7 @@ def _die_quietly() -> None:
 def _last_words(status: int, words: IO[bytes]) -> str:
     """Return how a process died, and the first line of the last thing that it said."""
     how = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit status {os.waitstatus_to_exitcode(status)}"
-    words.seek(0)
+    words.seek(max(0, words.seek(0, os.SEEK_END) - (1 << 16)))  # the last ones; a case may have said much
     lines = [line for line in words.read().decode(errors="replace").splitlines() if line.strip()]
     # A C++ exception names itself in the line before the stack.
     said = next((line for line in reversed(lines) if "what():" in line), lines[-1] if lines else "")
@@ -179,6 +194,7 @@ def _last_words(status: int, words: IO[bytes]) -> str:
 
 def main() -> None:
     """Read the selection, run it, and write the answers."""
+    _die_with_parent()
     asked = json.load(sys.stdin)
     warnings.simplefilter("ignore")  # what a library only warns of is what the suite is there to see for itself
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump for each crash would take longer than the case
@@ -191,12 +207,15 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # the children's collections then look at their own objects only, and the pages stay shared
     answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # the children have no business with the answers
 
     def answered(index: int, observed: Observed) -> None:
         answers.write(json.dumps([index, *observed]) + "\n")
         answers.flush()
 
     Nursery(adapters, cases, answered, asked["jobs"], asked["limit"]).run()
+    answers.write("[]\n")  # the end, said: somebody's grandchild may hold the pipe open
+    answers.flush()
 
 
 if __name__ == "__main__":

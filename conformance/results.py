@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,7 +82,7 @@ def read(path: str | Path) -> Results:
     raw = path.read_bytes()
     try:
         found = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, OSError, zlib.error) as error:  # OSError is gzip's word for a file that is none
         raise IncompleteError(f"{path.name} is not whole: {error}.") from error
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         raise IncompleteError(
@@ -90,6 +91,9 @@ def read(path: str | Path) -> Results:
     missing = {"environment", "records", "summary"} - found.keys()
     if missing:
         raise IncompleteError(f"{path.name} has no {', '.join(sorted(missing))}: the run did not come to its end.")
+    lacking = {"libraries", "selection", "hardware", "python", "interop"} - found["environment"].keys()
+    if lacking:
+        raise IncompleteError(f"{path.name}: its environment does not say {', '.join(sorted(lacking))}.")
     try:
         results = Results(found["environment"], tuple(map(_record, found["records"])))
     except (KeyError, TypeError) as error:

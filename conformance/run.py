@@ -28,6 +28,7 @@ LIMIT = 20.0
 ENVIRONMENT = {
     # glibc fills what is allocated with one pattern and what is freed with its complement: uninitialised memory is never right by luck.
     "MALLOC_PERTURB_": "165",
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",  # its cache of small blocks would hand them out as they were left
     # One thread each: as many children as cores are at work already.
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
@@ -82,6 +83,8 @@ def run(
             nursery.stdin.write(json.dumps(asked).encode())
             nursery.stdin.close()
             for line in nursery.stdout:
+                if line == b"[]\n":
+                    break
                 index, *said = json.loads(line)
                 answers[index] = Observed(*said)
                 told(cases[index], Observed(*said))

@@ -45,7 +45,8 @@ class Selection:
 
     def _lets(self, case: Case, adapters: Mapping[str, Adapter]) -> bool:
         # The policy layer's arrays are described, and so on the processor, whatever device they are described on.
-        sides = [adapters[name].device for name in (case.producer, case.consumer) if name in adapters] or ["cpu"]
+        described = case.layer == "policy"
+        sides = ["cpu"] if described else [adapters[name].device for name in (case.producer, case.consumer) if name in adapters]
         return (
             (not self.layer or case.layer in self.layer)
             and (not self.route or case.route in self.route)

@@ -21,7 +21,7 @@ __all__ = ["Source", "difference", "snapshot", "source"]
 
 
 class Source(NamedTuple):
-    """An array, and what it means; `expected` is None where there is nothing to hand over."""
+    """An array, and what it means; `expected` is None where there is nothing to hand over; of no elements, there always is."""
 
     array: Any
     expected: np.ndarray | None
@@ -40,7 +40,7 @@ def source(adapter: Adapter, dtype: str, layout: str, state: str, stack: ExitSta
         raise
     except Exception as error:  # whatever it is, it is the adapter's, and must not be blamed on a handoff
         raise SuiteFault(f"the adapter {adapter.name} could not make the array: {type(error).__name__}: {error}") from error
-    return Source(array, np.array(LAYOUTS[layout].view(values)) if STATES[state].data else None)
+    return Source(array, np.array(LAYOUTS[layout].view(values)) if STATES[state].data or not values.size else None)
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> str:

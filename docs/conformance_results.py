@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.deviations import deviations, is_bad, known
-from conformance.outcomes import BAD
+from conformance.outcomes import BAD, NEUTRAL
 from conformance.report import html, label, readme_table
 from conformance.results import read
 from conformance.rules import rules
@@ -40,19 +40,21 @@ def matrix() -> str:
     """Return the handoffs of the widest run, in numbers."""
     results = committed()[0]
     handoffs = [record for record in results.records if record.case.layer == "handoff"]
-    bad = Counter(record.case.route for record in handoffs if record.outcome in BAD)
+    bad = Counter(record.case.route for record in handoffs if record.outcome in BAD and record.outcome != "unexplained")
     violated = {record.case.case for record in results.records if record.case.layer == "protocol" and is_bad(record)}
     policies = sum(record.case.layer == "policy" for record in results.records)
-    head = f"{len(handoffs)} handoffs ({label(results.environment)}): bad ones by DLPack's own verbs {bad['dlpack']}, by the lines that people write {bad['native']}, by interop **{bad['interop']}**."
-    rest = f"Of {len(rules())} rules of the protocol {len(violated)} are violated by some library; in {policies} cases of the policy layer interop's plan is what the law says."
+    head = f"{len(handoffs)} handoffs ({label(results.environment)}): wrong, unsafe or dead by DLPack's own verbs {bad['dlpack']}, by the lines that people write {bad['native']}, by interop **{bad['interop']}**, whose route ends in NumPy, torch and CuPy."
+    judged = {record.case.case for record in results.records if record.case.layer == "protocol" and record.outcome not in NEUTRAL}
+    rest = f"Of {len(rules())} rules of the protocol {len(judged)} could be checked here (the others need a GPU), and {len(violated)} are violated by some library; in {policies} cases of the policy layer interop's plan is what the law says."
     return f"{head}\n\n{readme_table(results).rstrip()}\n\n{rest}"
 
 
 def findings() -> str:
     """Return the known deviations, one row each, by library."""
+    # The cases of the environment that shows it most: adding environments up would count the same case twice.
     explained: Counter[str] = Counter()
     for results in committed():
-        explained.update(one.id for record in results.records if is_bad(record) and (one := known(record, results.environment)))
+        explained |= Counter(one.id for record in results.records if is_bad(record) and (one := known(record, results.environment)))
     libraries = dict.fromkeys(sorted(one.library for one in deviations()))
     return "\n\n".join(_of_library(library, explained) for library in libraries)
 

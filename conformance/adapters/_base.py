@@ -35,13 +35,14 @@ class Idiom(NamedTuple):
     """What people write to bring one library's array into another, past DLPack's own verb.
 
     `permits` names what the line gives up by name (``detach()`` gives up ``grad``); `refuses` the exception classes that the
-    documentation, or its source, gives for what it cannot do.
+    documentation, or its source, gives for what it cannot do. `again`, if the route has it, does what a refusal says would help.
     """
 
     text: str
     call: Callable[[Any], Any]
     permits: frozenset[str] = frozenset()
     refuses: tuple[type[BaseException], ...] = ()
+    again: Callable[[Any, Any], Any] | None = None
 
 
 class Adapter(ABC):

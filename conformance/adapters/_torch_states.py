@@ -152,7 +152,8 @@ def _wrapping() -> type:
 
 
 def _no_dispatch(_cls: type, function: Any, _types: Any, _args: Any = (), _kwargs: Any = None) -> Any:
-    raise NotImplementedError(f"the wrapper does not do {function}")
+    # Not torch's error, nor its refusal: this wrapper is the suite's, and has nothing to do it with.
+    raise Unsupported(f"the suite's wrapper does not do {function}")
 
 
 def _freed(x: Any, stack: ExitStack) -> Any:  # noqa: ARG001

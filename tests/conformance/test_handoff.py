@@ -145,6 +145,7 @@ def test_an_array_out_of_no_data_is_wrong_whatever_it_holds():
 
     assert seen(Consumer(), Empty(), state="fake").outcome == "wrong"
     assert seen(Consumer(), Empty(), state="fake", layout="empty").outcome == "shared"
+    assert seen(OtherShape(), Empty(), state="fake", layout="empty").outcome == "wrong"
     assert seen(Raises(BufferError()), Empty(), state="fake").outcome == "refused"
 
 
@@ -184,6 +185,58 @@ def test_an_adapter_that_makes_wrong_arrays_is_no_librarys_fault():
     assert "the suite's own fault" in observed.reason
 
 
+class Uninitialised(Consumer):
+    """Allocates, and does not fill."""
+
+    def from_dlpack(self, x, /, **keywords):
+        return np.empty_like(np.asarray(x))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "complex128"])
+def test_uninitialised_memory_is_never_right_by_luck(dtype):
+    """NumPy keeps small blocks for its next arrays, and the last ones were the suite's own, with the right values."""
+    assert seen(Uninitialised(), dtype=dtype).outcome == "wrong"
+
+
+def test_storage_made_dense_unasked_is_unsafe():
+    class Sparse(NumPy):
+        def put(self, x, state, stack):
+            return x
+
+    assert seen(Consumer(), Sparse(), state="sparse").reason == "the storage was made dense"
+
+
+def test_what_a_refusal_says_would_help_is_done_and_looked_at():
+    def convert(x):
+        raise BufferError
+
+    class Asks(Consumer):
+        def idiom(self, producer):
+            return Idiom("", convert, refuses=(BufferError,), again=self.again)
+
+    honest, lies, final = Asks(), Asks(), Asks()
+    honest.again, lies.again, final.again = (lambda x, error: x.copy(), lambda x, error: np.zeros_like(x), lambda x, error: None)
+    assert [seen(one, route="native").outcome for one in (honest, lies, final)] == ["refused", "wrong", "refused"]
+
+
+@pytest.mark.parametrize(("permissions", "outcome"), [({"casting": "safe"}, "refused"), ({"mask": "drop"}, "wrong")])
+def test_a_cast_is_right_only_where_it_is_what_was_permitted(permissions, outcome):
+    class Refusal(BufferError):
+        pass
+
+    def convert(x):
+        raise error
+
+    error = Refusal()
+    error.permissions = permissions
+
+    class Widens(Consumer):
+        def idiom(self, producer):
+            return Idiom("", convert, refuses=(BufferError,), again=lambda x, error: x.astype("float64"))
+
+    assert seen(Widens(), dtype="float32", route="native").outcome == outcome
+
+
 class ForgetsTheOwner(Consumer):
     """Takes the address, and nothing that keeps the memory."""
 
@@ -191,7 +244,7 @@ class ForgetsTheOwner(Consumer):
         return np.asarray(SimpleNamespace(__array_interface__=dict(x.__array_interface__)))
 
 
-@pytest.mark.parametrize("layout", ["compact", "transposed", "reversed", "offset"])
+@pytest.mark.parametrize("layout", ["compact", "transposed", "reversed", "offset", "unaligned"])
 def test_a_result_that_does_not_keep_its_memory_is_wrong(layout):
     observed = seen(ForgetsTheOwner(), layout=layout)
     assert observed.outcome == "wrong"
