@@ -34,7 +34,8 @@ class Deviation:
     """One thing that a library does wrong.
 
     `match` has patterns for a case's fields, `but` the same for cases that fit and are not meant: each a mapping of a field's name to one
-    pattern or several. `outcome` is what happens, `versions` the range of the library's versions in which it does.
+    pattern or several. `outcome` is what happens, `versions` the range of the library's versions in which it does. `reason` has patterns of the
+    reasons that the records give, if it is not any: another fault in the same place is a new one.
     """
 
     id: str

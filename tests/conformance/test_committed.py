@@ -11,7 +11,7 @@ import pytest
 
 from conformance import handoff
 from conformance.adapters import load_adapters
-from conformance.deviations import findings
+from conformance.deviations import findings, is_bad, known
 from conformance.diff import differences
 from conformance.environment import environment_of, name_of
 from conformance.outcomes import BAD
@@ -68,6 +68,25 @@ def test_no_file_has_findings_and_interop_has_no_bad_outcome(path):
 def test_the_raw_routes_show_theirs(path):
     outcomes = {(record.case.route, record.outcome) for record in committed(path).records if record.case.layer == "handoff"}
     assert {("dlpack", "wrong"), ("dlpack", "unsafe"), ("native", "wrong"), ("native", "unsafe")} <= outcomes
+
+
+STANDS_ON = {"array-api-strict": {"numpy"}}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_only_a_library_that_takes_part_is_blamed(path):
+    results = committed(path)
+    libraries = {name: entry["distribution"] for name, entry in results.environment["libraries"].items()}
+    for record in results.records:
+        deviation = known(record, results.environment) if is_bad(record) else None
+        if deviation:
+            sides = {libraries[name] for name in (record.case.producer, record.case.consumer) if name in libraries}
+            sides |= {below for name in sides for below in STANDS_ON.get(name, ())}
+            assert deviation.library in sides or deviation.id in ONE_MORE, (record.case.id, deviation.id)
+
+
+ONE_MORE = {"pyarrow-tensor-bool-length-1"}
+"""NumPy's part in it: which of pyarrow's inputs have a stride that pyarrow does not take."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
