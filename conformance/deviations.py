@@ -19,6 +19,7 @@ from conformance.adapters import built_in
 from conformance.outcomes import BAD, GOOD, OUTCOMES
 from conformance.records import Case
 from conformance.rules import rules
+from conformance.states import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -176,7 +177,7 @@ class Finding:
 
 def findings(results: Results) -> list[Finding]:
     """Return what a run found: bad outcomes that nothing explains, and deviations that are not what they were."""
-    found = list(_unexplained(results))
+    found = [*_unexplained(results), *_unshared(results)]
     for one in _here(_key(results.environment)):
         found += _stale(one, results)
     return found
@@ -191,6 +192,24 @@ def _unexplained(results: Results) -> Iterator[Finding]:
             yield Finding("not-run", record.case.id, record.reason)
         elif is_bad(record) and known(record, results.environment) is None:
             yield Finding("new", record.case.id, f"{record.outcome}: {record.reason}")
+
+
+def _unshared(results: Results) -> Iterator[Finding]:
+    """Find where interop refuses or copies what a raw route hands over shared: shared whenever it can be, is promised too.
+
+    Only of arrays that carry nothing, since what they carry must be given up by name, and of aligned ones: torch takes unaligned
+    memory, and may die of it later (pytorch#23213), so interop copies that.
+    """
+    raw = {
+        record.case[2:]
+        for record in results.records
+        if record.case.layer == "handoff" and record.case.route != "interop" and record.outcome == "shared" and not record.reason
+    }
+    for record in results.records:
+        case = record.case
+        plain = case.state in STATES and not STATES[case.state].carries and case.layout != "unaligned"
+        if case.layer == "handoff" and case.route == "interop" and plain and record.outcome in {"refused", "copied"} and case[2:] in raw:
+            yield Finding("promise", case.id, f"{record.outcome}, where a raw route shares: {record.reason}")
 
 
 @functools.cache

@@ -144,3 +144,21 @@ def test_a_third_partys_library_heals_nothing(listed):
     listed(deviation(match=({"consumer": ("numpy",)},)))
     of_others = record("shared")._replace(case=Case("handoff", "dlpack", "toy", "numpy", "", "int8", "compact", "plain"))
     assert kinds(record("wrong"), of_others) == []
+
+
+@pytest.mark.parametrize("outcome", ["refused", "copied"])
+def test_interop_must_share_what_a_raw_route_shares(listed, outcome):
+    """Who refuses everything has no bad outcome, and keeps no promise either."""
+    listed()
+    raw = record("shared", reason="")
+    assert kinds(raw, record(outcome, route="interop")) == ["promise"]
+    assert kinds(raw, record("shared", route="interop")) == []
+    assert kinds(record("copied", reason=""), record(outcome, route="interop")) == []
+
+
+def test_what_must_be_given_up_by_name_is_no_promise_to_share(listed):
+    listed()
+    tracked = [
+        one._replace(case=one.case._replace(state="grad")) for one in (record("shared", reason=""), record("refused", route="interop"))
+    ]
+    assert kinds(*tracked) == []
