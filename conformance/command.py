@@ -177,7 +177,10 @@ def report(*, results: tuple[Path, ...], html: Path | None, markdown: Path | Non
 
     Exit status: 0, 1 if the results have findings, 2 if a file is not whole.
     """
-    from conformance import report as reports
+    try:
+        from conformance import report as reports
+    except ModuleNotFoundError as error:
+        raise click.UsageError(f"a report needs {error.name}; write: pip install 'array-interop[conformance]'") from error
 
     loaded = [_read(path) for path in results]
     for path, make in ((html, reports.html), (markdown, reports.markdown), (junit, reports.junit)):
