@@ -30,6 +30,7 @@ __all__ = [
     "looks_versioned",
     "name_pointer",
     "read",
+    "tensor_of",
     "values",
 ]
 
@@ -135,14 +136,15 @@ def facts_at(address: int, *, versioned: bool, name: str | None = None) -> Facts
     """Return what the managed tensor at an address says."""
     if not versioned:
         legacy = DLManagedTensor.from_address(address)
-        return Facts(name, None, 0, legacy.deleter or 0, _tensor(legacy.tensor))
+        return Facts(name, None, 0, legacy.deleter or 0, tensor_of(legacy.tensor))
     managed = DLManagedTensorVersioned.from_address(address)
     known = managed.major == MAJOR
     version = (managed.major, managed.minor)
-    return Facts(name, version, managed.flags if known else 0, managed.deleter or 0, _tensor(managed.tensor) if known else None)
+    return Facts(name, version, managed.flags if known else 0, managed.deleter or 0, tensor_of(managed.tensor) if known else None)
 
 
-def _tensor(tensor: DLTensor) -> Tensor:
+def tensor_of(tensor: DLTensor) -> Tensor:
+    """Return what a `DLTensor` says."""
     # Copied out, so that nothing dangles when the capsule is gone.
     length = tensor.ndim if 0 <= tensor.ndim <= _MAX_AXES else 0
     return Tensor(

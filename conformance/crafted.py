@@ -11,9 +11,10 @@ import ctypes
 import threading
 from typing import TYPE_CHECKING, Any
 
+from conformance.dtypes import dlpack_code
 from conformance.guarded import Memory, fence, fenced_structure
 from interop.description import c_strides
-from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned, DLTensor, dtype_of_code
+from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned, DLTensor
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -40,7 +41,6 @@ USED = {LEGACY: b"used_dltensor", VERSIONED: b"used_dltensor_versioned"}
 CPU = (1, 0)
 READ_ONLY, IS_COPIED, SUBBYTE_PADDED = 1, 2, 4
 
-_KINDS = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}
 # CFUNCTYPE takes the GIL itself, so a library may call these from any thread.
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -54,28 +54,17 @@ _name_at = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(("PyCapsule_GetNa
 _ALIVE: list[Any] = []
 
 
-# Those of ml_dtypes, by their names there; sub-byte ones fill a byte each in NumPy, which DLPack calls padded.
-_NAMED = {"bfloat16": (4, 16), "complex32": (5, 32), **{dtype_of_code(code, 8, 1): (code, 8) for code in range(7, 15)}}
-_PADDED = {
-    "int2": (0, 2),
-    "uint2": (1, 2),
-    "int4": (0, 4),
-    "uint4": (1, 4),
-    "float6_e2m3fn": (15, 6),
-    "float6_e3m2fn": (16, 6),
-    "float4_e2m1fn": (17, 4),
-}
-
-
 def code_of(dtype: np.dtype) -> tuple[int, int, int]:
-    """Return code, bits and lanes of a dtype.
+    """Return code, bits and lanes of a dtype; raises BufferError for one that DLPack has no code for.
 
     >>> from conformance.dtypes import dtype_named
     >>> code_of(dtype_named("complex64"))
     (5, 64, 1)
     """
-    known = {**_NAMED, **_PADDED}.get(dtype.name) or (_KINDS[dtype.kind], dtype.itemsize * 8)
-    return (*known, 1)
+    known = dlpack_code(dtype)
+    if known is None:
+        raise BufferError(f"DLPack has no code for {dtype.name}")
+    return known
 
 
 def rename(capsule: Any, name: bytes) -> None:
@@ -165,7 +154,9 @@ class Producer:
         hold: bool = False,
     ) -> None:
         self.array, self.memory, self.version, self.polite = array, memory, version, polite
-        self.flags = (SUBBYTE_PADDED if array.dtype.name in _PADDED else 0) if flags is None else flags
+        own = dlpack_code(array.dtype)
+        # NumPy gives a narrow element a byte of its own, which DLPack calls padded.
+        self.flags = (SUBBYTE_PADDED if own and own[1] < 8 else 0) if flags is None else flags
         self.dtype = dtype or code_of(array.dtype)
         self.strides, self.offset, self.null, self.null_shape, self.null_deleter = strides, offset, null, null_shape, null_deleter
         self.device, self.advertised = device, device if advertised is None else advertised

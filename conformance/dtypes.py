@@ -30,7 +30,7 @@ _PADDED = 4  # the flag SUBBYTE_PADDED: a narrow element fills a byte, as in Num
 @functools.cache
 def _codes() -> dict[str, tuple[int, int, int]]:
     """Return every name that the protocol's codes have, the other way round."""
-    sized = [(code, bits) for code in (0, 1, 2, 4, 5) for bits in (4, 8, 16, 32, 64, 128)]
+    sized = [(code, bits) for code in (0, 1, 2, 4, 5) for bits in (2, 4, 8, 16, 32, 64, 128, 256)]
     of_one_width = [(6, 8), *((code, 8) for code in range(7, 15)), (15, 6), (16, 6), (17, 4)]
     return {dtype_of_code(code, bits, 1, _PADDED): (code, bits, 1) for code, bits in (*sized, *of_one_width)}
 
@@ -49,7 +49,7 @@ def dlpack_code(dtype: np.dtype) -> tuple[int, int, int] | None:
     >>> dlpack_code(np.dtype("complex64")), dlpack_code(np.dtype("datetime64[D]"))
     ((5, 64, 1), None)
     """
-    return _codes().get("longdouble" if dtype.name == "float128" else dtype.name)
+    return _codes().get({"float128": "longdouble", "complex256": "clongdouble"}.get(dtype.name, dtype.name))
 
 
 def values_of(name: str, shape: Sequence[int]) -> np.ndarray:

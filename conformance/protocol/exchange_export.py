@@ -9,7 +9,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from conformance.adapters._base import Unsupported
-from conformance.capsule import HOST_READABLE, Tensor, values
+from conformance.capsule import HOST_READABLE, Tensor, tensor_of, values
 from conformance.outcomes import Observed
 from conformance.protocol import Variant
 from conformance.protocol.exchange_ask import exchange_check
@@ -18,7 +18,6 @@ from interop.description import c_strides
 
 if TYPE_CHECKING:
     from conformance.protocol.exchange_ask import Exchange
-    from interop.dlpack import DLTensor
 
 _LAYOUTS = tuple(Variant(layout=name) for name in ("compact", "0d", "empty", "5d", "transposed", "offset", "stepped", "broadcast"))
 _DTYPES = tuple(Variant(dtype=name) for name in ("bool", "uint8", "int64", "float16", "bfloat16", "float32", "complex64", "float8_e4m3fn"))
@@ -174,20 +173,7 @@ def _export_no_sync(exchange: Exchange) -> Observed:
 def _dltensor(exchange: Exchange) -> Tensor:
     if not exchange.api.table.into_tensor:
         raise Unsupported("dltensor_from_py_object_no_sync is NULL, which it may be")
-    return _read(exchange.api.into_tensor(exchange.array))
-
-
-def _read(tensor: DLTensor) -> Tensor:
-    length = max(tensor.ndim, 0)
-    return Tensor(
-        tensor.data or 0,
-        (tensor.device.type, tensor.device.id),
-        tensor.ndim,
-        (tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes),
-        tuple(tensor.shape[:length]) if tensor.shape else None,
-        tuple(tensor.strides[:length]) if tensor.strides else None,
-        tensor.byte_offset,
-    )
+    return tensor_of(exchange.api.into_tensor(exchange.array))
 
 
 @exchange_check("exchange.dltensor-equals", *_LAYOUTS)
