@@ -9,8 +9,12 @@ True
 `import interop` imports no array library; a backend is loaded when the first of its arrays, or its name, is met.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from interop._version import __version__
 from interop.convert import convert, describe, explain, shares_memory, to_cupy, to_numpy, to_torch
+from interop.decorate import neutral
 from interop.description import Description, Device
 from interop.errors import (
     BackendNotInstalledError,
@@ -28,8 +32,13 @@ from interop.errors import (
     TransferError,
     UnsupportedTypeError,
 )
+from interop.ledger import Crossing, Log, guard, record
+from interop.namespace import array_namespace
 from interop.plan import Plan
 from interop.policy import COERCE, DEFAULT, STRICT, Policy, policy
+
+if TYPE_CHECKING:
+    from interop import tree
 
 __all__ = [
     "COERCE",
@@ -37,6 +46,7 @@ __all__ = [
     "STRICT",
     "BackendNotInstalledError",
     "CopyError",
+    "Crossing",
     "DTypeError",
     "Description",
     "Device",
@@ -44,6 +54,7 @@ __all__ = [
     "GradError",
     "InteropError",
     "LayoutError",
+    "Log",
     "MaskError",
     "MixedBackendsError",
     "NoDataError",
@@ -54,12 +65,24 @@ __all__ = [
     "TransferError",
     "UnsupportedTypeError",
     "__version__",
+    "array_namespace",
     "convert",
     "describe",
     "explain",
+    "guard",
+    "neutral",
     "policy",
+    "record",
     "shares_memory",
     "to_cupy",
     "to_numpy",
     "to_torch",
+    "tree",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # On request: it needs optree, which takes half as long to import as all the rest.
+    if name == "tree":
+        return importlib.import_module("interop.tree")
+    raise AttributeError(f"module 'interop' has no attribute {name!r}")

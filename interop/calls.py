@@ -6,7 +6,7 @@ The verbs themselves, with their signatures, are in `interop.convert`.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from interop.backends import FOREIGN, backend_names, find_backend, load_backend, name_of_target
 from interop.backends._streams import cuda_stream_number
@@ -15,6 +15,7 @@ from interop.description import STREAMED, Description, Device
 from interop.dtypes import dtype_name
 from interop.errors import InteropError, StreamError, UnsupportedTypeError
 from interop.execute import execute
+from interop.ledger import forbidden, note
 from interop.plan import Plan, Refusal, Request, obstacles
 from interop.policy import FIELDS, resolve_policy
 
@@ -22,8 +23,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from interop.backends._base import Backend
+    from interop.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, Transfer
 
-__all__ = ["Call", "look", "prepare", "run", "target_of", "told"]
+__all__ = ["KEYWORDS", "Call", "Keywords", "Permissions", "Prepared", "finish", "look", "prepare", "run", "target_of", "told"]
+
+
+class Permissions(TypedDict, total=False):
+    """The keywords of `interop.convert` that permit something, for the verbs that pass them on."""
+
+    copy: bool | None
+    policy: Policy | str | None
+    grad: Grad | None
+    transfer: Transfer | None
+    readonly: ReadOnly | None
+    casting: Casting | None
+    mask: Mask | None
+    layout: Layout | None
+
+
+class Keywords(Permissions, total=False):
+    """All keywords of `interop.convert`."""
+
+    like: Any
+    device: Any
+    dtype: Any
+    stream: Any
+
+
+KEYWORDS = tuple(Keywords.__annotations__)
+"""Their names; `tests/test_signatures.py` holds them to the verbs' own."""
 
 
 def target_of(to: Any, like: Any) -> str:
@@ -43,8 +71,8 @@ def target_of(to: Any, like: Any) -> str:
 class Call:
     """One call of a verb: its name, and the keywords that the caller gave."""
 
-    def __init__(self, verb: str, x: Any, target: str, arguments: dict[str, Any]) -> None:
-        self.verb, self.x, self.target = verb, x, target
+    def __init__(self, verb: str, x: Any, target: str, arguments: dict[str, Any], *, subject: str = "x") -> None:
+        self.verb, self.x, self.target, self.subject = verb, x, target, subject
         self.to = arguments.get("to")
         skipped = ("x", "to")
         self.keywords = {name: value for name, value in arguments.items() if name not in skipped and value is not None}
@@ -53,7 +81,7 @@ class Call:
         """Return the call as source text, with these keywords changed."""
         target = [repr(self.target)] if self.to is not None else []
         named = [f"{name}={_spell(name, value)}" for name, value in (self.keywords | (changes or {})).items()]
-        return f"{self.verb}({', '.join(['x', *target, *named])})"
+        return f"{self.verb}({', '.join([self.subject, *target, *named])})"
 
 
 def _spell(name: str, value: Any) -> str:
@@ -64,7 +92,9 @@ def _spell(name: str, value: Any) -> str:
     return text if len(text) <= 60 else "..."
 
 
-class _Prepared(NamedTuple):
+class Prepared(NamedTuple):
+    """A conversion that was looked at and planned: all that carrying it out needs."""
+
     plan: Plan
     x: Any
     source: Backend
@@ -80,7 +110,14 @@ def run(call: Call) -> Any:
         ready = prepare(call)
         if ready.plan.refusals:
             raise _refusal(call, ready.plan)
-        return execute(ready.plan, ready.x, ready.source, ready.target, ready.stream)
+        return finish(ready)
+
+
+def finish(ready: Prepared, path: str = "") -> Any:
+    """Carry out a plan that has no refusals, and write it down; `path` says where in a tree the array is."""
+    result = execute(ready.plan, ready.x, ready.source, ready.target, ready.stream)
+    note(ready.plan, path)
+    return result
 
 
 def look(call: Call) -> Plan:
@@ -116,7 +153,7 @@ def told(call: Callable[[], str]) -> Iterator[None]:
         raise told from (error.__cause__ or error)
 
 
-def prepare(call: Call) -> _Prepared:
+def prepare(call: Call) -> Prepared:
     """Resolve the call's keywords, look at the source, and plan."""
     words = call.keywords
     permissions = {name: words[name] for name in FIELDS if name in words}
@@ -145,13 +182,14 @@ def prepare(call: Call) -> _Prepared:
         dtype,
         words.get("stream") is not None,
         stream_problem=_stream_problem(words.get("stream")),
+        forbidden=forbidden(),
     )
     settled = settle(description, request)
     if not planned and (settled != description.device or source is not target):
         request = request._replace(unavailable=target.why_unavailable(settled))
     plan = decide(description, request)
     stream = _stream(plan, source, target, words.get("stream")) if plan.ok and plan.steps and not planned else None
-    return _Prepared(plan, x, source, target, stream)
+    return Prepared(plan, x, source, target, stream)
 
 
 def _device(words: dict[str, Any], target: Backend) -> Device | None:

@@ -39,6 +39,12 @@ class Capabilities:
         numbers (objects, strings); whether it can is seen only when it does.
     axes : int
         The most axes that an array can have.
+    alignment : int
+        Bytes; memory that starts elsewhere than at a multiple of it cannot be taken as it is.
+    compact : bool
+        Whether memory must be without gaps, repeats and reversals: C order, or the same with the axes permuted.
+    why_lacking : mapping of str to str
+        Why a dtype is missing that the library could have, and how to get it.
     """
 
     name: str
@@ -53,6 +59,9 @@ class Capabilities:
     unaligned: bool = False
     odd_strides: bool = False
     axes: int = 64
+    alignment: int = 1
+    compact: bool = False
+    why_lacking: Mapping[str, str] = field(default_factory=dict)
     casts_opaque: tuple[str, ...] = ()
 
     def dtypes_on(self, device_type: str) -> frozenset[str]:

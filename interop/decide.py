@@ -16,6 +16,7 @@ from interop.errors import (
     DeviceUnavailableError,
     DTypeError,
     GradError,
+    InteropError,
     LayoutError,
     MaskError,
     NoDataError,
@@ -23,13 +24,13 @@ from interop.errors import (
     StreamError,
     TransferError,
 )
-from interop.plan import Plan, Request, Step
+from interop.plan import FRESH, Plan, Request, Step
 from interop.steps import Draft, forced_copies, write_steps
 
 if TYPE_CHECKING:
     from interop.policy import Policy
 
-__all__ = ["decide", "settle"]
+__all__ = ["GUARDS", "decide", "settle"]
 
 _WHY_NO_DATA = {
     "meta": "a meta tensor has a shape but no storage",
@@ -38,7 +39,8 @@ _WHY_NO_DATA = {
     "grad": "inside grad or vjp the tensor is a tracking wrapper without memory of its own",
     "jvp": "inside jvp the tensor is a tracking wrapper without memory of its own",
     "functional": "a functionalised tensor is a wrapper that tracks mutations, without memory of its own",
-    "traced": "the tensor is being traced: its value now would be baked into the trace as a constant",
+    "traced": "it is being traced: what it holds now, if anything, would be baked into the trace as a constant",
+    "deleted": "the array was deleted, or donated to a computation that has reused its memory",
     "uninitialized": "a lazy parameter has neither a shape nor data before the first forward pass",
     "no storage": "the tensor's storage was freed or resized to nothing",
     "null": "the producer handed out a null pointer for an array that is not empty",
@@ -63,7 +65,26 @@ def decide(description: Description, request: Request) -> Plan:
         _decide_within(draft)
     else:
         _decide_across(draft)
+    _check_guards(draft)
     return draft.plan()
+
+
+GUARDS: dict[str, tuple[type[InteropError], frozenset[str]]] = {
+    "copies": (CopyError, FRESH - {"transfer"}),
+    "transfers": (TransferError, frozenset({"transfer"})),
+    "grads": (GradError, frozenset({"detach"})),
+}
+"""What `interop.guard` can forbid: the error, and the steps that it is about."""
+
+
+def _check_guards(draft: Draft) -> None:
+    """Refuse for good what a guard forbids; the steps are those that would be taken if everything were permitted."""
+    for what in sorted(draft.request.forbidden):
+        error, kinds = GUARDS[what]
+        reasons = [step.reason for step in draft.steps if step.kind in kinds]
+        if reasons:
+            reason = f"a guard forbids {what} here, and no permission lifts it: {', and '.join(reasons)}"
+            draft.refuse(error, reason, f"Do it outside of the guard, or allow it there: interop.guard({what}='allow').")
 
 
 def _check_device(draft: Draft) -> None:
@@ -121,7 +142,7 @@ def _inert(description: Description, *, crosses: bool) -> bool:
 
     Fake, vmapped and traced tensors are not inert: within their library, their library copies them.
     """
-    return description.no_data in ("no storage", "uninitialized", "null") or (crosses and description.no_data == "meta")
+    return description.no_data in ("no storage", "uninitialized", "null", "deleted") or (crosses and description.no_data == "meta")
 
 
 # Across libraries.
@@ -214,9 +235,14 @@ def _fall_back(draft: Draft, have: str, supported: frozenset[str]) -> str:
     allowed = draft.request.policy.casting
     if allowed not in (casting, "same_kind"):
         loss = "holds every value" if casting == "safe" else "is of the same kind, but loses precision or range"
-        reason = f"{title} has no {have} on {draft.device.type}; {dtype} {loss}"
+        reason = f"{title} has no {have} on {draft.device.type}{_because(draft, have)}; {dtype} {loss}"
         draft.refuse(DTypeError, reason, casting=casting)
     return dtype
+
+
+def _because(draft: Draft, dtype: str) -> str:
+    why = draft.request.target.why_lacking.get(dtype)
+    return f" ({why})" if why else ""
 
 
 _OPAQUE_HINT = "It has no numeric meaning in another library: convert it in its own library first."
@@ -226,7 +252,7 @@ def _refuse_dtype_for_good(draft: Draft, dtype: str) -> None:
     title = draft.request.target.title
     near = fallback(dtype, draft.request.target.dtypes_on(draft.device.type))
     hint = f"Ask for dtype={near[0]!r}, the nearest that it has." if near else "Leave dtype out."
-    draft.refuse(DTypeError, f"{title} has no {dtype} on {draft.device.type}", hint)
+    draft.refuse(DTypeError, f"{title} has no {dtype} on {draft.device.type}{_because(draft, dtype)}", hint)
 
 
 def _check_transfer(draft: Draft) -> None:

@@ -219,6 +219,13 @@ class Capsule:
         kind.from_address(self._address).tensor.device.type = code
         self._read(kind.from_address(self._address).tensor, self._flags)
 
+    def retype(self, name: str) -> None:
+        """Change the dtype that the capsule says to another of the same width; only for one that was not handed out yet."""
+        codes = (code for code in (*_SIZED, *_FIXED) if dtype_of_code(code, self.itemsize * 8, 1) == name)
+        kind = DLManagedTensor if self.version is None else DLManagedTensorVersioned
+        kind.from_address(self._address).tensor.dtype.code = next(codes)
+        self._read(kind.from_address(self._address).tensor, self._flags)
+
     def consume(self) -> Owner:
         """Take the managed tensor over: the capsule is renamed, and the owner will call the deleter."""
         if not _api.PyCapsule_IsValid(self.raw, self._name):

@@ -27,7 +27,7 @@ class Request(NamedTuple):
 
     `device_named` tells an explicit ``device=`` (which permits the crossing) from the device of ``like=``.
     `home` is where data go that cannot stay; `unavailable` says why the target device is not there, and
-    `stream_problem` why the stream is none.
+    `stream_problem` why the stream is none. `forbidden` is what a guard in scope lets nobody do (`interop.ledger`).
     """
 
     source: Capabilities
@@ -40,15 +40,17 @@ class Request(NamedTuple):
     streamed: bool = False
     unavailable: str | None = None
     stream_problem: str | None = None
+    forbidden: frozenset[str] = frozenset()
 
 
 class Refusal(NamedTuple):
-    """One obstacle: the error it raises, why, and what would permit it (nothing, if it is final)."""
+    """One obstacle: the error it raises, why, and what would permit it (nothing, if it is final); in a tree also where."""
 
     error: type[InteropError]
     reason: str
     permissions: dict[str, Any] = {}  # noqa: RUF012  # a tuple's field; nothing changes it
     hint: str = ""
+    path: str = ""
 
     @property
     def code(self) -> str:

@@ -14,6 +14,7 @@ from interop.dtypes import DTYPES, fallback
 from interop.plan import Plan, Refusal, Request, Step
 
 if TYPE_CHECKING:
+    from interop.capabilities import Capabilities
     from interop.errors import InteropError
 
 __all__ = ["Draft", "forced_copies", "write_steps"]
@@ -41,20 +42,48 @@ class Draft:
 def forced_copies(description: Description, request: Request) -> list[tuple[str, str]]:
     """Return the steps that make the source addressable for the target, each with the reason in words."""
     target, title = request.target, request.target.title
+    off = _off(description, target.alignment)
+    takes = "land" if _lands(description.device, target) else "copy"
     obstacles = [
         ("densify", f"{description.layout} storage has to be made dense", description.layout != "strided"),
         ("resolve", f"the pending {' and '.join(description.pending)} has to be carried out", bool(description.pending)),
         ("copy", "a scalar has no buffer to share", description.scalar),
-        ("copy", f"{title} has no negative strides", description.negative_strides and not target.negative_strides),
+        (takes, f"{title} has no negative strides", description.negative_strides and not target.negative_strides),
         ("copy", f"{title} has no foreign byte order", description.swapped and not target.foreign_byte_order),
-        ("copy", f"{title} has no unaligned data", not description.aligned and not target.unaligned),
-        ("copy", f"{title} has no strides of broken elements", _odd(description) and not target.odd_strides),
+        (takes, f"{title} has no unaligned data", not description.aligned and not target.unaligned and not off),
+        (takes, f"{title} takes only memory that is aligned to {target.alignment} bytes", off),
+        (takes, f"{title} has no strides of broken elements", _odd(description) and not target.odd_strides),
+        (takes, f"{title} takes only compact memory, without gaps and repeats", target.compact and not _compact(description)),
     ]
     return [(kind, words) for kind, words, holds in obstacles if holds]
 
 
 def _odd(description: Description) -> bool:
     return description.strides is None and description.layout == "strided" and description.no_data is None and bool(description.shape)
+
+
+def _lands(device: Device, target: Capabilities) -> bool:
+    """Whether the target copies what it cannot take as it is: host memory, if it asks for more than NumPy's copies have."""
+    return device == CPU and target.alignment > 1
+
+
+def _compact(description: Description) -> bool:
+    """Whether the elements lie without gaps, repeats and reversals, in C order or with the axes permuted."""
+    if description.strides is None or not description.size or description.negative_strides:
+        return True  # what is no stride, or a negative one, is another obstacle
+    expected = 1
+    for step, extent in sorted(
+        (step, extent or 0) for step, extent in zip(description.strides, description.shape, strict=True) if extent != 1
+    ):
+        if step != expected:
+            return False
+        expected *= extent
+    return True
+
+
+def _off(description: Description, alignment: int) -> bool:
+    """Whether host memory does not start at a multiple; one whose address is not known is taken to do so."""
+    return description.device == CPU and bool(description.size) and bool((description.pointer or 0) % alignment)
 
 
 def write_steps(draft: Draft, *, crosses: bool) -> None:
@@ -64,7 +93,11 @@ def write_steps(draft: Draft, *, crosses: bool) -> None:
     at = _departure(draft) if crosses else draft.device
     fresh = fresh or crosses
     arrives = at != draft.device
-    if at.type in request.target.devices:
+    picky = _lands(at, request.target)
+    if picky and not arrives and (landing := _landing(draft, fresh=fresh)):
+        steps.append(Step("copy", "target", landing, description.nbytes_as(_border_dtype(draft))))
+        fresh = True
+    elif at.type in request.target.devices and not (picky and arrives):
         steps.append(Step("share", "border", f"{request.target.title} takes the same bytes on {at}"))
     if arrives:
         reason = f"from {at} to {draft.device}, by {request.target.title}"
@@ -77,6 +110,14 @@ def write_steps(draft: Draft, *, crosses: bool) -> None:
     _write_last_step(draft, fresh=fresh)
 
 
+def _landing(draft: Draft, *, fresh: bool) -> str:
+    """Return why the target copies host memory instead of taking it, in words; empty if it takes it."""
+    target = draft.request.target
+    if fresh:  # where new memory starts is seen only when it is there
+        return f"{target.title} takes only memory that is aligned to {target.alignment} bytes, which new memory need not be"
+    return ", and ".join(words for kind, words in forced_copies(draft.description, draft.request) if kind == "land")
+
+
 def _write_source_steps(draft: Draft, *, crosses: bool) -> bool:
     """Write what the source library does before the border; return whether the memory is new by then."""
     description, request, steps = draft.description, draft.request, draft.steps
@@ -84,7 +125,7 @@ def _write_source_steps(draft: Draft, *, crosses: bool) -> bool:
     nbytes = description.nbytes_as(border)
     before = len(steps)
     forced = forced_copies(description, request)
-    steps += [Step(kind, "source", words, description.nbytes_as(have)) for kind, words in forced if kind != "copy"]
+    steps += [Step(kind, "source", words, description.nbytes_as(have)) for kind, words in forced if kind not in ("copy", "land")]
     copied = ", and ".join(words for kind, words in forced if kind == "copy")
     if have != border or (copied and description.swapped):
         unread = "" if have in DTYPES else ", if every value can be read so"

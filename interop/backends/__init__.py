@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary, WeakSet
 
 from interop.errors import BackendNotInstalledError, UnsupportedTypeError
 from interop.policy import nearest
@@ -17,14 +17,26 @@ from interop.policy import nearest
 if TYPE_CHECKING:
     from interop.backends._base import Backend
 
-__all__ = ["BUILTIN", "FOREIGN", "backend_names", "find_backend", "load_backend", "name_of_target"]
+__all__ = ["BUILTIN", "FOREIGN", "backend_names", "find_backend", "is_array", "load_backend", "name_of_target"]
 
-BUILTIN: dict[str, str] = {
-    "numpy": "pip install numpy",
-    "torch": "pip install 'array-interop[torch]'",
-    "cupy": "pip install 'array-interop[cupy13x]'",
+
+class BuiltIn(NamedTuple):
+    """How to install a library, and further packages that its types come from."""
+
+    install: str
+    packages: tuple[str, ...] = ()
+
+
+BUILTIN: dict[str, BuiltIn] = {
+    "numpy": BuiltIn("pip install numpy"),
+    "torch": BuiltIn("pip install 'array-interop[torch]'"),
+    "cupy": BuiltIn("pip install 'array-interop[cupy13x]'"),
+    "jax": BuiltIn("pip install 'array-interop[jax]'", ("jaxlib",)),
+    "array_api_strict": BuiltIn("pip install 'array-interop[strict]'"),
 }
-"""Name of each built-in backend (also its library's package, and its file here), and how to install it."""
+"""Each built-in backend by its name (also its library's package, and its file here)."""
+
+_PACKAGES = {package: name for name, built_in in BUILTIN.items() for package in built_in.packages}
 
 FOREIGN = "dlpack"
 """The backend of every other object that speaks DLPack; a source only."""
@@ -50,6 +62,7 @@ BROKEN = (
 
 _loaded: dict[str, Backend] = {}
 _by_type: WeakKeyDictionary[type, Backend] = WeakKeyDictionary()
+_no_arrays: WeakSet[type] = WeakSet()
 
 
 def backend_names() -> list[str]:
@@ -82,7 +95,7 @@ def _load(name: str) -> Backend:
 def _not_installed(name: str, error: Exception) -> BackendNotInstalledError:
     missing = isinstance(error, ModuleNotFoundError) and error.name == name
     why = f"{name} is not installed" if missing else f"{name} is installed but cannot be imported: {error}"
-    hint = BUILTIN.get(name, "") if missing else "Run `interop doctor`: it looks for mixed and broken installations."
+    hint = BUILTIN[name].install if missing and name in BUILTIN else "Run `interop doctor`: it looks for mixed and broken installations."
     return BackendNotInstalledError(f"{why}.", hint=hint)
 
 
@@ -113,12 +126,28 @@ def find_backend(x: Any) -> Backend:
     return found
 
 
+def is_array(x: Any) -> bool:
+    """Return whether `x` is an array that some backend owns; asked once for each type."""
+    kind = type(x)
+    if kind in _by_type:
+        return True
+    if kind in _no_arrays:
+        return False
+    try:
+        find_backend(x)
+    except UnsupportedTypeError:
+        _no_arrays.add(kind)
+        return False
+    return True
+
+
 def _find(x: Any, kind: type) -> Backend:
     known = backend_names()
     for base in kind.__mro__:
         package = str(base.__module__).partition(".")[0]
-        if package in known and load_backend(package).owns(x):
-            return load_backend(package)
+        name = _PACKAGES.get(package, package)
+        if name in known and load_backend(name).owns(x):
+            return load_backend(name)
     if hasattr(kind, "__dlpack__") and hasattr(kind, "__dlpack_device__"):
         return load_backend(FOREIGN)
     raise _unsupported(x, kind)

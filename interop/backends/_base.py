@@ -10,6 +10,7 @@ verbs do not check; what they must do is turn their library's exceptions into in
 from __future__ import annotations
 
 import contextlib
+import importlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -89,8 +90,12 @@ class KnownTrouble:
 class Backend(ABC):
     """One array library."""
 
-    capabilities: ClassVar[Capabilities]
     troubles: ClassVar[tuple[KnownTrouble, ...]] = ()
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What its arrays can be; a class attribute where that does not change while the process runs."""
 
     @property
     def name(self) -> str:
@@ -106,6 +111,18 @@ class Backend(ABC):
     @abstractmethod
     def describe(self, x: Any) -> Description:
         """Describe an array; moves, synchronises and changes nothing."""
+
+    def place(self, x: Any) -> Device:
+        """Return the device that an array lives on."""
+        return self.describe(x).device
+
+    def is_scalar(self, x: Any) -> bool:
+        """Return whether it is one of the library's scalars, which mix with arrays of any library as Python's numbers do."""
+        return False
+
+    def version_of(self, x: Any) -> Any:
+        """Return what changes with every write to the array, where the library counts them; None elsewhere."""
+        return None
 
     def open(self, x: Any, stream: Callable[[Device], int | None]) -> Any:
         """Return what the other verbs work on; `stream` tells the consumer's stream for a device."""
@@ -137,6 +154,31 @@ class Backend(ABC):
     def findings(self) -> list[str]:
         """Return what is wrong with this installation itself, in sentences."""
         return []
+
+    # For code that is written for any library.
+
+    def namespace(self) -> Any:
+        """Return the array API namespace of its arrays."""
+        return importlib.import_module(self.name)
+
+    def native_device(self, device: Device) -> Any:
+        """Return what the namespace's functions take as ``device=``."""
+        return str(device)
+
+    def spots(self) -> tuple[str, ...]:
+        """Return the devices that can be used here and now, as ``device=`` of a conversion names them; the usual one first."""
+        return ("cpu",)
+
+    def states(self) -> Mapping[str, Callable[[Any], Any]]:
+        """Return what tests put an array through to see whether a function still takes it: a name, and how it is done."""
+        return {}
+
+    def sentry(self, forbidden: frozenset[str]) -> AbstractContextManager[None]:
+        """Return a context in which the library itself raises `TransferError` or `GradError` for what goes past interop.
+
+        `forbidden` has the words of `interop.guard`. A library without a way to see it does nothing.
+        """
+        return contextlib.nullcontext()
 
     # Within the library.
 

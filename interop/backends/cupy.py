@@ -67,7 +67,24 @@ class CuPyBackend(Backend):
             memory="managed" if x.size and _is_managed(x) else "plain",
         )
 
+    # For code that is written for any library.
+
+    def namespace(self) -> Any:
+        import array_api_compat.cupy
+
+        return array_api_compat.cupy
+
+    def native_device(self, device: Device) -> Any:
+        return cupy.cuda.Device(device.index)
+
+    def spots(self) -> tuple[str, ...]:
+        none = self.why_unavailable(Device("cuda")) is not None
+        return () if none else tuple(f"cuda:{n}" for n in range(cupy.cuda.runtime.getDeviceCount()))
+
     # Devices and streams.
+
+    def place(self, x: Any) -> Device:
+        return Device("cuda", x.device.id)
 
     def device_of(self, device: Any) -> Device:
         if isinstance(device, cupy.cuda.Device):

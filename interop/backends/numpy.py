@@ -14,12 +14,12 @@ import numpy as np
 from interop.backends._base import Backend, Shortcut
 from interop.backends._numpy_troubles import TROUBLES
 from interop.capabilities import Capabilities
-from interop.description import CPU, Description
+from interop.description import CPU, Description, Device
 from interop.dtypes import DTYPES, canonical
 from interop.errors import DTypeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from interop.dlpack import Capsule, Owner
 
@@ -116,6 +116,20 @@ class NumPyBackend(Backend):
             scalar=scalar,
             advice=_advice(array.dtype),
         )
+
+    def is_scalar(self, x: Any) -> bool:
+        return isinstance(x, np.generic)
+
+    def place(self, x: Any) -> Device:
+        return CPU
+
+    def namespace(self) -> Any:
+        import array_api_compat.numpy
+
+        return array_api_compat.numpy
+
+    def states(self) -> Mapping[str, Callable[[Any], Any]]:
+        return {"readonly": self.protect}
 
     def strip(self, x: Any) -> Any:
         return x if isinstance(x, np.generic) else np.ndarray.view(x, np.ndarray)

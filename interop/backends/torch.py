@@ -26,7 +26,7 @@ from interop.dtypes import DTYPES
 from interop.errors import DTypeError, LayoutError, TransferError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 
@@ -101,7 +101,37 @@ class TorchBackend(Backend):
             no_data=no_data,
         )
 
+    def version_of(self, x: Any) -> Any:
+        return None if x.is_inference() else x._version
+
+    # For code that is written for any library.
+
+    def namespace(self) -> Any:
+        import array_api_compat.torch
+
+        return array_api_compat.torch
+
+    def spots(self) -> tuple[str, ...]:
+        accelerators = [
+            f"{kind}:{n}"
+            for kind in ("cuda", "xpu", "mps")
+            if not self.why_unavailable(Device(kind))
+            for n in range(getattr(torch, kind).device_count())
+        ]
+        return ("cpu", *accelerators)
+
+    def states(self) -> Mapping[str, Callable[[Any], Any]]:
+        return {"grad": lambda x: x.requires_grad_() if x.is_floating_point() or x.is_complex() else x}
+
+    def sentry(self, forbidden: frozenset[str]) -> AbstractContextManager[None]:
+        from interop.backends._torch_sentry import sentry
+
+        return sentry(forbidden)
+
     # Devices and streams.
+
+    def place(self, x: Any) -> Device:
+        return kinds.device_of(x)
 
     def current_index(self) -> int:
         return torch.cuda.current_device() if torch.cuda.is_available() else 0

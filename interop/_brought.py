@@ -1,0 +1,149 @@
+"""Neutral functions that convert: arguments brought together (``mixed=``) or to one library and back (``runs_on=``).
+
+Part of `interop.decorate`; apart from it because it needs trees, which a plain neutral function does not.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from typing import TYPE_CHECKING, Any
+
+from interop._batch import ROOT, Batch
+from interop._nodes import take_apart
+from interop._shape import given
+from interop.backends import backend_names, name_of_target
+from interop.calls import Call, target_of
+from interop.namespace import arrays_in, refuse_mixed
+from interop.policy import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from interop._shape import Shape
+    from interop.namespace import Found
+
+__all__ = ["bringing"]
+
+_HINT = "Say what the others follow: @neutral(mixed='first'), or the name of a library."
+
+
+def bringing(function: Any, shape: Shape, *, mixed: str | None, runs_on: str | None, permissions: dict[str, Any]) -> Any:
+    """Return the function with its arguments converted before the call, and with `runs_on` its results after it."""
+    if runs_on is not None and (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
+        raise TypeError(f"{shape.name} is a generator: what it yields could not be brought back. Return the results.")
+    bring = _Bringer(
+        shape,
+        _leader_of(mixed),
+        name_of_target(runs_on) if runs_on is not None else None,
+        permissions,
+    )
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def call_later(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs, back = bring(args, kwargs)
+            return back(await function(*args, **kwargs))
+
+        return call_later
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs, back = bring(args, kwargs)
+        return back(function(*args, **kwargs))
+
+    return call
+
+
+def _leader_of(mixed: str | None) -> str | None:
+    if mixed is None or mixed == "first":
+        return mixed
+    try:
+        return name_of_target(mixed)
+    except (TypeError, ValueError):
+        raise ValueError(f"mixed={mixed!r} is neither 'first' nor a backend{nearest(str(mixed), ['first', *backend_names()])}") from None
+
+
+class _NeutralCall(Call):
+    """A conversion on behalf of a neutral function: its text is what the user wrote, and where a permission would go."""
+
+    def text(self, changes: dict[str, Any] | None = None) -> str:
+        if not changes:
+            return self.verb
+        words = ", ".join(f"{name}={value!r}" for name, value in changes.items())
+        return f"{words} into its @neutral(...), or call it inside `with interop.policy({words})`"
+
+
+class _Bringer:
+    """Brings the arguments of one function where they have to be, and its results back."""
+
+    def __init__(self, shape: Shape, mixed: str | None, runs_on: str | None, permissions: dict[str, Any]) -> None:
+        self.shape, self.mixed, self.runs_on, self.permissions = shape, mixed, runs_on, permissions
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], Callable[[Any], Any]]:
+        """Return the arguments as the function takes them, and what is to be done with its result."""
+        found = arrays_in(self.shape.named(args, kwargs))
+        back: Callable[[Any], Any] = _as_it_is
+        if found:
+            if self.mixed is None:
+                refuse_mixed(f"{self.shape.name}(...)", found, _HINT)
+            if self.runs_on is not None and (home := self._home(found)) is not None:
+                back = functools.partial(self._back, **home)
+            args, kwargs = self._there(args, kwargs, found)
+        if self.shape.takes_xp and not self.shape.gives_xp(args, kwargs):
+            args, kwargs = given(self.shape, arrays_in(self.shape.named(args, kwargs)), args, kwargs)
+        return args, kwargs, back
+
+    def _home(self, found: list[Found]) -> dict[str, Any] | None:
+        """Return where the results go; None if they are there already."""
+        leader = self._leader(found, self.mixed)
+        name = leader.backend.name if leader else self.mixed
+        if name == self.runs_on:
+            return None
+        return {"like": leader.array} if leader else {"to": name}
+
+    def _leader(self, found: list[Found], library: str | None) -> Found | None:
+        """Return the array that others follow: the first, or the first of a library."""
+        if library in (None, "first"):
+            return found[0]
+        return next((one for one in found if one.backend.name == library), None)
+
+    def _there(self, args: tuple[Any, ...], kwargs: dict[str, Any], found: list[Found]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with their arrays converted, each object once."""
+        library = self.runs_on or self.mixed
+        leader = self._leader(found, library)
+        where = {"like": leader.array} if leader else {"to": library}
+        skipped = self.shape.skipped
+        call = self._call(f"{self.shape.name}(...)", where)
+        node = take_apart([list(args[skipped:]), kwargs])
+        made, keywords = Batch(call, node, named=self._argument, only={id(one.array) for one in found}).run()
+        moved = (*args[:skipped], *made), keywords
+        if leader is None:  # they went to one library, each staying on its device
+            refuse_mixed(f"{self.shape.name}(...)", arrays_in(self.shape.named(*moved)), _HINT)
+        return moved
+
+    def _back(self, result: Any, **home: Any) -> Any:
+        call = self._call(f"the result of {self.shape.name}(...)", home)
+        return Batch(call, take_apart(result), named=_in_result).run()
+
+    def _call(self, text: str, where: dict[str, Any]) -> Call:
+        return _NeutralCall(text, None, target_of(where.get("to"), where.get("like")), {**where, **self.permissions})
+
+    def _argument(self, path: str) -> str:
+        """Return what an argument's path is called: ``tree[0][1]['a']`` is ``y['a']`` if the second is ``y``."""
+        if by_position := _BY_POSITION.match(path):
+            return self.shape.name_at(int(by_position[1]) + self.shape.skipped) + path[by_position.end() :]
+        return _BY_KEYWORD.sub(r"\1", path)
+
+
+_BY_POSITION = re.compile(r"^tree\[0\]\[(\d+)\]")
+_BY_KEYWORD = re.compile(r"^tree\[1\]\['(\w+)'\]")
+
+
+def _in_result(path: str) -> str:
+    return "result" + path.removeprefix(ROOT)
+
+
+def _as_it_is(result: Any) -> Any:
+    return result

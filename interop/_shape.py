@@ -1,0 +1,62 @@
+"""The signature of a neutral function: what its arguments are called, and how it is given the namespace."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from interop.errors import UnsupportedTypeError
+from interop.namespace import namespace_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interop.namespace import Found
+
+__all__ = ["Shape", "given"]
+
+
+class Shape:
+    """What has to be known of a function's signature: the names of its arguments, and where ``xp`` is."""
+
+    def __init__(self, function: Any) -> None:
+        self.name = getattr(function, "__qualname__", repr(function)).rpartition("<locals>.")[2]
+        parameters = _parameters(function)
+        self.names = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+        self.rest = next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), "args")
+        self.skipped = int(self.names[:1] in (["self"], ["cls"]))
+        self.takes_xp = any(one.name == "xp" and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) for one in parameters)
+        # Where an xp given by position would be; beyond every call if it cannot be.
+        self.xp_at = self.names.index("xp") if "xp" in self.names else 1 << 30
+
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Yield name and value of each argument that is looked at."""
+        for position, value in enumerate(args[self.skipped :], self.skipped):
+            yield self.name_at(position), value
+        yield from kwargs.items()
+
+    def name_at(self, position: int) -> str:
+        """Return the name of an argument that is given by position."""
+        return self.names[position] if position < len(self.names) else f"{self.rest}[{position - len(self.names)}]"
+
+    def gives_xp(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether the caller says the namespace."""
+        return kwargs.get("xp") is not None or (len(args) > self.xp_at and args[self.xp_at] is not None)
+
+
+def _parameters(function: Any) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError:  # some that are written in C say nothing (cv2's): their arguments have no names
+        return []
+
+
+def given(shape: Shape, found: list[Found], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments with ``xp`` among them."""
+    if not found:
+        hint = "Pass an array, or the namespace: xp=numpy."
+        raise UnsupportedTypeError(f"{shape.name}(...) got no array among its arguments, so there is no namespace to find.", hint=hint)
+    space = namespace_of(found[0])
+    if len(args) > shape.xp_at:
+        return (*args[: shape.xp_at], space, *args[shape.xp_at + 1 :]), kwargs
+    return args, kwargs | {"xp": space}

@@ -1,0 +1,100 @@
+"""The namespace of arrays, and which arrays a call was given: for code that is written for any library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from interop.backends import find_backend, is_array
+from interop.errors import MixedBackendsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from interop.backends._base import Backend
+    from interop.description import Device
+
+__all__ = ["PLAIN", "Found", "array_namespace", "arrays_in", "namespace_of", "refuse_mixed"]
+
+
+def array_namespace(*xs: Any, api_version: str | None = None, use_compat: bool | None = None) -> Any:
+    """Return the array API namespace of arrays: array-api-compat's function of the same name.
+
+    Parameters
+    ----------
+    *xs : array
+        Arrays of one library; Python scalars and None are left out. Devices are not looked at.
+    api_version, use_compat
+        As array-api-compat takes them.
+
+    Raises
+    ------
+    TypeError
+        If they belong to several libraries, or none is an array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> array_namespace(np.ones(2), 3.0, None).__name__
+    'array_api_compat.numpy'
+    """
+    import array_api_compat
+
+    return array_api_compat.array_namespace(*xs, api_version=api_version, use_compat=use_compat)
+
+
+class Found(NamedTuple):
+    """An array among the arguments of a call, and where: ``x``, ``options['weights'][0]``."""
+
+    path: str
+    array: Any
+    backend: Backend
+
+    @property
+    def device(self) -> Device:
+        """The device that it lives on."""
+        return self.backend.place(self.array)
+
+
+def namespace_of(found: Found) -> Any:
+    """Return the namespace of an array: array-api-compat's, or of a backend that it does not know, the backend's."""
+    try:
+        return array_namespace(found.array)
+    except TypeError:
+        return found.backend.namespace()
+
+
+# What is no array and holds none, met most often; whatever else is no array is taken apart.
+PLAIN: frozenset[type] = frozenset({int, float, complex, bool, str, bytes, type(None), type, slice, type(Ellipsis)})
+
+
+def arrays_in(arguments: Iterable[tuple[str, Any]]) -> list[Found]:
+    """Return the arrays among named arguments, those inside trees included.
+
+    A library's scalars (``numpy.float64(2)``) mix with arrays of any library as Python's numbers do, so they count only
+    where there is no array.
+    """
+    found: list[Found] = []
+    for name, value in arguments:
+        if type(value) not in PLAIN:
+            found += [Found(name, value, find_backend(value))] if is_array(value) else _inside(name, value)
+    return [one for one in found if not one.backend.is_scalar(one.array)] or found
+
+
+def _inside(name: str, value: Any) -> list[Found]:
+    from interop._nodes import take_apart  # on request: it needs optree
+
+    node = take_apart(value)
+    leaves = node.leaves()
+    if not any(map(is_array, leaves)):  # before the paths, which take long
+        return []
+    return [Found(path, leaf, find_backend(leaf)) for path, leaf in zip(node.paths(name), leaves, strict=True) if is_array(leaf)]
+
+
+def refuse_mixed(call: str, found: list[Found], hint: str) -> None:
+    """Raise MixedBackendsError, naming each array, unless all are of one library and on one device."""
+    libraries = {one.backend.name for one in found}
+    if len(libraries) == 1 and len({one.device for one in found}) == 1:
+        return
+    lines = [f"  - {one.path}: {one.backend.name} on {one.device}" for one in found]
+    what = "libraries" if len(libraries) > 1 else "devices"
+    raise MixedBackendsError("\n".join([f"{call} got arrays of several {what}:", *lines]), hint=hint)

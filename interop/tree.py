@@ -1,0 +1,130 @@
+"""Trees: nested containers whose leaves are arrays, converted, described and explained as a whole.
+
+optree finds the leaves (dicts, lists, tuples, named tuples, deques, what is registered with it), `interop._nodes` opens
+what optree does not (dataclasses, a ``state_dict``). Every leaf is planned before any is converted, so that a refusal
+names all that stand in the way; each source object is converted once, so that what was one array stays one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from interop._batch import ROOT, Batch
+from interop._nodes import take_apart
+from interop._tree_plan import TreePlan
+from interop.backends import find_backend, is_array
+from interop.calls import KEYWORDS, Call, target_of
+from interop.description import Description
+from interop.policy import check_names, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Unpack
+
+    from interop.calls import Keywords
+
+__all__ = ["TreePlan", "convert", "describe", "explain"]
+
+Others = Literal["keep", "error"]
+
+
+def convert(
+    tree: Any,
+    to: Any = None,
+    /,
+    *,
+    is_leaf: Callable[[Any], bool] | None = None,
+    others: Others = "keep",
+    namespace: str = "",
+    **as_convert: Unpack[Keywords],
+) -> Any:
+    """Return the same tree with every array converted, as `interop.convert` would do it.
+
+    Parameters
+    ----------
+    tree : nested containers
+        Dicts, lists, tuples, named tuples, deques, dataclasses, a ``state_dict``, types registered with optree; an
+        array alone is a tree too. Neither it nor its containers are modified: the containers of the result are new.
+    to : str or module
+        The target, as for `interop.convert`; or ``like=``.
+    is_leaf : callable, optional
+        Says of a node that it is a leaf, although it could be taken apart (optree's).
+    others : str
+        Leaves that are not arrays: ``"keep"`` leaves them as they are, ``"error"`` refuses them. None is part of the structure.
+    namespace : str
+        Of the types that are registered with optree under one.
+    **as_convert
+        The keywords of `interop.convert`, for every leaf alike.
+
+    Returns
+    -------
+    tree
+        An array that occurs twice (tied weights) is converted once and occurs twice again; two arrays on one buffer are
+        on one buffer again wherever they are shared. Leaves that are arrays of the target already are themselves.
+
+    Raises
+    ------
+    InteropError
+        If any leaf is refused; nothing was converted then. Its text and ``refusals`` name the path of each leaf in the way,
+        and ``permissions`` make the call succeed, unless a refusal is final.
+
+    Examples
+    --------
+    >>> import interop, numpy as np
+    >>> batch = {"image": np.zeros((2, 2)), "label": [np.int64(3), "cat"]}
+    >>> interop.tree.convert(batch, "torch")
+    {'image': tensor([[0., 0.],
+            [0., 0.]], dtype=torch.float64), 'label': [tensor(3), 'cat']}
+    """
+    return _batch("tree.convert", tree, to, as_convert, is_leaf=is_leaf, others=others, namespace=namespace).run()
+
+
+def explain(
+    tree: Any,
+    to: Any = None,
+    /,
+    *,
+    is_leaf: Callable[[Any], bool] | None = None,
+    others: Others = "keep",
+    namespace: str = "",
+    **as_convert: Unpack[Keywords],
+) -> TreePlan:
+    """Return the plan of `convert` with the same arguments; moves nothing, and never raises for a refusal.
+
+    Leaves may also be descriptions (`interop.Description`), so that a tree on a GPU can be planned without one.
+
+    Examples
+    --------
+    >>> import interop, numpy as np
+    >>> print(interop.tree.explain({"a": np.ones(3), "b": [np.ones(2)[::-1]]}, "torch"))
+    2 arrays -> torch: 16 bytes copied
+      tree['a']: shared
+      tree['b'][0]: 16 bytes copied: torch has no negative strides
+    """
+    return _batch("tree.explain", tree, to, as_convert, is_leaf=_or_described(is_leaf), others=others, namespace=namespace).look()
+
+
+def describe(tree: Any, /, *, is_leaf: Callable[[Any], bool] | None = None, namespace: str = "") -> Any:
+    """Return the same tree with the description of every array in its place; other leaves stay.
+
+    Examples
+    --------
+    >>> import interop, numpy as np
+    >>> print(interop.tree.describe([np.ones(2, "float32"), "x"])[0])
+    numpy.ndarray float32[2] on cpu
+    """
+    node = take_apart(tree, is_leaf, namespace=namespace)
+    return node.rebuild({id(leaf): find_backend(leaf).describe(leaf) for leaf in node.leaves() if is_array(leaf)})
+
+
+def _batch(verb: str, tree: Any, to: Any, words: Keywords, *, is_leaf: Callable[[Any], bool] | None, others: str, namespace: str) -> Batch:
+    check_names(words, KEYWORDS, "keyword")
+    if others not in ("keep", "error"):
+        raise ValueError(f"others={others!r} is not a value{nearest(str(others), ('keep', 'error'))} Values: 'keep', 'error'.")
+    said = {"is_leaf": is_leaf, "others": others if others != "keep" else None, "namespace": namespace or None}
+    call = Call(verb, tree, target_of(to, words.get("like")), {"to": to, **said, **words}, subject=ROOT)
+    return Batch(call, take_apart(tree, is_leaf, namespace=namespace), keep=others == "keep")
+
+
+def _or_described(is_leaf: Callable[[Any], bool] | None) -> Callable[[Any], bool]:
+    return lambda x: isinstance(x, Description) or (is_leaf is not None and is_leaf(x))

@@ -1,0 +1,484 @@
+"""Neutral functions: the namespace is found, what is mixed is refused by name or brought together, results come back."""
+
+import asyncio
+import dataclasses
+import functools
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import array_api_compat
+import array_api_strict
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import interop
+from interop import neutral
+from interop.errors import DTypeError, GradError, MixedBackendsError, ReadOnlyError, TransferError, UnsupportedTypeError
+
+ARRAYS = {
+    "numpy": lambda: np.asarray([1.0, 3.0], dtype="float32"),
+    "torch": lambda: torch.tensor([1.0, 3.0]),
+    "jax": lambda: jnp.asarray([1.0, 3.0]),
+    "array_api_strict": lambda: array_api_strict.asarray([1.0, 3.0], dtype=array_api_strict.float32),
+    "array_api_strict:device1": lambda: array_api_strict.asarray(
+        [1.0, 3.0], dtype=array_api_strict.float32, device=array_api_strict.Device("device1")
+    ),
+}
+EVERY = pytest.mark.parametrize("make", ARRAYS.values(), ids=ARRAYS)
+
+
+@dataclasses.dataclass
+class Options:
+    weights: Any
+    name: str = "w"
+
+
+@neutral
+def space(*args, k=None, xp=None, **more):
+    """Return the namespace."""
+    return xp
+
+
+@neutral
+def ratio(x, y=2.0, *, xp=None):
+    return xp.divide(x, y) if hasattr(y, "shape") else x / y
+
+
+# The namespace.
+
+
+@EVERY
+@pytest.mark.parametrize(
+    "call",
+    [
+        space,
+        lambda x: space(3, None, "s", x),
+        lambda x: space(k=x),
+        lambda x: space(1.0, extra=x),
+        lambda x: space([x, 3]),
+        lambda x: space({"a": (x,)}, 2),
+        lambda x: space(k=Options(x)),
+        lambda x: space(x, x, k=[x]),
+        lambda x: space(x, np.float64(2)),
+        lambda x: space(np.int64(2), k=x),
+    ],
+)
+def test_the_namespace_is_found_wherever_the_array_is(make, call):
+    x = make()
+    for _ in range(2):  # the second call takes the short cut, where there is one
+        assert call(x) is array_api_compat.array_namespace(x)
+
+
+@EVERY
+def test_the_result_is_the_functions_own(make):
+    x = make()
+    found = ratio(x)
+    assert type(found) is type(x)
+    assert [float(found[0]), float(found[1])] == [0.5, 1.5]
+
+
+def test_numpy_scalars_alone_are_numpys():
+    assert space(np.float64(2)) is array_api_compat.numpy
+
+
+def test_an_xp_that_the_caller_gives_is_kept():
+    assert space(torch.ones(1), xp=np) is np
+
+    @neutral
+    def by_position(x, xp=None, y=None):
+        return xp
+
+    assert by_position(torch.ones(1), np) is np
+    assert by_position(torch.ones(1), None, 3) is array_api_compat.torch
+    assert by_position(torch.ones(1), xp=None) is array_api_compat.torch
+    assert by_position(3.0, np) is np
+
+
+def test_a_function_without_xp_is_only_checked():
+    @neutral
+    def first(x, y=None):
+        return x
+
+    t = torch.ones(1)
+    assert first(t) is t
+    assert first(3) == 3
+    with pytest.raises(MixedBackendsError):
+        first(t, np.ones(1))
+
+
+def test_no_array_no_namespace():
+    with pytest.raises(UnsupportedTypeError, match=r"space\(\.\.\.\) got no array among its arguments"):
+        space(3.0, "x")
+    with pytest.raises(UnsupportedTypeError):
+        space(3.0, xp=None)
+    assert space(3.0, xp=np) is np
+
+
+def test_it_works_while_jax_traces():
+    import jax
+
+    traced = jax.jit(lambda x: ratio(x, x))(jnp.ones(2))
+    assert float(traced[0]) == 1.0
+    assert float(jax.grad(ratio)(3.0)) == 0.5
+
+
+def test_gradients_flow_through_a_plain_function():
+    x = torch.tensor([2.0], requires_grad=True)
+    ratio(x, x.detach()).sum().backward()
+    assert x.grad == 0.5
+
+
+# What is mixed.
+
+
+def test_mixed_libraries_are_refused_each_by_name():
+    for _ in range(2):
+        with pytest.raises(MixedBackendsError) as caught:
+            space(torch.ones(1), 3, [np.ones(1), {"a": torch.ones(1)}], k=Options(jnp.ones(1)))
+        assert str(caught.value).splitlines()[:5] == [
+            "space(...) got arrays of several libraries:",
+            "  - args[0]: torch on cpu",
+            "  - args[2][0]: numpy on cpu",
+            "  - args[2][1]['a']: torch on cpu",
+            "  - k.weights: jax on cpu",
+        ]
+        assert "mixed='first'" in caught.value.hint
+
+
+def test_mixed_devices_are_refused_each_by_name():
+    with pytest.raises(MixedBackendsError, match="several devices") as caught:
+        ratio(torch.ones(1), torch.ones(1, device="meta"))
+    assert "  - x: torch on cpu\n  - y: torch on meta" in str(caught.value)
+    one, other = ARRAYS["array_api_strict"](), ARRAYS["array_api_strict:device1"]()
+    with pytest.raises(MixedBackendsError):
+        ratio(one, other)
+    ratio(other, other)  # the negative control
+
+
+@pytest.mark.parametrize("first", ARRAYS.values(), ids=ARRAYS)
+@pytest.mark.parametrize("second", ARRAYS.values(), ids=ARRAYS)
+def test_everything_follows_the_first(first, second):
+    @neutral(mixed="first", transfer="allow", readonly="share")
+    def add(x, pair, *, xp=None):
+        assert array_api_compat.array_namespace(x) is xp
+        return xp.add(x, pair["y"])
+
+    x, y = first(), second()
+    found = add(x, {"y": y, "n": 2})
+    assert type(found) is type(x)
+    assert array_api_compat.device(found) == array_api_compat.device(x)
+    assert [float(found[0]), float(found[1])] == [2.0, 6.0]
+
+
+def test_everything_goes_to_a_named_library():
+    @neutral(mixed="torch")
+    def add(x, y, *, xp=None):
+        return xp.add(x, y), xp
+
+    for x, y in [(np.ones(2), torch.ones(2)), (torch.ones(2), np.ones(2)), (np.ones(2), np.ones(2)), (np.ones(2), np.float64(1))]:
+        found, xp = add(x, y)
+        assert type(found) is torch.Tensor
+        assert xp is array_api_compat.torch
+
+
+def test_what_is_brought_together_is_asked_for_permission():
+    @neutral(mixed="first")
+    def add(x, y):
+        return x + y
+
+    p = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(GradError) as caught:
+        add(np.ones(2), [p, 1])
+    assert "at y[0]" in str(caught.value)
+    assert caught.value.permissions == {"grad": "detach"}
+    assert "grad='detach' into its @neutral(...)" in caught.value.hint
+    with interop.policy(**caught.value.permissions):
+        add(np.ones(2), p)
+    with pytest.raises(TransferError):
+        add(ARRAYS["array_api_strict"](), ARRAYS["array_api_strict:device1"]())
+
+
+def test_one_object_given_twice_is_one_object_there():
+    @neutral(mixed="torch")
+    def same(x, y, *, z):
+        return x is y is z[0]
+
+    a = np.ones(2)
+    assert same(a, a, z=[a])
+    assert not same(a, a, z=[a.copy()])
+
+
+# A function that is written for one library.
+
+
+@EVERY
+def test_results_come_back_in_the_callers_library_and_device(make):
+    @neutral(runs_on="numpy", transfer="allow")
+    def statistics(x, scale, *, options=None):
+        assert type(x) is type(options.weights) is np.ndarray
+        assert type(scale) is float
+        return {"sum": np.sum(x), "parts": (x * scale, [x[::-1]]), "n": 2, "none": None, "word": "w"}
+
+    x = make()
+    found = statistics(x, 2.0, options=Options(make()))
+    arrays = [found["sum"], found["parts"][0], found["parts"][1][0]]
+    for one in arrays:
+        if not isinstance(x, np.ndarray):
+            assert type(one) is type(x)
+        assert array_api_compat.device(one) == array_api_compat.device(x)
+    assert float(found["sum"]) == 4.0
+    assert [float(found["parts"][0][n]) for n in range(2)] == [2.0, 6.0]
+    assert [float(found["parts"][1][0][n]) for n in range(2)] == [3.0, 1.0]
+    assert (found["n"], found["none"], found["word"]) == (2, None, "w")
+
+
+def test_numpys_own_caller_gets_the_results_as_they_are():
+    @neutral(runs_on="numpy")
+    def total(x):
+        return np.sum(x)
+
+    assert type(total(np.ones(2))) is np.float64
+    assert type(total(torch.ones(2))) is torch.Tensor
+
+
+def test_memory_is_shared_there_and_back():
+    @neutral(runs_on="numpy")
+    def same(x):
+        return x[1:]
+
+    t = torch.arange(4.0)
+    back = same(t)
+    assert interop.shares_memory(back, t)
+    with interop.policy(copy=True):
+        assert not interop.shares_memory(same(t), t)
+
+
+def test_it_runs_on_others_too():
+    @neutral(runs_on="torch")
+    def double(x, *, xp=None):
+        assert xp is array_api_compat.torch
+        return torch.mul(x, 2)
+
+    assert type(double(np.ones(2))) is np.ndarray
+
+    @neutral(runs_on=jnp, readonly="share", casting="same_kind")
+    def triple(x):
+        return jnp.multiply(x, 3)
+
+    found = triple(torch.ones(2))
+    assert type(found) is torch.Tensor
+    assert float(found[0]) == 3.0
+
+
+def test_what_is_read_only_there_is_copied_back_or_asked():
+    @neutral(runs_on="jax")
+    def double(x):
+        return x * 2
+
+    found = double(torch.ones(16))  # JAX's memory is read-only, and torch has no such tensors: by default a copy
+    found[0] = 7
+    with interop.policy(readonly="error"), pytest.raises(ReadOnlyError, match="the result of double") as caught:
+        double(torch.ones(16))
+    assert "at result" in str(caught.value)
+
+
+def test_mixed_arguments_need_a_leader_there_too():
+    def add(x, y):
+        assert type(x) is type(y) is np.ndarray
+        return x + y
+
+    with pytest.raises(MixedBackendsError):
+        neutral(runs_on="numpy")(add)(torch.ones(2), np.ones(2))
+    following = neutral(runs_on="numpy", mixed="first")(add)
+    assert type(following(torch.ones(2), np.ones(2))) is torch.Tensor
+    assert type(following(np.ones(2), torch.ones(2))) is np.ndarray
+    named = neutral(runs_on="numpy", mixed="torch")(add)
+    assert type(named(np.ones(2), torch.ones(2))) is torch.Tensor
+    assert type(named(np.ones(2), np.ones(2))) is torch.Tensor
+
+
+def test_without_an_array_it_is_the_function_itself():
+    @neutral(runs_on="numpy")
+    def double(x):
+        return np.float64(x * 2)
+
+    assert type(double(3)) is np.float64
+
+
+def test_a_gradient_is_not_dropped_unasked():
+    def total(x):
+        return x.sum()
+
+    p = torch.ones(2, requires_grad=True)
+    with pytest.raises(GradError, match="at x"):
+        neutral(runs_on="numpy")(total)(p)
+    assert float(neutral(runs_on="numpy", grad="detach")(total)(p)) == 2.0
+    assert float(neutral(runs_on="numpy", policy="coerce")(total)(p)) == 2.0
+
+
+def test_a_result_that_does_not_fit_is_refused_and_named():
+    @neutral(runs_on="numpy")
+    def inverse(x):
+        return {"inverse": np.linalg.inv(x.astype("float64"))}
+
+    with pytest.raises(DTypeError, match="the result of inverse") as caught:
+        inverse(jnp.eye(2))
+    assert "at result['inverse']" in str(caught.value)
+    with interop.policy(**caught.value.permissions):
+        assert inverse(jnp.eye(2))["inverse"].dtype == "float32"
+
+
+def test_a_guard_holds_inside():
+    @neutral(runs_on="numpy")
+    def copied(x):
+        return x[::-1]
+
+    with interop.guard(copies="error"), pytest.raises(interop.CopyError, match="result"):
+        copied(torch.ones(3))
+
+
+# What stays of the function.
+
+
+def test_signature_docstring_and_name_stay():
+    @neutral(runs_on="numpy")
+    def f(x: int, /, y: float = 2.0, *rest: str, k: bytes = b"", **more: bool) -> None:
+        """Do nothing."""
+
+    assert str(inspect.signature(f)) == "(x: int, /, y: float = 2.0, *rest: str, k: bytes = b'', **more: bool) -> None"
+    assert (f.__name__, f.__doc__, f.__module__) == ("f", "Do nothing.", __name__)
+    assert f.__wrapped__ is not f
+
+
+def test_types_stay(tmp_path):
+    """Checked by mypy: parameters, results and the misuse of the decorator."""
+    program = tmp_path / "typed.py"
+    program.write_text(
+        "import numpy as np\nimport numpy.typing as npt\nfrom interop import neutral\n"
+        "@neutral\ndef one(x: npt.NDArray[np.float64], k: int = 2) -> float:\n    return 2.0\n"
+        "@neutral(runs_on='numpy', grad='detach')\ndef two(x: npt.NDArray[np.float64], *, k: int = 2) -> str:\n    return ''\n"
+        "reveal_type(one)\nreveal_type(two)\none('x', 3)\nneutral(runs_on='numpy', grad='detatch')\n"
+    )
+    ran = subprocess.run([sys.executable, "-m", "mypy", "--strict", str(program)], capture_output=True, text=True, check=False)
+    assert 'Revealed type is "def (x: numpy.ndarray' in ran.stdout, ran.stdout
+    assert "k: int =) -> float" in ran.stdout
+    assert "k: int =) -> str" in ran.stdout
+    errors = [one for one in ran.stdout.splitlines() if ": error:" in one]
+    assert len(errors) == 2, ran.stdout
+    assert 'typed.py:12: error: Argument 1 to "one"' in errors[0].replace(str(tmp_path) + "/", "")
+    assert 'error: Argument "grad"' in errors[1] or "No overload variant" in errors[1]
+
+
+class Model:
+    def __init__(self):
+        self.weights = torch.ones(2)
+
+    @neutral
+    def method(self, x, xp=None):
+        return self, xp
+
+    @classmethod
+    @neutral
+    def of_class(cls, x, xp=None):
+        return cls, xp
+
+    @staticmethod
+    @neutral
+    def static(x, xp=None):
+        return xp
+
+    @neutral(runs_on="numpy")
+    def converted(self, x, y):
+        assert type(self.weights) is torch.Tensor
+        return self, x + y
+
+
+def test_methods():
+    model = Model()
+    for x in (np.ones(1), torch.ones(1)):
+        xp = array_api_compat.array_namespace(x)
+        assert model.method(x) == (model, xp)
+        assert Model.method(model, x) == (model, xp)
+        assert Model.of_class(x) == (Model, xp)
+        assert model.static(x) is xp
+    itself, found = model.converted(torch.ones(2), y=torch.ones(2))
+    assert itself is model
+    assert type(found) is torch.Tensor
+    with pytest.raises(GradError, match=r"Model\.converted\(\.\.\.\) .*(?s:.*)at y"):
+        model.converted(torch.ones(1), torch.ones(1, requires_grad=True))
+
+
+def test_a_name_that_is_used_twice_is_no_trouble():
+    @neutral(runs_on="numpy")
+    def odd(x, /, **more):
+        assert type(more["x"]) is np.ndarray
+        return x - more["x"]
+
+    assert float(odd(torch.ones(1), x=torch.zeros(1))) == 1.0
+
+
+def test_coroutines_stay_coroutines():
+    @neutral(runs_on="numpy")
+    async def double(x):
+        await asyncio.sleep(0)
+        return x * 2
+
+    assert inspect.iscoroutinefunction(double)
+    assert type(asyncio.run(double(torch.ones(2)))) is torch.Tensor
+
+
+def test_functions_written_in_c_are_taken():
+    import cv2
+
+    blur = neutral(runs_on="numpy")(cv2.blur)
+    picture = torch.ones(5, 5)
+    assert type(blur(picture, (3, 3))) is torch.Tensor
+    with pytest.raises(GradError, match=r"blur\(\.\.\.\) .*(?s:.*)at args\[0\]"):
+        blur(torch.ones(5, 5, requires_grad=True), (3, 3))
+    power = neutral(runs_on="numpy")(functools.partial(np.power, 2.0))
+    assert float(power(torch.tensor([3.0]))) == 8.0
+
+
+# Wrong use.
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "text"),
+    [
+        ({"runs_on": "numpi"}, ValueError, "did you mean 'numpy'"),
+        ({"mixed": "fist"}, ValueError, "mixed='fist' is neither 'first' nor a backend; did you mean 'first'"),
+        ({"mixed": "toch"}, ValueError, "did you mean 'torch'"),
+        ({"grad": "detach"}, TypeError, "give mixed= or runs_on="),
+        ({"runs_on": "numpy", "gard": "detach"}, TypeError, "did you mean 'grad'"),
+        ({"runs_on": "numpy", "grad": "detatch"}, ValueError, "did you mean 'detach'"),
+        ({"runs_on": "numpy", "policy": "strickt"}, ValueError, "did you mean 'strict'"),
+    ],
+)
+def test_wrong_words_are_told_when_the_function_is_decorated(words, kind, text):
+    with pytest.raises(kind, match=text):
+        neutral(**words)(lambda x: x)
+
+
+def test_what_cannot_be_decorated_is_told():
+    def generator(x):
+        yield x
+
+    with pytest.raises(TypeError, match="generator is a generator: what it yields could not be brought back"):
+        neutral(runs_on="numpy")(generator)
+    assert list(neutral(generator)(np.ones(1)))
+    for wrong in (classmethod(lambda cls, x: x), 3, int):
+        with pytest.raises(TypeError, match="neutral decorates a function"):
+            neutral(wrong)
+
+
+def test_nothing_is_loaded_by_decorating():
+    code = (
+        "import sys, interop\n@interop.neutral\ndef f(x, xp=None): return xp\n"
+        "print([n for n in ('torch', 'jax', 'numpy', 'optree', 'array_api_compat') if n in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

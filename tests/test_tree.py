@@ -1,0 +1,436 @@
+"""Trees: every container, aliasing, refusals that name every leaf, and plans that say what is then done."""
+
+import dataclasses
+from collections import OrderedDict, UserDict, defaultdict, deque
+from typing import Any, NamedTuple
+
+import numpy as np
+import optree
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import interop
+from interop import tree
+from interop.errors import CopyError, DTypeError, GradError, NoDataError, UnsupportedTypeError
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any
+
+
+@dataclasses.dataclass
+class Batch:
+    image: Any
+    label: Any = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    weight: Any
+    name: str = "w"
+
+
+@dataclasses.dataclass
+class Checked:
+    """Its own check passes NumPy arrays only, and has run already."""
+
+    values: Any
+    computed: Any = dataclasses.field(init=False)
+
+    def __post_init__(self):
+        assert isinstance(self.values, np.ndarray)
+        self.computed = self.values + 1
+
+
+@optree.register_pytree_node_class(namespace="tests.test_tree")
+class Registered:
+    def __init__(self, left, right):
+        self.left, self.right = left, right
+
+    def tree_flatten(self):
+        return (self.left, self.right), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+
+def ones():
+    return np.ones(3, "float32")
+
+
+CONTAINERS = {
+    "alone": lambda a: a,
+    "dict": lambda a: {"b": a, "a": [a, 1]},
+    "list": lambda a: [a, "text", None],
+    "tuple": lambda a: (a, (a,)),
+    "namedtuple": lambda a: Point(a, {"z": a}),
+    "ordered": lambda a: OrderedDict(b=a, a=a),
+    "defaultdict": lambda a: defaultdict(list, k=a),
+    "deque": lambda a: deque([a, a], maxlen=5),
+    "dataclass": lambda a: Batch(a, [a]),
+    "frozen": lambda a: {"f": Frozen(a)},
+    "nested dataclasses": lambda a: Batch(Batch(a, Frozen(a)), (a,)),
+    "checked": Checked,
+    "structseq": lambda a: torch.return_types.max((torch.from_numpy(a), torch.from_numpy(a))),
+}
+
+
+@pytest.mark.parametrize("make", CONTAINERS.values(), ids=CONTAINERS)
+def test_every_container_comes_back_as_what_it_was(make):
+    source = make(ones())
+    there = tree.convert(source, "torch")
+    assert type(there) is (torch.Tensor if isinstance(source, np.ndarray) else type(source))
+    arrays = [leaf for leaf in leaves_of(there) if not isinstance(leaf, (str, int))]
+    assert arrays
+    assert all(type(leaf) is torch.Tensor for leaf in arrays)
+    back = tree.convert(there, "numpy")
+    assert [type(leaf) for leaf in leaves_of(back)] == [np.ndarray if type(x) is torch.Tensor else type(x) for x in leaves_of(there)]
+    assert optree.tree_structure(tree.describe(back)) == optree.tree_structure(tree.describe(tree.convert(source, "numpy")))
+
+
+def leaves_of(x):
+    from interop._nodes import take_apart
+
+    return take_apart(x).leaves()
+
+
+def test_order_maxlen_and_factory_are_kept():
+    a = ones()
+    assert list(tree.convert({"b": a, "a": a}, "torch")) == ["b", "a"]
+    assert tree.convert(deque([a], maxlen=5), "torch").maxlen == 5
+    assert tree.convert(defaultdict(list, k=a), "torch").default_factory is list
+
+
+def test_the_source_and_its_containers_are_untouched():
+    a = ones()
+    source = {"x": [a], "d": Batch(a)}
+    inner, batch = source["x"], source["d"]
+    there = tree.convert(source, "torch")
+    assert source == {"x": inner, "d": batch}
+    assert inner[0] is a
+    assert batch.image is a
+    assert there["x"] is not inner
+    assert there["d"] is not batch
+
+
+def test_a_state_dict_keeps_its_metadata_and_loads_again():
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    state = module.state_dict()
+    arrays = tree.convert(state, "numpy")
+    assert type(arrays) is OrderedDict
+    assert arrays._metadata == state._metadata
+    assert interop.shares_memory(arrays["0.weight"], module[0].weight)
+    other = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    assert str(other.load_state_dict(tree.convert(arrays, "torch"))) == "<All keys matched successfully>"
+    assert torch.equal(other[0].weight, module[0].weight)
+    assert not hasattr(tree.convert(OrderedDict(a=ones()), "torch"), "_metadata")
+
+
+def test_types_registered_with_optree_are_taken_apart_in_their_namespace():
+    pair = Registered(ones(), [ones()])
+    there = tree.convert(pair, "torch", namespace="tests.test_tree")
+    assert type(there) is Registered
+    assert type(there.left) is type(there.right[0]) is torch.Tensor
+    assert tree.convert(pair, "torch") is pair  # without the namespace it is a leaf that is no array
+
+
+def test_is_leaf_stops():
+    a = ones()
+    source = {"keep": [a], "batch": Batch(a), "go": (a,)}
+    there = tree.convert(source, "torch", is_leaf=lambda x: isinstance(x, list | Batch))
+    assert there["keep"] is source["keep"]
+    assert there["batch"] is source["batch"]
+    assert type(there["go"][0]) is torch.Tensor
+
+
+# Aliasing.
+
+
+def test_one_object_is_converted_once_and_stays_one():
+    weight, other = ones(), ones()
+    source = {"a": weight, "b": [weight, Batch(weight)], "c": other}
+    with interop.record() as log:
+        there = tree.convert(source, "torch", copy=True)
+    assert len(log.crossings) == 2
+    assert there["a"] is there["b"][0] is there["b"][1].image
+    assert there["c"] is not there["a"]
+
+
+def test_a_dataclass_that_occurs_twice_stays_one():
+    batch = Batch(ones())
+    there = tree.convert([batch, {"again": batch}], "torch")
+    assert there[0] is there[1]["again"]
+    assert there[0] is not batch
+
+
+def test_tied_storage_stays_tied_where_it_is_shared():
+    base = torch.arange(6.0)
+    there = tree.convert({"a": base[:4], "b": base[2:]}, "numpy")
+    there["a"][2] = 50
+    assert there["b"][0] == base[2] == 50
+    apart = tree.convert({"a": base[:4], "b": base[2:]}, "numpy", copy=True)
+    assert not interop.shares_memory(apart["a"], apart["b"])
+
+
+def test_what_holds_no_array_is_itself():
+    settings_ = Frozen("rate")
+    batch = Batch([1, 2], {"x": "y"})
+    there = tree.convert({"s": settings_, "b": batch, "a": ones()}, "torch")
+    assert there["s"] is settings_
+    assert there["b"] is batch
+
+
+def test_arrays_of_the_target_are_themselves():
+    t = torch.ones(2)
+    assert tree.convert([t], "torch")[0] is t
+
+
+def test_a_tree_that_contains_itself_is_an_error():
+    loop = Batch(ones())
+    loop.label = [loop]
+    with pytest.raises(ValueError, match="contains itself: a Batch"):
+        tree.convert(loop, "torch")
+    around = [ones()]
+    around.append(around)
+    with pytest.raises(RecursionError):
+        tree.convert(around, "torch")
+    shared = Batch(ones())  # the negative control: twice, but not within itself
+    tree.convert([shared, shared], "torch")
+
+
+# What is no array.
+
+
+@pytest.mark.parametrize("other", ["text", 3, 2.5, object(), {1, 2}, UserDict(a=1)], ids=repr)
+def test_other_leaves_are_kept_or_refused(other):
+    source = {"x": [ones(), other], "n": None}
+    assert tree.convert(source, "torch")["x"][1] is other
+    with pytest.raises(UnsupportedTypeError, match=r"at tree\['x'\]\[1\]") as caught:
+        tree.convert(source, "torch", others="error")
+    assert caught.value.permissions == {"others": "keep"}
+    assert tree.convert(source, "torch", **caught.value.permissions)["x"][1] is other
+
+
+def test_none_is_structure_and_not_a_leaf():
+    assert tree.convert([None, ones()], "torch", others="error")[0] is None
+
+
+def test_an_empty_tree_still_has_its_words_checked():
+    assert tree.convert({}, "torch") == {}
+    for words, kind, text in [
+        ({"gard": "detach"}, TypeError, "did you mean 'grad'"),
+        ({"grad": "detatch"}, ValueError, "did you mean 'detach'"),
+        ({"policy": "strickt"}, ValueError, "did you mean 'strict'"),
+        ({"others": "kep"}, ValueError, "did you mean 'keep'"),
+    ]:
+        with pytest.raises(kind, match=text):
+            tree.convert({}, "torch", **words)
+    with pytest.raises(TypeError, match=r"exactly one of to= .* and like="):
+        tree.convert({}, "torch", like=ones())
+    with pytest.raises(ValueError, match="did you mean 'torch'"):
+        tree.convert({}, "toch")
+
+
+# Refusals.
+
+
+def test_a_refusal_names_every_leaf_and_converts_nothing():
+    tracked = torch.ones(2, requires_grad=True)
+    masked = np.ma.array([1.0, 2.0], mask=[0, 1])
+    source = {"p": [tracked, tracked * 2], "m": masked, "ok": torch.ones(2), "again": tracked}
+    with interop.record() as log, pytest.raises(interop.MaskError) as caught:
+        tree.convert(source, "torch", like=None)
+    assert log.crossings == []
+    with pytest.raises(GradError) as caught:
+        tree.convert({"p": source["p"], "m": [masked], "again": tracked}, "numpy", readonly="error")
+    error = caught.value
+    assert [refusal.path for refusal in error.refusals] == ["tree['again']", "tree['p'][0]", "tree['p'][1]"]
+    assert "at tree['again'], tree['p'][0], tree['p'][1]" in str(error)
+    assert error.description.requires_grad
+    assert str(error).endswith("Hint: write tree.convert(tree, 'numpy', readonly='error', grad='detach')")
+
+
+def test_permissions_of_many_leaves_are_those_that_permit_all():
+    wide, small = np.ones(2, "longdouble"), np.ones(2, "uint16").astype("longdouble")
+    narrow = np.zeros(2, "int8").astype(np.dtype("longdouble"))
+    with pytest.raises(DTypeError) as caught:
+        tree.convert([wide, small, narrow], "torch")
+    assert caught.value.permissions == {"casting": "same_kind"}
+    import ml_dtypes
+
+    with pytest.raises(DTypeError) as caught:  # one needs "safe", the other "same_kind", whichever comes first
+        tree.convert([np.ones(2, ml_dtypes.int4), wide], "torch")
+    assert caught.value.permissions == {"casting": "same_kind"}
+    tree.convert([np.ones(2, ml_dtypes.int4), wide], "torch", **caught.value.permissions)
+
+
+def test_one_final_refusal_makes_all_final():
+    source = [torch.ones(2, requires_grad=True), torch.ones(2, device="meta")]
+    with pytest.raises(GradError) as caught:
+        tree.convert(source, "numpy")
+    assert caught.value.permissions == {}
+    assert "at tree[1]" in str(caught.value)
+    assert "no permission helps" in caught.value.hint
+
+
+def test_what_fails_only_when_it_is_done_names_its_place():
+    source = {"good": np.ones(2), "bad": np.array(["x"], dtype=object)}
+    with pytest.raises(DTypeError, match=r"at tree\['bad'\]: NumPy cannot cast object"):
+        tree.convert(source, "numpy", dtype="float32")
+
+
+def test_a_thousand_reasons_are_counted_and_not_all_printed():
+    source = [torch.ones(1, requires_grad=True) for _ in range(250)]
+    with pytest.raises(GradError) as caught:
+        tree.convert(source, "numpy")
+    assert len(caught.value.refusals) == 250
+    assert "tree[99] and 150 more (.refusals has them all)" in str(caught.value)
+
+
+def test_a_producer_that_refuses_is_told_with_its_place():
+    class Refuses:
+        def __dlpack__(self, **words):
+            raise BufferError("not today")
+
+        def __dlpack_device__(self):
+            return (1, 0)
+
+    with pytest.raises(interop.LayoutError, match=r"not today\n      at tree\['x'\]"):
+        tree.convert({"x": Refuses(), "y": ones()}, "numpy")
+
+
+# Plans and descriptions.
+
+
+def mixed_tree():
+    a = ones()
+    return {"a": a, "rev": [a[::-1], a], "frozen": Frozen(a.astype("float64")), "n": 3}
+
+
+def test_the_plan_says_what_is_then_done():
+    source = mixed_tree()
+    plan = tree.explain(source, "torch")
+    with interop.record() as log:
+        there = tree.convert(source, "torch")
+    assert plan.ok
+    assert plan.bytes_copied == log.bytes_copied == 12
+    assert not plan.shares_memory
+    assert {crossing.path: crossing.bytes for crossing in log.crossings} == {path: one.bytes_copied for path, one in plan.plans.items()}
+    assert plan.aliases == {"tree['rev'][1]": "tree['a']"}
+    assert plan.kept == ("tree['frozen'].name", "tree['n']")
+    assert "tree['rev'][0]: 12 bytes copied: torch has no negative strides" in str(plan)
+    assert interop.shares_memory(there["a"], source["a"])
+    assert plan.as_dict()["bytes_copied"] == 12
+
+
+def test_paths_are_expressions_that_lead_to_the_leaf():
+    source = mixed_tree()
+    plan = tree.explain(source, "torch")
+    for path in [*plan.plans, *plan.aliases, *plan.kept]:
+        value = eval(path, {"tree": source})
+        if path in plan.plans:
+            assert interop.describe(value) == plan.plans[path].description
+
+
+def test_explain_never_raises_for_a_refusal():
+    source = {"p": torch.ones(2, requires_grad=True), "s": "x"}
+    plan = tree.explain(source, "numpy", others="error")
+    assert not plan.ok
+    assert plan.permissions == {"grad": "detach", "others": "keep"}
+    assert not plan.shares_memory
+    assert "refused" in str(plan)
+    assert tree.explain(source, "numpy", **plan.permissions).ok
+    final = tree.explain([torch.ones(2, device="meta")], "numpy")
+    assert final.final
+    assert final.permissions == {}
+
+
+def test_descriptions_are_planned_without_a_gpu():
+    there = interop.Description(backend="torch", shape=(4,), device="cuda:0")
+    plan = tree.explain({"w": there, "b": [there]}, "numpy")
+    assert plan.permissions == {"transfer": "allow"}
+    assert tree.explain({"w": there}, "numpy", transfer="allow").bytes_copied == 16
+
+
+def test_describe_keeps_the_tree():
+    seen = tree.describe({"a": [ones()], "f": Frozen(ones()), "n": 3})
+    assert seen["n"] == 3
+    assert seen["a"][0].backend == seen["f"].weight.backend == "numpy"
+
+
+@pytest.mark.parametrize("words", [{}, {"grad": "detach"}, {"copy": True}, {"policy": "strict"}], ids=str)
+def test_the_short_cut_and_the_long_way_agree(words):
+    tracked = torch.ones(3, requires_grad=True)
+    source = [torch.ones(2), torch.ones(2).bool(), torch.ones(2, dtype=torch.bfloat16), *([tracked] if "grad" in words else [])]
+    quick = tree.convert(source, "numpy", **words)
+    with interop.record():  # which bars the short cut
+        slow = tree.convert(source, "numpy", **words)
+    for one, other, x in zip(quick, slow, source, strict=True):
+        assert (one.dtype, one.flags.writeable, interop.shares_memory(one, x)) == (
+            other.dtype,
+            other.flags.writeable,
+            interop.shares_memory(other, x),
+        )
+        assert np.array_equal(one, other)
+
+
+def test_the_strict_policy_is_heeded_in_scope():
+    with interop.policy("strict"), pytest.raises(CopyError, match=r"at tree\[0\]"):
+        tree.convert([ones()[::-1]], "torch")
+    with interop.policy(copy=True):
+        a = ones()
+        assert not interop.shares_memory(tree.convert([a], "torch")[0], a)
+
+
+# The law, over trees of anything.
+
+LEAVES = [
+    ones,
+    lambda: ones()[::-1],
+    lambda: np.float64(2),
+    lambda: np.ma.array([1.0], mask=[1]),
+    lambda: np.ones(2, ">f4"),
+    lambda: np.ones(2, "longdouble"),
+    lambda: torch.ones(2),
+    lambda: torch.ones(2, requires_grad=True),
+    lambda: torch.ones(2, dtype=torch.complex64).conj(),
+    lambda: torch.ones(2).to_sparse(),
+    lambda: torch.ones(2, device="meta"),
+    lambda: "text",
+    lambda: None,
+    lambda: 7,
+]
+SOME_LEAF = st.sampled_from(LEAVES).map(lambda make: make())
+TREES = st.recursive(
+    SOME_LEAF,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+        st.builds(Batch, inner, inner),
+        st.builds(Frozen, inner),
+        st.tuples(inner, inner),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TREES, st.sampled_from(["numpy", "torch"]), st.sampled_from(["default", "strict", "coerce"]), st.sampled_from(["keep", "error"]))
+def test_a_refusal_is_a_recipe(source, target, policy, others):
+    words = {"policy": policy, "others": others}
+    plan = tree.explain(source, target, **words)
+    if plan.ok:
+        tree.convert(source, target, **words)
+        return
+    with pytest.raises(interop.InteropError) as caught:
+        tree.convert(source, target, **words)
+    assert caught.value.permissions == plan.permissions
+    if plan.permissions:
+        tree.convert(source, target, **(words | plan.permissions))
+    else:
+        with pytest.raises(NoDataError):
+            tree.convert(source, target, policy=interop.COERCE.replace(copy=True))
