@@ -76,10 +76,11 @@ class Case:
 
 
 def names_in(*statements: str) -> list[str]:
-    """Return the free names of statements, sorted.
+    """Return the free names of statements, sorted; those that a comprehension binds are not free.
 
-    >>> names_in("to_numpy(t)", "t.cpu().numpy()")
-    ['t', 'to_numpy']
+    >>> names_in("to_numpy(t)", "[x.cpu().numpy() for x in leaves]")
+    ['leaves', 't', 'to_numpy']
     """
-    nodes = (node for text in statements for node in ast.walk(ast.parse(text)))
-    return sorted({node.id for node in nodes if isinstance(node, ast.Name)})
+    nodes = [node for text in statements for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)]
+    bound = {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
+    return sorted({node.id for node in nodes} - bound)

@@ -99,6 +99,44 @@ LONG = (
     Case(id="describe", title="The description alone", call="describe(t)", references=(RAW,)),
 )
 
+TREE = (
+    Case(
+        id="tree",
+        title="A tree costs what its leaves cost one by one",
+        call='tree.convert(model, "numpy")',
+        references=(Reference("[to_numpy(x) for x in leaves]", budget=1.5),),
+        note="10,000 tensors",
+    ),
+    Case(
+        id="tree-copy",
+        title="A tree costs what its leaves cost one by one, also the long way",
+        call='tree.convert(model, "numpy", copy=True)',
+        references=(Reference("[to_numpy(x, copy=True) for x in leaves]", budget=1.5),),
+        note="10,000 tensors",
+    ),
+)
+
+NEUTRAL = (
+    Case(
+        id="neutral-numpy",
+        title="A neutral function that returns its argument, an ndarray",
+        call="same(a)",
+        references=(Reference("array_namespace(a)", budget=2.5),),
+    ),
+    Case(
+        id="neutral-torch",
+        title="A neutral function that returns its argument, a tensor",
+        call="same(t)",
+        references=(Reference("array_namespace(t)", budget=2.5),),
+    ),
+    Case(
+        id="neutral-runs-on",
+        title="A function written for NumPy, called with a tensor: there and back",
+        call="double(t)",
+        references=(Reference("torch.from_numpy(t.numpy() * 2)"),),
+    ),
+)
+
 # Last: importing jax starts its threads.
 JAX = (
     Case(
@@ -115,9 +153,15 @@ JAX = (
         note="jax",
         references=(Reference("torch.from_dlpack(j)"),),
     ),
+    Case(
+        id="neutral-jax",
+        title="A neutral function that returns its argument, a jax array",
+        call="same(j)",
+        references=(Reference("array_namespace(j)", budget=2.5),),
+    ),
 )
 
-CASES: tuple[Case, ...] = (*QUICK, *LARGE, *LONG, *JAX)
+CASES: tuple[Case, ...] = (*QUICK, *LARGE, *LONG, *TREE, *NEUTRAL, *JAX)
 """What is measured with interop as it is installed."""
 
 

@@ -17,6 +17,8 @@ __all__ = ["HOST", "library", "ndarray", "resolve", "tensor", "verb"]
 
 SIDE, LARGE_SIDE = 8, 16384
 """Sides of the small and of the 1 GiB float32 matrix."""
+LEAVES = 10_000
+"""Arrays in the tree."""
 
 
 def library(name: str) -> Callable[[], Any]:
@@ -49,6 +51,26 @@ def tensor(side: int, dtype: str = "float32") -> Any:
     return torch.empty(side, side, dtype=getattr(torch, dtype))
 
 
+def _model() -> dict[str, dict[str, Any]]:
+    return {f"layer{n:04}": {"weight": tensor(SIDE), "bias": tensor(SIDE)} for n in range(LEAVES // 2)}
+
+
+def _same() -> Callable[[Any], Any]:
+    from interop import neutral
+
+    @neutral
+    def same(x: Any, xp: Any = None) -> Any:  # noqa: ARG001 - given and not needed: only the finding is measured
+        return x
+
+    return same
+
+
+def _double() -> Callable[[Any], Any]:
+    from interop import neutral
+
+    return neutral(runs_on="numpy")(lambda x: x * 2)
+
+
 VERBS = ("convert", "describe", "explain", "policy", "to_cupy", "to_numpy", "to_torch")
 
 HOST: dict[str, Callable[[], Any]] = {
@@ -64,9 +86,16 @@ HOST: dict[str, Callable[[], Any]] = {
     "large_t": partial(tensor, LARGE_SIDE),
     "p": lambda: _torch().nn.Parameter(tensor(SIDE)),
     "b": partial(tensor, SIDE, "bfloat16"),
+    "array_namespace": lambda: importlib.import_module("array_api_compat").array_namespace,
+    "tree": library("interop.tree"),
+    "model": _model,
+    "leaves": lambda: [tensor(SIDE) for _ in range(LEAVES)],
+    "same": _same,
+    "double": _double,
     "j": lambda: importlib.import_module("jax.numpy").zeros((SIDE, SIDE), "float32"),
 }
-"""Arrays on the host: NumPy `a`, torch `t`, parameter `p`, bfloat16 `b`, jax `j`."""
+"""Arrays on the host: NumPy `a`, torch `t`, parameter `p`, bfloat16 `b`, jax `j`; a tree `model` and as many
+tensors in a list, `leaves`; neutral functions: `same` returns its argument, `double` is written for NumPy."""
 
 
 def resolve(names: Iterable[str], makers: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from interop._batch import ROOT, Batch
 from interop._nodes import take_apart
 from interop._shape import given
-from interop.backends import backend_names, name_of_target
+from interop.backends import backend_names, load_backend, name_of_target
 from interop.calls import Call, target_of
+from interop.description import CPU
 from interop.namespace import arrays_in, refuse_mixed
 from interop.policy import nearest
 
@@ -101,7 +102,9 @@ class _Bringer:
         name = leader.backend.name if leader else self.mixed
         if name == self.runs_on:
             return None
-        return {"like": leader.array} if leader else {"to": name}
+        if leader is None or (leader.device == CPU and load_backend(str(self.runs_on)).capabilities.devices == {"cpu"}):
+            return {"to": name}  # what is on the host stays there
+        return {"like": leader.array}
 
     def _leader(self, found: list[Found], library: str | None) -> Found | None:
         """Return the array that others follow: the first, or the first of a library."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optree
 
 from interop.backends import is_array
+from interop.quick import carries_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -75,6 +77,20 @@ class Node(NamedTuple):
             made[position] = remade[key]
         return self.spec.unflatten(made)
 
+    def refill(self, results: Iterator[Any]) -> Any:
+        """Return the tree with its leaves replaced by results in the leaves' order; for trees in which no leaf occurs twice."""
+        if not self.opened:
+            return self.spec.unflatten(islice(results, len(self.items)))
+        made = []
+        for position in range(len(self.items)):
+            opened = self.opened.get(position)
+            if opened is None:
+                made.append(next(results))
+            else:
+                parts = {suffix: part.refill(results) for suffix, part in opened.parts.items() if part.items}
+                made.append(_put_together(opened.whole, parts) if parts else opened.whole)
+        return self.spec.unflatten(made)
+
     def _touched(self, results: Mapping[int, Any]) -> bool:
         return any(id(leaf) in results for leaf in self.leaves())
 
@@ -92,7 +108,7 @@ class _Taker:
         self.is_leaf, self.namespace = is_leaf, namespace
 
     def take(self, tree: Any, within: tuple[int, ...]) -> Node:
-        stop = _has_attributes if self.is_leaf is None else self._stop
+        stop = carries_attributes if self.is_leaf is None else self._stop
         items, spec = optree.tree_flatten(tree, is_leaf=stop, namespace=self.namespace)
         opened = {}
         if kinds := {kind for kind in set(map(type, items)) if kind is OrderedDict or dataclasses.is_dataclass(kind)}:
@@ -105,7 +121,7 @@ class _Taker:
         return not (self.is_leaf is not None and self.is_leaf(item)) and not is_array(item)
 
     def _stop(self, x: Any) -> bool:
-        return _has_attributes(x) or (self.is_leaf is not None and self.is_leaf(x))
+        return carries_attributes(x) or (self.is_leaf is not None and self.is_leaf(x))
 
     def _open(self, whole: Any, within: tuple[int, ...]) -> Opened:
         if id(whole) in within:
@@ -115,10 +131,6 @@ class _Taker:
             return Opened(whole, {"": self.take(OrderedDict(whole), inside)})
         fields = [field.name for field in dataclasses.fields(whole) if hasattr(whole, field.name)]
         return Opened(whole, {f".{name}": self.take(getattr(whole, name), inside) for name in fields})
-
-
-def _has_attributes(x: Any) -> bool:
-    return type(x) is OrderedDict and bool(vars(x))
 
 
 def _put_together(whole: Any, parts: dict[str, Any]) -> Any:

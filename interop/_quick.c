@@ -5,7 +5,7 @@
  * library: guards and handoffs are data that the backends declare. `tests/test_quick.py` runs both.
  */
 
-#define BUILD 5 /* counted up with every change of what passes to and from interop/quick.py */
+#define BUILD 6 /* counted up with every change of what passes to and from interop/quick.py */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -453,7 +453,24 @@ watch(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+/* Whether x is an ordered dict that carries attributes; asked of every node of a tree (interop/_nodes.py). */
+static PyObject *
+carries_attributes(PyObject *Py_UNUSED(module), PyObject *x)
+{
+    if (!PyODict_CheckExact(x)) {
+        Py_RETURN_FALSE;
+    }
+    PyObject *attributes = PyObject_GetAttrString(x, "__dict__");
+    if (attributes == NULL) {
+        return NULL;
+    }
+    int some = PyDict_GET_SIZE(attributes) > 0;
+    Py_DECREF(attributes);
+    return PyBool_FromLong(some);
+}
+
 static PyMethodDef functions[] = {
+    {"carries_attributes", carries_attributes, METH_O, "Whether it is an ordered dict that carries attributes."},
     {"watch", watch, METH_NOARGS, "From now on, ask the hurdle before every short cut."},
     {NULL, NULL, 0, NULL},
 };

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from interop.policy import check_names, first_bar, hurdle
 
-BUILD = 5
+BUILD = 6
 """Says that the compiled half fits this file; counted up with every change of what passes between them."""
 
 LOW = 1 << 38
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from interop.backends._base import Backend, Shortcut
 
-__all__ = ["checked", "front", "learn", "table"]
+__all__ = ["carries_attributes", "checked", "front", "learn", "table"]
 
 if compiled is not None:
     first_bar.append(compiled.watch)
@@ -137,6 +138,14 @@ def checked(verb: Callable[P, R]) -> Callable[P, R]:
         return verb(*args, **keywords)
 
     return call
+
+
+def carries_attributes_in_python(x: Any) -> bool:
+    """Return whether it is an ordered dict that carries attributes, as a ``state_dict`` does; asked of every node of a tree."""
+    return type(x) is OrderedDict and bool(vars(x))
+
+
+carries_attributes: Callable[[Any], bool] = carries_attributes_in_python if compiled is None else compiled.carries_attributes
 
 
 def front(target: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
