@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/errors.md", "docs/policies.md", "docs/conformance.md", "docs/conformance-adapter.md", "docs/findings.md")
+PAGES = ("README.md", "docs/errors.md", "docs/policies.md", "docs/neutral.md", "docs/testing.md", "docs/conformance.md", "docs/conformance-adapter.md", "docs/findings.md")
 
 
 def errors() -> str:
@@ -59,6 +59,15 @@ def backends() -> str:
     return "\n".join(["| backend | to install |", "| --- | --- |", *rows])
 
 
+def unseen() -> str:
+    """Return what torch does not show to a native guard: the list in the docstring of the file that watches it."""
+    from interop.backends import _torch_sentry
+
+    lines = (inspect.getdoc(_torch_sentry) or "").splitlines()
+    listed = [number for number, line in enumerate(lines) if line.startswith("- ")]
+    return "\n".join(lines[listed[0] : lines.index("", listed[-1])])
+
+
 def speed() -> str:
     """Return the speed table of the committed CPU results."""
     from benchmarks.table import markdown
@@ -72,6 +81,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "presets": presets,
     "backends": backends,
     "speed": speed,
+    "unseen": unseen,
     **conformance_parts.PARTS,
     **conformance_results.PARTS,
 }

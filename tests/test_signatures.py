@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 import interop
+from interop.calls import KEYWORDS, Permissions
 from interop.policy import FIELDS
 
 VERBS = [interop.convert, interop.to_numpy, interop.to_torch, interop.to_cupy, interop.explain]
@@ -22,9 +23,24 @@ def test_signatures(verb):
     assert positional == ["x", "to"][: 1 + general]
 
 
+def test_the_verbs_that_pass_keywords_on_have_the_same():
+    """As a typed dict, so that an editor completes them there too."""
+    assert sorted(KEYWORDS) == sorted(["like", *COMMON])
+    assert sorted(Permissions.__annotations__) == sorted(["policy", *FIELDS])
+    for verb in (interop.tree.convert, interop.tree.explain):
+        parameters = inspect.signature(verb).parameters
+        assert parameters["as_convert"].annotation == "Unpack[Keywords]"
+    assert inspect.signature(interop.neutral).parameters["permissions"].kind is inspect.Parameter.VAR_KEYWORD
+
+
 def test_public_names():
     contract = [
+        "array_namespace",
         "convert",
+        "guard",
+        "neutral",
+        "record",
+        "tree",
         "to_numpy",
         "to_torch",
         "to_cupy",
