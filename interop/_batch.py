@@ -6,8 +6,6 @@ Behind `interop.tree` and `interop.neutral`, which differ in what they call the 
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import repeat
-from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from interop._tree_plan import TreePlan, refusal_of
@@ -17,8 +15,9 @@ from interop.description import Description
 from interop.errors import InteropError, UnsupportedTypeError
 from interop.ledger import watched
 from interop.plan import Plan, Refusal
-from interop.policy import FIELDS, hurdle, resolve_policy
-from interop.quick import DETACHING, table
+from interop.policy import FIELDS, resolve_policy
+from interop.quick import DETACHING, sweep, table
+from interop.scope import hurdle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
@@ -65,15 +64,19 @@ class Batch:
 
     def run(self) -> Any:
         """Return the tree with its arrays converted; raises one error for all that are refused, before any is."""
-        if (results := self._alike()) is not None:
-            return self.node.refill(iter(results))
-        done, left = self._shortcuts()
+        leaves = self.node.leaves
+        results = self._shortcuts(leaves)
+        left = {id(leaf): leaf for leaf, result in zip(leaves, results, strict=True) if result is None}
         ready = self._prepared(left)
         recorded = watched()
+        done: dict[int, Any] = {}
         for key, prepared in ready.items():
             with told(self._context(key)):
                 done[key] = finish(prepared, self.places[key][0] if recorded else "")
-        return self.node.rebuild(done)
+        if left:
+            results = [done.get(id(leaf), leaf) if result is None else result for leaf, result in zip(leaves, results, strict=True)]
+        with told(self.call.text):
+            return self.node.rebuild(results)
 
     def look(self) -> TreePlan:
         """Return what `run` would do."""
@@ -103,48 +106,39 @@ class Batch:
 
     def _unique(self) -> dict[int, Any]:
         """Return the leaves that are meant, each object once, by its id."""
-        leaves = self.node.leaves()
-        if self.only is not None:
-            leaves = [leaf for leaf in leaves if id(leaf) in self.only]
-        return dict(zip(map(id, leaves), leaves, strict=True))
+        return {id(leaf): leaf for leaf in self.node.leaves if self._is_meant(leaf)}
+
+    def _is_meant(self, leaf: Any) -> bool:
+        return self.only is None or id(leaf) in self.only
 
     @cached_property
     def places(self) -> dict[int, list[str]]:
         """The paths of each leaf by its id: more than one if it occurs more than once. Only where they are told: it takes long."""
         found: dict[int, list[str]] = {}
-        for leaf, path in zip(self.node.leaves(), self.node.paths(ROOT), strict=True):
+        for leaf, path in zip(self.node.leaves, self.node.paths(ROOT), strict=True):
             found.setdefault(id(leaf), []).append(self.named(path))
         return found
 
-    def _alike(self) -> list[Any] | None:
-        """Convert the usual tree, thousands of arrays of one type that need no decision, without a step of Python for each.
-
-        None if it is not one; then nothing is lost but views that nobody has seen.
-        """
-        leaves = self.node.leaves()
-        kinds = set(map(type, leaves))
-        if hurdle.get() is not None or self.words or self.only is not None or len(kinds) != 1 or len(set(map(id, leaves))) != len(leaves):
-            return None
-        attempt = table(self.call.target).get(kinds.pop())
-        results = list(map(attempt, leaves)) if attempt is not None else [None]
-        return None if any(map(is_, results, repeat(None))) else results
-
-    def _shortcuts(self) -> tuple[dict[int, Any], dict[int, Any]]:
-        """Convert what needs no decision; return the results and what is left, by the leaves' ids."""
-        if hurdle.get() is not None or self.words not in ({}, DETACHING):
-            return {}, self._unique()
-        left = self._unique()
-        done: dict[int, Any] = {}
+    def _shortcuts(self, leaves: list[Any]) -> list[Any]:
+        """Convert what needs no decision; return a result for each leaf, None for those that are left."""
+        none = [None] * len(leaves)
+        if hurdle.get() is not None or self.words not in ({}, DETACHING) or self.only is not None:
+            return none
+        results = none
         for permission in ("grad=detach", "") if self.words else ("",):
-            done |= _quickly(left, table(self.call.target, permission))
-            left = {key: leaf for key, leaf in left.items() if key not in done} if done else left
-        return done, left
+            swept = sweep(leaves, table(self.call.target, permission))
+            results = swept if results is none else [one if two is None else two for one, two in zip(results, swept, strict=True)]
+        return results
 
     def _prepared(self, left: dict[int, Any]) -> dict[int, Prepared]:
         """Plan what is left; raises the one error for everything that is refused."""
         ready: dict[int, Prepared] = {}
         refusals: list[Refusal] = []
+        for path, error in self.node.stuck(ROOT):
+            refusals.append(Refusal(type(error), error.message, {}, error.hint, self.named(path)))
         for key, leaf in left.items():
+            if not self._is_meant(leaf):
+                continue
             if is_array(leaf):
                 try:
                     ready[key] = prepare(self._at(leaf))
@@ -157,17 +151,6 @@ class Batch:
         if refusals:
             raise refusal_of(self.call, tuple(refusals), (one.plan for one in ready.values()))
         return ready
-
-
-def _quickly(leaves: dict[int, Any], attempts: dict[type, Callable[[Any], Any]]) -> dict[int, Any]:
-    done = {}
-    for key, leaf in leaves.items():
-        attempt = attempts.get(type(leaf))
-        if attempt is not None:
-            result = attempt(leaf)
-            if result is not None:
-                done[key] = result
-    return done
 
 
 def _other(leaf: Any) -> Refusal:

@@ -1,144 +1,185 @@
 """A tree taken apart into its leaves, and put together again around others.
 
-optree knows the containers of Python and those that are registered with it. Two kinds are no nodes for it and yet
-hold arrays: plain dataclasses, and ordered dicts that carry attributes (torch's ``state_dict`` keeps its versions in
-one, which a new dict would lose). They are leaves to optree and are opened here, each part a tree of its own.
+optree does most of it. Its leaves that are containers all the same (`interop._containers`) are opened here, each part a
+tree of its own. An opened container that occurs twice is taken apart once, and comes back as one object; one in which
+nothing has changed comes back as itself.
 """
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-from collections import OrderedDict
 from itertools import islice
+from operator import is_not
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optree
 
+from interop._containers import kind_of, stuck
 from interop.backends import is_array
-from interop.quick import carries_attributes
+from interop.quick import stops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Sequence
+
+    from interop._containers import Kind
+    from interop.errors import UnsupportedTypeError
 
 __all__ = ["Node", "take_apart"]
 
 
 class Opened(NamedTuple):
-    """A leaf of optree that is a container: its parts by what is appended to its path."""
+    """A leaf of optree that is a container: its parts, each a tree, or None for a leaf. No parts if it was met before."""
 
     whole: Any
-    parts: dict[str, Node]
+    kind: Kind
+    parts: tuple[tuple[Any, Node | None], ...] | None
 
 
 class Node(NamedTuple):
-    """A tree taken apart: optree's structure, its leaves in order, and those of them that were opened, by position."""
+    """A tree taken apart.
+
+    Attributes
+    ----------
+    spec, items
+        optree's structure and leaves.
+    opened : dict of int to Opened
+        Those of them that are containers, by position.
+    leaves : list
+        All leaves, in order, those of opened containers in their place.
+    """
 
     spec: Any
     items: list[Any]
     opened: dict[int, Opened]
-
-    def leaves(self) -> list[Any]:
-        """Return the leaves, those within opened containers included."""
-        if not self.opened:
-            return self.items
-        found: list[Any] = []
-        for position, item in enumerate(self.items):
-            if position in self.opened:
-                for part in self.opened[position].parts.values():
-                    found += part.leaves()
-            else:
-                found.append(item)
-        return found
+    leaves: list[Any]
 
     def paths(self, root: str) -> Iterator[str]:
-        """Yield the path of each leaf, in the same order, as an expression that begins with `root`."""
+        """Yield the path of each leaf, in the leaves' order, as an expression that begins with `root`."""
         for position, accessor in enumerate(self.spec.accessors()):
             path = accessor.codify(root)
-            if position in self.opened:
-                for suffix, part in self.opened[position].parts.items():
-                    yield from part.paths(path + suffix)
-            else:
+            opened = self.opened.get(position)
+            if opened is None:
                 yield path
+            elif opened.parts is not None:
+                for suffix, (_, part) in zip(opened.kind.suffixes(opened.whole), opened.parts, strict=True):
+                    yield from [path + suffix] if part is None else part.paths(path + suffix)
 
-    def rebuild(self, results: Mapping[int, Any]) -> Any:
-        """Return the tree with every leaf replaced by the result under its id; a leaf without one stays."""
-        # A dataclass that occurs twice comes back as one object, as its leaves do.
-        return self._rebuilt(results, {})
-
-    def _rebuilt(self, results: Mapping[int, Any], remade: dict[int, Any]) -> Any:
-        # Here and in the taker: maps and sets, not loops, because a tree may have many thousands of leaves.
-        made: list[Any] = list(map(results.get, map(id, self.items), self.items))
+    def stuck(self, root: str) -> Iterator[tuple[str, UnsupportedTypeError]]:
+        """Yield path and error of each container that holds arrays and cannot be made anew."""
         for position, opened in self.opened.items():
-            key = id(opened.whole)
-            if key not in remade:
-                parts = {suffix: part._rebuilt(results, remade) for suffix, part in opened.parts.items() if part._touched(results)}
-                remade[key] = _put_together(opened.whole, parts) if parts else opened.whole
-            made[position] = remade[key]
-        return self.spec.unflatten(made)
+            path = self.spec.accessors()[position].codify(root)
+            parts = list(zip(opened.kind.suffixes(opened.whole), opened.parts or (), strict=False))
+            if opened.kind.renew is None and any(any(map(is_array, [old] if part is None else part.leaves)) for _, (old, part) in parts):
+                yield path, stuck(opened.whole)
+            for suffix, (_, part) in parts:
+                if part is not None:
+                    yield from part.stuck(path + suffix)
 
-    def refill(self, results: Iterator[Any]) -> Any:
-        """Return the tree with its leaves replaced by results in the leaves' order; for trees in which no leaf occurs twice."""
+    def rebuild(self, results: Sequence[Any]) -> Any:
+        """Return the tree with its leaves replaced by results, one for each, in their order."""
+        return self._rebuilt(iter(results), {})
+
+    def _rebuilt(self, results: Iterator[Any], renewed: dict[int, Any]) -> Any:
         if not self.opened:
             return self.spec.unflatten(islice(results, len(self.items)))
         made = []
         for position in range(len(self.items)):
             opened = self.opened.get(position)
-            if opened is None:
-                made.append(next(results))
-            else:
-                parts = {suffix: part.refill(results) for suffix, part in opened.parts.items() if part.items}
-                made.append(_put_together(opened.whole, parts) if parts else opened.whole)
+            made.append(next(results) if opened is None else _renewed(opened, results, renewed))
         return self.spec.unflatten(made)
 
-    def _touched(self, results: Mapping[int, Any]) -> bool:
-        return any(id(leaf) in results for leaf in self.leaves())
+
+def _renewed(opened: Opened, results: Iterator[Any], renewed: dict[int, Any]) -> Any:
+    whole, key = opened.whole, id(opened.whole)
+    if opened.parts is None:
+        return renewed[key]
+    parts = [next(results) if node is None else _part(old, node, results, renewed) for old, node in opened.parts]
+    same = not any(map(is_not, parts, (old for old, _ in opened.parts)))
+    if same:
+        made = whole
+    elif opened.kind.renew is None:
+        raise stuck(whole)
+    else:
+        made = opened.kind.renew(whole, parts)
+    renewed[key] = made
+    return made
 
 
-def take_apart(tree: Any, is_leaf: Callable[[Any], bool] | None = None, *, namespace: str = "") -> Node:
+def _part(old: Any, node: Node, results: Iterator[Any], renewed: dict[int, Any]) -> Any:
+    """Return a part with its results; itself, if none of them is new."""
+    own = list(islice(results, len(node.leaves)))
+    if any(map(is_not, own, node.leaves)) or _refers_to_new(node, renewed):
+        return node._rebuilt(iter(own), renewed)
+    _settle(node, renewed)
+    return old
+
+
+def _settle(node: Node, renewed: dict[int, Any]) -> None:
+    """Note the containers that were met here first and did not change."""
+    for opened in node.opened.values():
+        renewed.setdefault(id(opened.whole), opened.whole)
+        for _, part in opened.parts or ():
+            if part is not None:
+                _settle(part, renewed)
+
+
+def _refers_to_new(node: Node, renewed: dict[int, Any]) -> bool:
+    for opened in node.opened.values():
+        if renewed.get(id(opened.whole), opened.whole) is not opened.whole:
+            return True
+        if any(part is not None and _refers_to_new(part, renewed) for _, part in opened.parts or ()):
+            return True
+    return False
+
+
+def take_apart(tree: Any, is_leaf: Callable[[Any], bool] | None = None, *, namespace: str = "", once: bool = True) -> Node:
     """Return a tree taken apart; `is_leaf` and `namespace` are optree's.
 
-    None is part of the structure, not a leaf. Raises ValueError for a dataclass that contains itself.
+    None is part of the structure, not a leaf. With `once` an opened container has its leaves where it is met first; without,
+    wherever it is met (then the tree cannot be rebuilt). Raises ValueError for one that contains itself.
     """
-    return _Taker(is_leaf, namespace).take(tree, ())
+    return _Taker(is_leaf, namespace, once=once).take(tree)
 
 
 class _Taker:
-    def __init__(self, is_leaf: Callable[[Any], bool] | None, namespace: str) -> None:
-        self.is_leaf, self.namespace = is_leaf, namespace
+    def __init__(self, is_leaf: Callable[[Any], bool] | None, namespace: str, *, once: bool) -> None:
+        self.is_leaf, self.namespace, self.once = is_leaf, namespace, once
+        self.met: dict[int, bool] = {}  # opened containers by id: whether they are open still, so that we are inside of them
 
-    def take(self, tree: Any, within: tuple[int, ...]) -> Node:
-        stop = carries_attributes if self.is_leaf is None else self._stop
-        items, spec = optree.tree_flatten(tree, is_leaf=stop, namespace=self.namespace)
-        opened = {}
-        if kinds := {kind for kind in set(map(type, items)) if kind is OrderedDict or dataclasses.is_dataclass(kind)}:
-            for position, item in enumerate(items):
-                if type(item) in kinds and self._opens(item):
-                    opened[position] = self._open(item, within)
-        return Node(spec, items, opened)
+    def take(self, tree: Any) -> Node:
+        items, spec = optree.tree_flatten(tree, is_leaf=stops if self.is_leaf is None else self._stops, namespace=self.namespace)
+        # Sets of types and not loops over leaves, because a tree may have many thousands.
+        kinds = {kind: found for kind in set(map(type, items)) if (found := kind_of(kind)) is not None}
+        if not kinds:
+            return Node(spec, items, {}, items)
+        opened: dict[int, Opened] = {}
+        leaves: list[Any] = []
+        for position, item in enumerate(items):
+            kind = kinds.get(type(item))
+            if kind is None or not self._opens(item):
+                leaves.append(item)
+            else:
+                opened[position] = self._open(item, kind, leaves)
+        return Node(spec, items, opened, leaves)
+
+    def _stops(self, x: Any) -> bool:
+        return stops(x) or (self.is_leaf is not None and self.is_leaf(x))
 
     def _opens(self, item: Any) -> bool:
         return not (self.is_leaf is not None and self.is_leaf(item)) and not is_array(item)
 
-    def _stop(self, x: Any) -> bool:
-        return carries_attributes(x) or (self.is_leaf is not None and self.is_leaf(x))
-
-    def _open(self, whole: Any, within: tuple[int, ...]) -> Opened:
-        if id(whole) in within:
-            raise ValueError(f"the tree contains itself: a {type(whole).__qualname__} is reached from its own fields.")
-        inside = (*within, id(whole))
-        if isinstance(whole, OrderedDict):
-            return Opened(whole, {"": self.take(OrderedDict(whole), inside)})
-        fields = [field.name for field in dataclasses.fields(whole) if hasattr(whole, field.name)]
-        return Opened(whole, {f".{name}": self.take(getattr(whole, name), inside) for name in fields})
-
-
-def _put_together(whole: Any, parts: dict[str, Any]) -> Any:
-    if isinstance(whole, OrderedDict):
-        vars(parts[""]).update(vars(whole))
-        return parts[""]
-    # Not dataclasses.replace, which would run the class's own checks again, on arrays of another library.
-    made = copy.copy(whole)
-    for suffix, value in parts.items():
-        object.__setattr__(made, suffix.removeprefix("."), value)  # frozen ones too
-    return made
+    def _open(self, whole: Any, kind: Kind, leaves: list[Any]) -> Opened:
+        key = id(whole)
+        if key in self.met:
+            if self.met[key]:
+                raise ValueError(f"the tree contains itself: a {type(whole).__qualname__} is reached from its own parts.")
+            if self.once:
+                return Opened(whole, kind, None)
+        self.met[key] = True
+        parts = []
+        for value in kind.parts(whole):
+            # The usual part is an array; a node for each would cost more than converting it.
+            node = None if is_array(value) else self.take(value)
+            leaves += [value] if node is None else node.leaves
+            parts.append((value, node))
+        self.met[key] = False
+        return Opened(whole, kind, tuple(parts))

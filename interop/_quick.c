@@ -453,10 +453,13 @@ watch(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* Whether x is an ordered dict that carries attributes; asked of every node of a tree (interop/_nodes.py). */
+/* Whether optree has to leave x alone although it could take it apart; asked of every node of a tree. */
 static PyObject *
-carries_attributes(PyObject *Py_UNUSED(module), PyObject *x)
+stops(PyObject *Py_UNUSED(module), PyObject *x)
 {
+    if (PyTuple_Check(x)) {
+        return PyBool_FromLong(!PyTuple_CheckExact(x) && Py_TYPE(x)->tp_base != &PyTuple_Type);
+    }
     if (!PyODict_CheckExact(x)) {
         Py_RETURN_FALSE;
     }
@@ -469,8 +472,67 @@ carries_attributes(PyObject *Py_UNUSED(module), PyObject *x)
     return PyBool_FromLong(some);
 }
 
+/* Call the short cut for each leaf's type; a leaf that occurs again gets the same result, one without a short cut None. */
+static PyObject *
+sweep(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2 || !PyList_CheckExact(args[0]) || !PyDict_CheckExact(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "sweep(leaves: list, attempts: dict)");
+        return NULL;
+    }
+    Py_ssize_t size = PyList_GET_SIZE(args[0]);
+    PyObject *results = PyList_New(size), *seen = PyDict_New();
+    if (results == NULL || seen == NULL) {
+        goto fail;
+    }
+    for (Py_ssize_t n = 0; n < size; n++) {
+        if (n >= PyList_GET_SIZE(args[0])) { /* a handoff that changed the list */
+            PyErr_SetString(PyExc_RuntimeError, "the leaves changed while they were converted");
+            goto fail;
+        }
+        PyObject *leaf = PyList_GET_ITEM(args[0], n);
+        PyObject *attempt = PyDict_GetItemWithError(args[1], (PyObject *)Py_TYPE(leaf)), *result;
+        if (attempt == NULL) {
+            if (PyErr_Occurred()) {
+                goto fail;
+            }
+            result = Py_NewRef(Py_None);
+        }
+        else {
+            PyObject *key = PyLong_FromVoidPtr(leaf);
+            if (key == NULL) {
+                goto fail;
+            }
+            PyObject *known = PyDict_GetItemWithError(seen, key);
+            if (known != NULL) {
+                result = Py_NewRef(known);
+            }
+            else {
+                Py_INCREF(leaf);
+                result = PyErr_Occurred() ? NULL : PyObject_CallOneArg(attempt, leaf);
+                Py_DECREF(leaf);
+                if (result != NULL && PyDict_SetItem(seen, key, result) < 0) {
+                    Py_CLEAR(result);
+                }
+            }
+            Py_DECREF(key);
+            if (result == NULL) {
+                goto fail;
+            }
+        }
+        PyList_SET_ITEM(results, n, result);
+    }
+    Py_DECREF(seen);
+    return results;
+fail:
+    Py_XDECREF(results);
+    Py_XDECREF(seen);
+    return NULL;
+}
+
 static PyMethodDef functions[] = {
-    {"carries_attributes", carries_attributes, METH_O, "Whether it is an ordered dict that carries attributes."},
+    {"stops", stops, METH_O, "Whether optree has to leave it alone."},
+    {"sweep", (PyCFunction)(void (*)(void))sweep, METH_FASTCALL, "Call the short cut for each leaf's type."},
     {"watch", watch, METH_NOARGS, "From now on, ask the hurdle before every short cut."},
     {NULL, NULL, 0, NULL},
 };

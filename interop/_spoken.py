@@ -29,18 +29,25 @@ def dlpack_spoken(backend: Backend, said: dict[str, Any]) -> dict[str, Any]:
     if array is not None:
         measured["exports"] = _exported(array)
         measured["exchange_api"] = hasattr(type(array), "__dlpack_c_exchange_api__")
-        if "cpu" in backend.capabilities.devices and (asked := _asked(backend.name)):
+        if "cpu" in backend.capabilities.devices and (asked := _asked(backend)):
             measured["imports"] = asked
     return {**words, "exchange_api": said.get("dlpack_exchange_api"), **measured, "measured": sorted(measured)}
 
 
+_ALIGNMENT = 64
+"""Bytes; what JAX asks of memory that it takes as it is, and elsewhere copies with a warning."""
+
+
 def _zeros() -> Any:
+    """Return one element on memory that every library takes."""
     # Every backend needs NumPy, so it is loaded by now; looked up, because only backends import array libraries.
-    return sys.modules["numpy"].zeros(1, "float32")
+    raw = sys.modules["numpy"].zeros(2 * _ALIGNMENT, "uint8")
+    start = -raw.__array_interface__["data"][0] % _ALIGNMENT
+    return raw[start : start + 4].view("float32")
 
 
 def _tiny(backend: Backend) -> Any:
-    if "cpu" in backend.capabilities.devices:
+    if "cpu" in backend.capabilities.devices and backend.why_unavailable(CPU) is None:
         return backend.from_host(_zeros())
     home = backend.home()
     if home == CPU or backend.why_unavailable(home) is not None:
@@ -79,8 +86,9 @@ class _Producer:
         return (1, 0)
 
 
-def _asked(name: str) -> str | None:
-    consume = getattr(sys.modules.get(name), "from_dlpack", None)
+def _asked(backend: Backend) -> str | None:
+    loaded = backend.name in sys.modules  # what is called otherwise than its library has a namespace to itself
+    consume = getattr(backend.namespace(), "from_dlpack", None) if loaded else None
     if consume is None:
         return None
     producer = _Producer()

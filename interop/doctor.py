@@ -176,5 +176,6 @@ def _facts(visit: Visit, installed: Installed) -> dict[str, Any]:
 
 
 def _unavailable(backend: Backend) -> dict[str, str]:
-    kinds = sorted(backend.capabilities.devices - {"cpu", "meta"})
+    there = {backend.device_of(spot).type for spot in backend.spots()}
+    kinds = sorted(backend.capabilities.devices - {"cpu", "meta"} - there)
     return {kind: why for kind in kinds if (why := backend.why_unavailable(Device(kind)))}

@@ -1,8 +1,7 @@
 """Keep an eye on crossings: `record` writes them down, `guard` forbids them; both for this context only.
 
-A conversion asks `forbidden` while it is planned and tells `note` when it is done. Either block bars the quick path
-(`interop.policy.bar`), so nothing gets past. Contexts are those of `contextvars`: a new thread starts without the
-blocks of the one that made it, an asyncio task (and `asyncio.to_thread`) starts with them.
+A conversion asks `forbidden` while it is planned and tells `note` when it is done. Either block bars the quick path, so
+nothing gets past. How far a block reaches is said in `interop.scope`.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from interop.policy import bar, hurdle, nearest
+from interop.policy import nearest
+from interop.scope import Entry, block, in_force, put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,23 +109,7 @@ class Log:
         return "\n".join([*lines, f"{len(self.crossings)} crossings: {counts}"])
 
 
-# Of this context: the lists of the logs that are open, and what the guards forbid.
-_logs: ContextVar[tuple[list[Crossing], ...]] = ContextVar("interop_logs", default=())
-_forbidden: ContextVar[frozenset[str]] = ContextVar("interop_guards", default=frozenset())
-
-
-@contextlib.contextmanager
-def _scope(logs: tuple[list[Crossing], ...], forbidden: frozenset[str]) -> Iterator[None]:
-    tokens = _logs.set(logs), _forbidden.set(forbidden), bar(logs)
-    try:
-        yield
-    finally:
-        _logs.reset(tokens[0])
-        _forbidden.reset(tokens[1])
-        hurdle.reset(tokens[2])
-
-
-@contextlib.contextmanager
+@block
 def record() -> Iterator[Log]:
     """Write down every crossing that interop makes in this context; blocks nest, and each has its own log.
 
@@ -150,14 +133,14 @@ def record() -> Iterator[Log]:
     """
     log = Log()
     kept = log.crossings
-    with _scope((*_logs.get(), kept), _forbidden.get()):
+    with put(Entry("record", kept)):
         try:
             yield log
         finally:
             log.crossings = list(kept)  # a task that outlives the block goes on with the old list, which nobody reads
 
 
-@contextlib.contextmanager
+@block
 def guard(*, copies: Rule | None = None, transfers: Rule | None = None, grads: Rule | None = None, native: bool = False) -> Iterator[None]:
     """Forbid crossings in this context: no permission given inside, in a call or in a scope, lifts it.
 
@@ -192,8 +175,8 @@ def guard(*, copies: Rule | None = None, transfers: Rule | None = None, grads: R
     <BLANKLINE>
     Hint: Do it outside of the guard, or allow it there: interop.guard(copies='allow').
     """
-    found = _forbidden.get() | _named({"copies": copies, "transfers": transfers, "grads": grads})
-    with _scope(_logs.get(), found), contextlib.ExitStack() as stack:
+    found = _named({"copies": copies, "transfers": transfers, "grads": grads})
+    with put(Entry("guard", found)), contextlib.ExitStack() as stack:
         for sentry in _sentries(found) if native else ():
             stack.enter_context(sentry)
         yield
@@ -216,23 +199,23 @@ def _sentries(found: frozenset[str]) -> list[contextlib.AbstractContextManager[N
 @contextlib.contextmanager
 def unwatched() -> Iterator[None]:
     """Leave this context's records and guards out: for what looks at arrays on somebody else's behalf (`interop.testing`)."""
-    with _scope((), frozenset()):
+    with put(instead=True):
         yield
 
 
 def watched() -> bool:
     """Return whether a log is open in this context."""
-    return bool(_logs.get())
+    return bool(in_force("record"))
 
 
 def forbidden() -> frozenset[str]:
     """Return what the guards of this context forbid."""
-    return _forbidden.get()
+    return frozenset().union(*in_force("guard"))
 
 
 def note(plan: Plan, path: str = "") -> None:
     """Write a plan that was carried out into the logs of this context."""
-    logs = _logs.get()
+    logs: list[list[Crossing]] = in_force("record")
     if not logs or not plan.steps:
         return
     why = "; ".join(step.reason for step in plan.copies)

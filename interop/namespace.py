@@ -84,10 +84,11 @@ def _inside(name: str, value: Any) -> list[Found]:
     from interop._nodes import take_apart  # on request: it needs optree
 
     node = take_apart(value)
-    leaves = node.leaves()
-    if not any(map(is_array, leaves)):  # before the paths, which take long
+    leaves = node.leaves
+    kinds = {kind for kind, one in dict(zip(map(type, leaves), leaves, strict=True)).items() if is_array(one)}
+    if not kinds:  # before the paths, which take long
         return []
-    return [Found(path, leaf, find_backend(leaf)) for path, leaf in zip(node.paths(name), leaves, strict=True) if is_array(leaf)]
+    return [Found(path, leaf, find_backend(leaf)) for path, leaf in zip(node.paths(name), leaves, strict=True) if type(leaf) in kinds]
 
 
 def refuse_mixed(call: str, found: list[Found], hint: str) -> None:

@@ -6,14 +6,14 @@ A policy is data: it is the plan (`interop.plan`) that knows what each value mea
 
 from __future__ import annotations
 
-import contextlib
-from contextvars import ContextVar, Token
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
+from interop.scope import Entry, block, in_force, put
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["COERCE", "DEFAULT", "FIELDS", "PRESETS", "STRICT", "Policy", "current_policy", "policy", "resolve_policy"]
 
@@ -121,25 +121,11 @@ COERCE = Policy(grad="detach", transfer="allow", casting="same_kind", mask="drop
 PRESETS: dict[str, Policy] = {"strict": STRICT, "default": DEFAULT, "coerce": COERCE}
 """The named policies: strict shares or raises, default shares or copies, coerce converts whatever it takes."""
 
-_scope: ContextVar[Policy | None] = ContextVar("interop_policy", default=None)
-
-hurdle: ContextVar[object | None] = ContextVar("interop_hurdle", default=None)
-"""Not None where something in scope must see or change even a plain conversion: the quick path stays off. Set by `bar` only."""
-
-first_bar: list[Callable[[], None]] = []
-"""Called before the first hurdle of the process: until then the quick path does not ask, which is a twentieth of its cost."""
-
-
-def bar(reason: object) -> Token[object | None]:
-    """Keep the quick path off in this context, until ``hurdle.reset`` of the token."""
-    while first_bar:
-        first_bar.pop()()
-    return hurdle.set(reason)
-
 
 def current_policy() -> Policy:
     """Return the policy of the enclosing ``with interop.policy(...)``, or the default one."""
-    return _scope.get() or DEFAULT
+    policies = in_force("policy")
+    return policies[-1] if policies else DEFAULT
 
 
 def as_policy(base: Policy | str) -> Policy:
@@ -171,7 +157,7 @@ def _changed(base: Policy, changes: tuple[tuple[str, Any], ...]) -> Policy:
     return base.replace(**dict(changes))
 
 
-@contextlib.contextmanager
+@block
 def policy(base: Policy | str | None = None, /, **changes: Any) -> Iterator[Policy]:
     """Make a policy the default in this scope; nests, and is not seen by other threads or asyncio tasks.
 
@@ -189,12 +175,6 @@ def policy(base: Policy | str | None = None, /, **changes: Any) -> Iterator[Poli
     detach allow
     """
     made = (current_policy() if base is None else as_policy(base)).replace(**changes)
-    token = _scope.set(made)
     # A plain array converts alike under every policy but one that always copies.
-    barred = bar(made) if made.copy is True else None
-    try:
+    with put(Entry("policy", made, bars=made.copy is True)):
         yield made
-    finally:
-        if barred is not None:
-            hurdle.reset(barred)
-        _scope.reset(token)

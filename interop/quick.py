@@ -15,7 +15,8 @@ import importlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from interop.policy import check_names, first_bar, hurdle
+from interop.policy import check_names
+from interop.scope import first_bar, hurdle
 
 BUILD = 6
 """Says that the compiled half fits this file; counted up with every change of what passes between them."""
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from interop.backends._base import Backend, Shortcut
 
-__all__ = ["carries_attributes", "checked", "front", "learn", "table"]
+__all__ = ["checked", "front", "learn", "stops", "sweep", "table"]
 
 if compiled is not None:
     first_bar.append(compiled.watch)
@@ -140,12 +141,31 @@ def checked(verb: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def carries_attributes_in_python(x: Any) -> bool:
-    """Return whether it is an ordered dict that carries attributes, as a ``state_dict`` does; asked of every node of a tree."""
+def stops_in_python(x: Any) -> bool:
+    """Return whether optree has to leave a node of a tree alone, although it could take it apart.
+
+    Ordered dicts that carry attributes (a ``state_dict``), which a new one would lose, and subclasses of named tuples,
+    which may have a constructor of their own (``PackedSequence``).
+    """
+    if isinstance(x, tuple):
+        return type(x) is not tuple and type(x).__base__ is not tuple
     return type(x) is OrderedDict and bool(vars(x))
 
 
-carries_attributes: Callable[[Any], bool] = carries_attributes_in_python if compiled is None else compiled.carries_attributes
+def sweep_in_python(leaves: list[Any], attempts: dict[type, Callable[[Any], Any]]) -> list[Any]:
+    """Return the result of the short cut for each leaf's type, None without one; a leaf that occurs again gets the same result."""
+    seen: dict[int, Any] = {}
+    results = []
+    for leaf in leaves:
+        attempt, key = attempts.get(type(leaf)), id(leaf)
+        if attempt is not None and key not in seen:
+            seen[key] = attempt(leaf)
+        results.append(seen.get(key))
+    return results
+
+
+stops: Callable[[Any], bool] = stops_in_python if compiled is None else compiled.stops
+sweep: Callable[[list[Any], dict[type, Callable[[Any], Any]]], list[Any]] = sweep_in_python if compiled is None else compiled.sweep
 
 
 def front(target: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

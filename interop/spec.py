@@ -74,7 +74,10 @@ def _parse(text: str) -> Description:
     flags |= {"meta"} if place == "meta" else set()
     shape = tuple(None if extent == "?" else _number(extent, "extent") for extent in inside[:-1].split(",") if extent)
     device = _device(name, place)
-    plain = Description(backend=name, type=LIBRARIES[name].type, shape=shape, dtype=dtype, device=device, strides=_c_order(shape))
+    library = LIBRARIES[name]
+    plain = Description(
+        backend=name, type=library.type, shape=shape, dtype=dtype, device=device, strides=_c_order(shape), readonly=library.readonly
+    )
     flagged = _with_flags(plain, flags)
     return _finished(_with_strides(flagged, steps[-1]) if steps else flagged)
 

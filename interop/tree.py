@@ -114,7 +114,7 @@ def describe(tree: Any, /, *, is_leaf: Callable[[Any], bool] | None = None, name
     numpy.ndarray float32[2] on cpu
     """
     node = take_apart(tree, is_leaf, namespace=namespace)
-    return node.rebuild({id(leaf): find_backend(leaf).describe(leaf) for leaf in node.leaves() if is_array(leaf)})
+    return node.rebuild([find_backend(leaf).describe(leaf) if is_array(leaf) else leaf for leaf in node.leaves])
 
 
 def _batch(verb: str, tree: Any, to: Any, words: Keywords, *, is_leaf: Callable[[Any], bool] | None, others: str, namespace: str) -> Batch:

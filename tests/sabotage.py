@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from interop.backends.numpy import NumPyBackend
 from interop.backends.torch import TorchBackend
-from interop.policy import bar
+from interop.scope import Entry, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,11 +23,17 @@ def hide(backend: type, **fields: Any) -> Callable[[], None]:
     return apply
 
 
+_FOR_GOOD: list[Any] = []
+"""Blocks that stay open as long as the process: one that nobody holds would be closed."""
+
+
 def replace(backend: type, verb: str, faulty: Callable[..., Any]) -> Callable[[], None]:
     """Let a backend do a verb wrongly; the short cuts are off, so that the verb is reached."""
 
     def apply() -> None:
-        bar("sabotage")
+        block = put(Entry("sabotage", None))
+        _FOR_GOOD.append(block)
+        block.__enter__()
         setattr(backend, verb, faulty(getattr(backend, verb)))
 
     return apply

@@ -1,7 +1,10 @@
 """The documentation says what is so: its tables are generated, and its code runs."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -77,3 +80,18 @@ def test_the_readmes_commands_exist():
     for line in re.findall(r"^make .*$", (ROOT / "README.md").read_text(), re.MULTILINE):
         target = shlex.split(line, comments=True)[1]
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_tests_on_the_page_about_testing_pass(tmp_path):
+    """With pytest and the plugin, on every row; its marks and its options are tried too."""
+    code = "\n\n".join(code for language, code in BLOCK.findall((ROOT / "docs/testing.md").read_text()) if language == "python")
+    (tmp_path / "test_page.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "interop.testing.plugin", "-p", "no:cacheprovider", str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert ran.returncode == 0, ran.stdout
+    rows = re.search(r"^xp: (.*)$", ran.stdout, re.MULTILINE)[1].split(", ")
+    assert {"numpy", "numpy:readonly", "torch", "torch:grad", "jax", "array_api_strict", "array_api_strict:device1"} <= set(rows)
+    table = re.findall(r"^\| `([\w:]+)`(?:, `(:\w+)`)? \|", (ROOT / "docs/testing.md").read_text(), re.MULTILINE)
+    assert {name for name, _ in table} <= set(rows)
+    for row in rows:
+        assert f"PASSED test_page.py::test_the_columns_have_mean_zero[{row}]" in ran.stdout

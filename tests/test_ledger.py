@@ -18,9 +18,10 @@ import interop
 from interop import guard, record
 from interop.decide import GUARDS, decide
 from interop.errors import CopyError, GradError, TransferError
-from interop.ledger import unwatched
+from interop.ledger import forbidden, unwatched
 from interop.plan import FRESH
-from interop.policy import hurdle
+from interop.policy import current_policy
+from interop.scope import hurdle
 from tests.corpus import SOURCES
 from tests.permissions import CORNERS
 from tests.test_decide_law import DTYPES, PLACES, TARGETS, TRAITS, describe, request
@@ -193,6 +194,84 @@ def test_a_task_that_outlives_the_block_is_not_written_down():
         return log
 
     assert asyncio.run(main()).crossings == []
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["first in, first out", "last in, first out"])
+def test_blocks_that_end_in_any_order_take_only_their_own_away(order):
+    def held(**words):
+        with guard(**words):
+            yield
+
+    before = hurdle.get()
+    held_ones = [held(copies="error"), held(transfers="error")]
+    for one in held_ones:
+        next(one)
+    assert forbidden() == {"copies", "transfers"}
+    held_ones[order[0]].close()
+    assert forbidden() == {("copies", "transfers")[order[1]]}
+    held_ones[order[1]].close()
+    assert forbidden() == frozenset()
+    assert hurdle.get() is before
+
+
+def test_policies_too():
+    def held(**words):
+        with interop.policy(**words):
+            yield
+
+    first, second = held(grad="detach"), held(copy=True)
+    next(first)
+    next(second)
+    first.close()
+    assert current_policy().copy is True
+    second.close()
+    assert current_policy() == interop.DEFAULT
+    assert hurdle.get() is None
+
+
+def test_an_asynchronous_generator_may_be_closed_from_another_task():
+    async def held():
+        with record() as log, guard():
+            yield log
+
+    async def main():
+        generator = held()
+        await asyncio.create_task(anext(generator))
+        await asyncio.create_task(generator.aclose())
+        return forbidden()
+
+    assert asyncio.run(main()) == frozenset()
+
+
+def test_a_block_decorates_a_function_and_refuses_what_would_outlive_it():
+    @guard(copies="error")
+    def work():
+        interop.to_torch(np.ones(2), copy=True)
+
+    for _ in range(2):
+        with pytest.raises(CopyError):
+            work()
+    interop.to_torch(np.ones(2), copy=True)
+
+    async def later():
+        pass
+
+    def generator():
+        yield
+
+    for wrong in (later, generator):
+        for made in (guard(), record(), interop.policy(copy=True)):
+            with pytest.raises(TypeError, match=rf"around .*{wrong.__name__} would end before its body begins"):
+                made(wrong)
+
+
+def test_a_block_may_be_entered_again_and_within_itself():
+    made = guard(copies="error")
+    with made, made:
+        assert forbidden() == {"copies"}
+    with made:
+        assert forbidden() == {"copies"}
+    assert forbidden() == frozenset()
 
 
 def test_unwatched_is_not_seen_and_not_guarded():

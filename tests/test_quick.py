@@ -15,8 +15,8 @@ import torch
 import interop
 from interop import InteropError, shares_memory
 from interop.backends import load_backend
-from interop.policy import bar, hurdle
 from interop.quick import checked, compiled, front_in_c, front_in_python, guarded_in_c, guarded_in_python, table
+from interop.scope import Entry, put
 from tests.corpus import SOURCES
 
 VERBS = {"numpy": interop.to_numpy, "torch": interop.to_torch}
@@ -25,11 +25,8 @@ WORDS = [{}, {"grad": "detach"}]
 
 @contextlib.contextmanager
 def long_way():
-    token = bar("this test")
-    try:
+    with put(Entry("this test", None)):
         yield
-    finally:
-        hurdle.reset(token)
 
 
 def outcome(verb, x, words):

@@ -1,0 +1,188 @@
+"""Containers that optree does not take apart, and how each is taken apart and made anew.
+
+optree knows the exact types of Python, plain named tuples, and what is registered with it. Everything else is a leaf to
+it: dataclasses, attrs classes, namespaces, and subclasses of dict, list, tuple and deque, which would keep their arrays
+unconverted and unsaid. A new one is made without running the class's own checks, on arrays that they may not expect.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+from collections import ChainMap, OrderedDict, UserDict, deque
+from types import MappingProxyType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from interop.description import Description
+from interop.errors import UnsupportedTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["Kind", "kind_of", "stuck"]
+
+
+class Kind(NamedTuple):
+    """A kind of container: what is appended to the path of each part, the parts, and how a new one is made of others, if it can be."""
+
+    suffixes: Callable[[Any], Iterable[str]]
+    parts: Callable[[Any], Sequence[Any]]
+    renew: Callable[[Any, Sequence[Any]], Any] | None
+
+
+# Classes with fields: dataclasses, attrs, namespaces.
+
+
+def _fields(whole: Any) -> list[str]:
+    kind: Any = type(whole)
+    return [name for name in _declared(kind) if hasattr(whole, name)]
+
+
+@functools.lru_cache(maxsize=1024)
+def _declared(kind: Any) -> tuple[str, ...]:
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    return tuple(attribute.name for attribute in kind.__attrs_attrs__)
+
+
+def _suffixes_of(names: Callable[[Any], list[str]]) -> Callable[[Any], list[str]]:
+    return lambda whole: [f".{name}" for name in names(whole)]
+
+
+def _values_of(names: Callable[[Any], list[str]]) -> Callable[[Any], list[Any]]:
+    return lambda whole: [getattr(whole, name) for name in names(whole)]
+
+
+def _renewed_with(names: Callable[[Any], list[str]]) -> Callable[[Any, Sequence[Any]], Any]:
+    def renew(whole: Any, parts: Sequence[Any]) -> Any:
+        made = _twin(whole)
+        for name, part in zip(names(whole), parts, strict=True):
+            object.__setattr__(made, name, part)  # frozen ones too
+        return made
+
+    return renew
+
+
+def _twin(whole: Any) -> Any:
+    """Return an object of the same class with the same attributes; not `copy.copy`, which a class may answer with itself."""
+    kind: Any = type(whole)
+    made = object.__new__(kind)
+    for name in _slots(kind):
+        if hasattr(whole, name):
+            object.__setattr__(made, name, getattr(whole, name))
+    # What was computed from the old fields is computed anew.
+    kept = {name: value for name, value in getattr(whole, "__dict__", {}).items() if not _is_cached(kind, name)}
+    if kept:
+        vars(made).update(kept)
+    return made
+
+
+def _is_cached(kind: type, name: str) -> bool:
+    return isinstance(getattr(kind, name, None), functools.cached_property)
+
+
+@functools.lru_cache(maxsize=1024)
+def _slots(kind: Any) -> tuple[str, ...]:
+    found = []
+    for base in kind.__mro__:
+        own = base.__dict__.get("__slots__", ())
+        names = (own,) if isinstance(own, str) else own
+        found += [f"_{base.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name for name in names]
+    return tuple(name for name in found if name not in ("__dict__", "__weakref__"))
+
+
+def _attributes(whole: Any) -> list[str]:
+    return list(vars(whole))
+
+
+_FIELDS = Kind(_suffixes_of(_fields), _values_of(_fields), _renewed_with(_fields))
+_NAMESPACE = Kind(_suffixes_of(_attributes), _values_of(_attributes), _renewed_with(_attributes))
+
+
+# Mappings and sequences.
+
+
+def _keys(whole: Any) -> list[str]:
+    return [f"[{key!r}]" for key in whole]
+
+
+def _indices(whole: Any) -> list[str]:
+    names = getattr(whole, "_fields", None) or range(len(whole))
+    return [f".{name}" if isinstance(name, str) else f"[{name}]" for name in names]
+
+
+def _renewed_mapping(whole: Any, parts: Sequence[Any]) -> Any:
+    items = dict(zip(whole, parts, strict=True))
+    if type(whole) is OrderedDict:
+        made = OrderedDict(items)
+        vars(made).update(vars(whole))
+        return made
+    made = _copied(whole)
+    if isinstance(made, UserDict):
+        made.data = items
+    else:
+        setter = OrderedDict.__setitem__ if isinstance(made, OrderedDict) else dict.__setitem__
+        for key, part in items.items():
+            setter(made, key, part)
+    return made
+
+
+def _renewed_tuple(whole: Any, parts: Sequence[Any]) -> Any:
+    made = tuple.__new__(type(whole), parts)
+    if own := getattr(whole, "__dict__", None):
+        vars(made).update(own)
+    return made
+
+
+def _renewed_list(whole: Any, parts: Sequence[Any]) -> Any:
+    made = _copied(whole)
+    for position, part in enumerate(parts):
+        (deque if isinstance(made, deque) else list).__setitem__(made, position, part)
+    return made
+
+
+def _copied(whole: Any) -> Any:
+    made = copy.copy(whole)
+    if made is whole:
+        raise stuck(whole)
+    return made
+
+
+def stuck(whole: Any) -> UnsupportedTypeError:
+    """Return the error for a container that holds arrays and cannot be made anew around others."""
+    kind = f"{type(whole).__module__}.{type(whole).__qualname__}".removeprefix("builtins.")
+    hint = "Make a dict or a list of it first, or register its type with optree."
+    return UnsupportedTypeError(f"a {kind} with arrays in it cannot be made anew around others", hint=hint)
+
+
+_MAPPING = Kind(_keys, lambda whole: [whole[key] for key in whole], _renewed_mapping)
+_TUPLE = Kind(_indices, list, _renewed_tuple)
+_LIST = Kind(_indices, list, _renewed_list)
+_UNIQUE = Kind(lambda whole: [""] * len(whole), list, None)
+_FIXED = Kind(_keys, lambda whole: list(whole.values()), None)
+_TWOFOLD = Kind(_suffixes_of(_fields), _values_of(_fields), None)
+
+
+@functools.lru_cache(maxsize=4096)
+def kind_of(kind: Any) -> Kind | None:
+    """Return the kind of container that the instances of a type are, of those that optree knows nothing of; None for others."""
+    if issubclass(kind, Description):
+        return None
+    if dataclasses.is_dataclass(kind) or "__attrs_attrs__" in vars(kind):
+        # One that is a dict as well (transformers' outputs) holds each array twice.
+        return _TWOFOLD if issubclass(kind, dict | list | tuple | set | UserDict) else _FIELDS
+    for base, found in _BASES:
+        if issubclass(kind, base):
+            return found
+    return None
+
+
+_BASES: tuple[tuple[Any, Kind], ...] = (
+    (SimpleNamespace, _NAMESPACE),
+    (dict | UserDict, _MAPPING),
+    (tuple, _TUPLE),
+    (list | deque, _LIST),
+    (set | frozenset, _UNIQUE),
+    (MappingProxyType | ChainMap, _FIXED),
+)
