@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from interop._tree_plan import TreePlan, refusal_of
 from interop.backends import is_array
-from interop.calls import KEYWORDS, Call, finish, look, prepare, told
+from interop.calls import KEYWORDS, Call, check_words, finish, look, prepare, told
 from interop.description import Description
 from interop.errors import InteropError, UnsupportedTypeError
 from interop.ledger import watched
 from interop.plan import Plan, Refusal
-from interop.policy import FIELDS, resolve_policy
 from interop.quick import DETACHING, sweep, table
 from interop.scope import hurdle
 
@@ -42,8 +41,8 @@ class Batch:
         The tree taken apart.
     keep : bool
         Whether leaves that are not arrays are kept; else they are refused.
-    named : callable, optional
-        From a path to what it is called in errors and records.
+    root : str
+        What the paths in errors and records begin with.
     only : container of int, optional
         The ids of the leaves that are meant; the others stay as they are.
     """
@@ -54,13 +53,12 @@ class Batch:
         node: Node,
         *,
         keep: bool = True,
-        named: Callable[[str], str] = str,
+        root: str = ROOT,
         only: Container[int] | None = None,
     ) -> None:
-        self.call, self.node, self.keep, self.named, self.only = call, node, keep, named, only
+        self.call, self.node, self.keep, self.root, self.only = call, node, keep, root, only
         self.words = {name: call.keywords[name] for name in KEYWORDS if name in call.keywords}
-        # Wrong words are told before anything is looked at, also where there is no array.
-        resolve_policy(self.words.get("policy"), {name: self.words[name] for name in FIELDS if name in self.words})
+        check_words(call)  # before anything is looked at, also where there is no array
 
     def run(self) -> Any:
         """Return the tree with its arrays converted; raises one error for all that are refused, before any is."""
@@ -115,8 +113,8 @@ class Batch:
     def places(self) -> dict[int, list[str]]:
         """The paths of each leaf by its id: more than one if it occurs more than once. Only where they are told: it takes long."""
         found: dict[int, list[str]] = {}
-        for leaf, path in zip(self.node.leaves, self.node.paths(ROOT), strict=True):
-            found.setdefault(id(leaf), []).append(self.named(path))
+        for leaf, path in zip(self.node.leaves, self.node.paths(self.root), strict=True):
+            found.setdefault(id(leaf), []).append(path)
         return found
 
     def _shortcuts(self, leaves: list[Any]) -> list[Any]:
@@ -134,8 +132,8 @@ class Batch:
         """Plan what is left; raises the one error for everything that is refused."""
         ready: dict[int, Prepared] = {}
         refusals: list[Refusal] = []
-        for path, error in self.node.stuck(ROOT):
-            refusals.append(Refusal(type(error), error.message, {}, error.hint, self.named(path)))
+        for path, error in self.node.stuck(self.root):
+            refusals.append(Refusal(type(error), error.message, {}, error.hint, path))
         for key, leaf in left.items():
             if not self._is_meant(leaf):
                 continue
@@ -146,11 +144,16 @@ class Batch:
                     refusals += self._placed(key, (Refusal(type(error), error.message, error.permissions, error.hint),))
                 else:
                     refusals += self._placed(key, ready[key].plan.refusals)
+            elif isinstance(leaf, Description):
+                refusals += self._placed(key, (_NO_DATA,))
             elif not self.keep:
                 refusals += self._placed(key, (_other(leaf),))
         if refusals:
             raise refusal_of(self.call, tuple(refusals), (one.plan for one in ready.values()))
         return ready
+
+
+_NO_DATA = Refusal(UnsupportedTypeError, "a Description has no data to convert", {}, "Plan with it: interop.tree.explain(tree, ...).")
 
 
 def _other(leaf: Any) -> Refusal:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from typing import TYPE_CHECKING, Any
 
-from interop._batch import ROOT, Batch
-from interop._nodes import take_apart
+from interop._batch import Batch
+from interop._nodes import take_apart, take_apart_named
 from interop._shape import given
 from interop.backends import backend_names, load_backend, name_of_target
 from interop.calls import Call, target_of
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from interop.namespace import Found
 
 __all__ = ["bringing"]
-
-_HINT = "Say what the others follow: @neutral(mixed='first'), or the name of a library."
 
 
 def bringing(function: Any, shape: Shape, *, mixed: str | None, runs_on: str | None, permissions: dict[str, Any]) -> Any:
@@ -73,7 +70,9 @@ class _NeutralCall(Call):
         if not changes:
             return self.verb
         words = ", ".join(f"{name}={value!r}" for name, value in changes.items())
-        return f"{words} into its @neutral(...), or call it inside `with interop.policy({words})`"
+        # What the decorator says comes before the scope.
+        said = changes.keys() & self.keywords.keys() or "policy" in self.keywords
+        return f"{words} into its @neutral(...)" + ("" if said else f", or call it inside `with interop.policy({words})`")
 
 
 class _Bringer:
@@ -88,7 +87,7 @@ class _Bringer:
         back: Callable[[Any], Any] = _as_it_is
         if found:
             if self.mixed is None:
-                refuse_mixed(f"{self.shape.name}(...)", found, _HINT)
+                refuse_mixed(f"{self.shape.name}(...)", found)
             if self.runs_on is not None and (home := self._home(found)) is not None:
                 back = functools.partial(self._back, **home)
             args, kwargs = self._there(args, kwargs, found)
@@ -117,35 +116,20 @@ class _Bringer:
         library = self.runs_on or self.mixed
         leader = self._leader(found, library)
         where = {"like": leader.array} if leader else {"to": library}
-        skipped = self.shape.skipped
-        call = self._call(f"{self.shape.name}(...)", where)
-        node = take_apart([list(args[skipped:]), kwargs])
-        made, keywords = Batch(call, node, named=self._argument, only={id(one.array) for one in found}).run()
-        moved = (*args[:skipped], *made), keywords
+        node = take_apart_named(list(self.shape.named(args, kwargs)))
+        batch = Batch(self._call(f"{self.shape.name}(...)", where), node, root="", only={id(one.array) for one in found})
+        made, split = batch.run(), len(args) - self.shape.skipped
+        moved = (*args[: self.shape.skipped], *made[:split]), dict(zip(kwargs, made[split:], strict=True))
         if leader is None:  # they went to one library, each staying on its device
-            refuse_mixed(f"{self.shape.name}(...)", arrays_in(self.shape.named(*moved)), _HINT)
+            refuse_mixed(f"{self.shape.name}(...)", arrays_in(self.shape.named(*moved)))
         return moved
 
     def _back(self, result: Any, **home: Any) -> Any:
         call = self._call(f"the result of {self.shape.name}(...)", home)
-        return Batch(call, take_apart(result), named=_in_result).run()
+        return Batch(call, take_apart(result), root="result").run()
 
     def _call(self, text: str, where: dict[str, Any]) -> Call:
         return _NeutralCall(text, None, target_of(where.get("to"), where.get("like")), {**where, **self.permissions})
-
-    def _argument(self, path: str) -> str:
-        """Return what an argument's path is called: ``tree[0][1]['a']`` is ``y['a']`` if the second is ``y``."""
-        if by_position := _BY_POSITION.match(path):
-            return self.shape.name_at(int(by_position[1]) + self.shape.skipped) + path[by_position.end() :]
-        return _BY_KEYWORD.sub(r"\1", path)
-
-
-_BY_POSITION = re.compile(r"^tree\[0\]\[(\d+)\]")
-_BY_KEYWORD = re.compile(r"^tree\[1\]\['(\w+)'\]")
-
-
-def _in_result(path: str) -> str:
-    return "result" + path.removeprefix(ROOT)
 
 
 def _as_it_is(result: Any) -> Any:

@@ -7,12 +7,12 @@ unconverted and unsaid. A new one is made without running the class's own checks
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
-from collections import ChainMap, OrderedDict, UserDict, deque
+from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque
 from types import MappingProxyType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 from interop.description import Description
 from interop.errors import UnsupportedTypeError
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["Kind", "kind_of", "stuck"]
+
+T = TypeVar("T")
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 
 class Kind(NamedTuple):
@@ -31,6 +34,21 @@ class Kind(NamedTuple):
     renew: Callable[[Any, Sequence[Any]], Any] | None
 
 
+def _by_type(function: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Remember the answers for types, as long as these live."""
+    known: WeakKeyDictionary[type, T] = WeakKeyDictionary()
+
+    @functools.wraps(function)
+    def ask(kind: Any) -> T:
+        try:
+            return known[kind]
+        except KeyError:
+            found = known[kind] = function(kind)
+            return found
+
+    return ask
+
+
 # Classes with fields: dataclasses, attrs, namespaces.
 
 
@@ -39,7 +57,7 @@ def _fields(whole: Any) -> list[str]:
     return [name for name in _declared(kind) if hasattr(whole, name)]
 
 
-@functools.lru_cache(maxsize=1024)
+@_by_type
 def _declared(kind: Any) -> tuple[str, ...]:
     if dataclasses.is_dataclass(kind):
         return tuple(field.name for field in dataclasses.fields(kind))
@@ -65,9 +83,12 @@ def _renewed_with(names: Callable[[Any], list[str]]) -> Callable[[Any, Sequence[
 
 
 def _twin(whole: Any) -> Any:
-    """Return an object of the same class with the same attributes; not `copy.copy`, which a class may answer with itself."""
+    """Return an object of the same class with the same attributes, empty otherwise.
+
+    Not `copy.copy`, which a class may answer with itself, and which runs the class's own code on arrays.
+    """
     kind: Any = type(whole)
-    made = object.__new__(kind)
+    made = _maker(kind)(kind)
     for name in _slots(kind):
         if hasattr(whole, name):
             object.__setattr__(made, name, getattr(whole, name))
@@ -78,11 +99,17 @@ def _twin(whole: Any) -> Any:
     return made
 
 
+@_by_type
+def _maker(kind: Any) -> Any:
+    """Return the constructor of the nearest base that is not written in Python."""
+    return next(base.__new__ for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
+
+
 def _is_cached(kind: type, name: str) -> bool:
     return isinstance(getattr(kind, name, None), functools.cached_property)
 
 
-@functools.lru_cache(maxsize=1024)
+@_by_type
 def _slots(kind: Any) -> tuple[str, ...]:
     found = []
     for base in kind.__mro__:
@@ -113,18 +140,16 @@ def _indices(whole: Any) -> list[str]:
 
 
 def _renewed_mapping(whole: Any, parts: Sequence[Any]) -> Any:
-    items = dict(zip(whole, parts, strict=True))
-    if type(whole) is OrderedDict:
-        made = OrderedDict(items)
-        vars(made).update(vars(whole))
-        return made
-    made = _copied(whole)
+    made = _twin(whole)
+    items = zip(list(whole), parts, strict=True)
     if isinstance(made, UserDict):
-        made.data = items
-    else:
-        setter = OrderedDict.__setitem__ if isinstance(made, OrderedDict) else dict.__setitem__
-        for key, part in items.items():
-            setter(made, key, part)
+        made.data = dict(items)
+        return made
+    if isinstance(made, defaultdict):
+        made.default_factory = whole.default_factory
+    setter = OrderedDict.__setitem__ if isinstance(made, OrderedDict) else dict.__setitem__
+    for key, part in items:
+        setter(made, key, part)
     return made
 
 
@@ -136,16 +161,11 @@ def _renewed_tuple(whole: Any, parts: Sequence[Any]) -> Any:
 
 
 def _renewed_list(whole: Any, parts: Sequence[Any]) -> Any:
-    made = _copied(whole)
-    for position, part in enumerate(parts):
-        (deque if isinstance(made, deque) else list).__setitem__(made, position, part)
-    return made
-
-
-def _copied(whole: Any) -> Any:
-    made = copy.copy(whole)
-    if made is whole:
-        raise stuck(whole)
+    made = _twin(whole)
+    if isinstance(made, deque):
+        deque.__init__(made, parts, whole.maxlen)
+    else:
+        list.extend(made, parts)
     return made
 
 
@@ -164,7 +184,7 @@ _FIXED = Kind(_keys, lambda whole: list(whole.values()), None)
 _TWOFOLD = Kind(_suffixes_of(_fields), _values_of(_fields), None)
 
 
-@functools.lru_cache(maxsize=4096)
+@_by_type
 def kind_of(kind: Any) -> Kind | None:
     """Return the kind of container that the instances of a type are, of those that optree knows nothing of; None for others."""
     if issubclass(kind, Description):

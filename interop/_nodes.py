@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optree
 
-from interop._containers import kind_of, stuck
+from interop._containers import Kind, kind_of, stuck
 from interop.backends import is_array
 from interop.quick import stops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from interop._containers import Kind
     from interop.errors import UnsupportedTypeError
 
-__all__ = ["Node", "take_apart"]
+__all__ = ["Node", "take_apart", "take_apart_named"]
 
 
 class Opened(NamedTuple):
@@ -140,6 +139,18 @@ def take_apart(tree: Any, is_leaf: Callable[[Any], bool] | None = None, *, names
     return _Taker(is_leaf, namespace, once=once).take(tree)
 
 
+def take_apart_named(parts: Sequence[tuple[str, Any]]) -> Node:
+    """Return several trees with names of their own, such as the arguments of a call, as one: it is rebuilt to a list.
+
+    A tree in which nothing changes is itself in that list.
+    """
+    names, values = [name for name, _ in parts], [value for _, value in parts]
+    leaves: list[Any] = []
+    kind = Kind(lambda _: names, lambda _: values, lambda _, made: list(made))
+    opened = _Taker(None, "", once=True).open(values, kind, leaves)
+    return Node(optree.treespec_leaf(), [values], {0: opened}, leaves)
+
+
 class _Taker:
     def __init__(self, is_leaf: Callable[[Any], bool] | None, namespace: str, *, once: bool) -> None:
         self.is_leaf, self.namespace, self.once = is_leaf, namespace, once
@@ -158,7 +169,7 @@ class _Taker:
             if kind is None or not self._opens(item):
                 leaves.append(item)
             else:
-                opened[position] = self._open(item, kind, leaves)
+                opened[position] = self.open(item, kind, leaves)
         return Node(spec, items, opened, leaves)
 
     def _stops(self, x: Any) -> bool:
@@ -167,7 +178,8 @@ class _Taker:
     def _opens(self, item: Any) -> bool:
         return not (self.is_leaf is not None and self.is_leaf(item)) and not is_array(item)
 
-    def _open(self, whole: Any, kind: Kind, leaves: list[Any]) -> Opened:
+    def open(self, whole: Any, kind: Kind, leaves: list[Any]) -> Opened:
+        """Open a container; its leaves are appended to `leaves`."""
         key = id(whole)
         if key in self.met:
             if self.met[key]:

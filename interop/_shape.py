@@ -20,12 +20,15 @@ class Shape:
     """What has to be known of a function's signature: the names of its arguments, and where ``xp`` is."""
 
     def __init__(self, function: Any) -> None:
-        self.name = getattr(function, "__qualname__", repr(function)).rpartition("<locals>.")[2]
-        parameters = _parameters(function)
+        qualified = getattr(function, "__qualname__", type(function).__name__)
+        self.name = qualified.rpartition("<locals>.")[2]
+        self.signature = _signature(function)
+        parameters = list(self.signature.parameters.values()) if self.signature else []
         self.names = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
         self.rest = next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), "args")
-        self.skipped = int(self.names[:1] in (["self"], ["cls"]))
-        self.takes_xp = any(one.name == "xp" and one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) for one in parameters)
+        # Within a class only: a function may call an array cls.
+        self.skipped = int(self.names[:1] in (["self"], ["cls"]) and "." in self.name)
+        self.takes_xp = _takes_xp(self.name, parameters)
         # Where an xp given by position would be; beyond every call if it cannot be.
         self.xp_at = self.names.index("xp") if "xp" in self.names else 1 << 30
 
@@ -44,16 +47,30 @@ class Shape:
         return kwargs.get("xp") is not None or (len(args) > self.xp_at and args[self.xp_at] is not None)
 
 
-def _parameters(function: Any) -> list[inspect.Parameter]:
+def _signature(function: Any) -> inspect.Signature | None:
     try:
-        return list(inspect.signature(function).parameters.values())
+        return inspect.signature(function)
     except ValueError:  # some that are written in C say nothing (cv2's): their arguments have no names
-        return []
+        return None
+
+
+def _takes_xp(name: str, parameters: list[inspect.Parameter]) -> bool:
+    """Return whether the function wants the namespace; TypeError if it could not be given where it stands."""
+    xp = next((one for one in parameters if one.name == "xp" and one.kind is not one.VAR_KEYWORD), None)
+    if xp is None or xp.default not in (xp.empty, None):  # one that has a namespace of its own is left with it
+        return False
+    after = parameters[parameters.index(xp) + 1 :]
+    needed = [one.name for one in after if one.kind is one.POSITIONAL_OR_KEYWORD and one.default is one.empty]
+    if xp.kind in (xp.POSITIONAL_ONLY, xp.VAR_POSITIONAL) or (xp.kind is xp.POSITIONAL_OR_KEYWORD and needed):
+        raise TypeError(f"{name}: xp has to be given by keyword; declare it last, as in (x, *, xp=None).")
+    return True
 
 
 def given(shape: Shape, found: list[Found], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments with ``xp`` among them."""
     if not found:
+        if shape.signature is not None:
+            shape.signature.bind(*args, **kwargs | {"xp": None})  # what is missing, if that is why there is no array
         hint = "Pass an array, or the namespace: xp=numpy."
         raise UnsupportedTypeError(f"{shape.name}(...) got no array among its arguments, so there is no namespace to find.", hint=hint)
     space = namespace_of(found[0])

@@ -134,8 +134,10 @@ class TreePlan:
         head = f"{len(self.plans):,} arrays -> {self.target}: {ending if self.ok else 'refused'}"
         if self.refusals:
             words = ", ".join(f"{name}={value!r}" for name, value in self.permissions.items())
-            return "\n".join([head, *_told_together(self.refusals), f"  Hint: {f'pass {words}.' if words else 'final.'}"])
-        return "\n".join([head, *(f"  {path}: {_how(plan)}" for path, plan in self.plans.items())])
+            final = " ".join(dict.fromkeys(refusal.hint for refusal in self.refusals if refusal.final and refusal.hint))
+            return "\n".join([head, *_told_together(self.refusals), f"  Hint: {f'pass {words}.' if words else final or 'final.'}"])
+        kept = [f"  kept as they are: {_listed(list(self.kept))}"] if self.kept else []
+        return "\n".join([head, *(f"  {path}: {_how(plan)}" for path, plan in self.plans.items()), *kept])
 
 
 def _how(plan: Plan) -> str:

@@ -25,7 +25,20 @@ if TYPE_CHECKING:
     from interop.backends._base import Backend
     from interop.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, Transfer
 
-__all__ = ["KEYWORDS", "Call", "Keywords", "Permissions", "Prepared", "finish", "look", "prepare", "run", "target_of", "told"]
+__all__ = [
+    "KEYWORDS",
+    "Call",
+    "Keywords",
+    "Permissions",
+    "Prepared",
+    "check_words",
+    "finish",
+    "look",
+    "prepare",
+    "run",
+    "target_of",
+    "told",
+]
 
 
 class Permissions(TypedDict, total=False):
@@ -151,6 +164,17 @@ def told(call: Callable[[], str]) -> Iterator[None]:
         refusal = Refusal(type(error), error.message, error.permissions, error.hint)
         told = type(error)(f"{call()}: {error.message}", hint=error.hint, permissions=error.permissions, refusals=(refusal,))
         raise told from (error.__cause__ or error)
+
+
+def check_words(call: Call) -> None:
+    """Raise what `prepare` would raise for the call's keywords, whatever its source is."""
+    words = call.keywords
+    resolve_policy(words.get("policy"), {name: words[name] for name in FIELDS if name in words})
+    target = load_backend(call.target)
+    if "dtype" in words:
+        dtype_name(words["dtype"])
+    if "device" in words:
+        _named_device(words["device"], target)
 
 
 def prepare(call: Call) -> Prepared:

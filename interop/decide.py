@@ -84,7 +84,7 @@ def _check_guards(draft: Draft) -> None:
         reasons = [step.reason for step in draft.steps if step.kind in kinds]
         if reasons:
             reason = f"a guard forbids {what} here, and no permission lifts it: {', and '.join(reasons)}"
-            draft.refuse(error, reason, f"Do it outside of the guard, or allow it there: interop.guard({what}='allow').")
+            draft.refuse(error, reason, f"Do it outside of the guard that forbids {what}.")
 
 
 def _check_device(draft: Draft) -> None:

@@ -9,10 +9,12 @@ call, with one array or several of one type, takes a short cut through a table o
 from __future__ import annotations
 
 import functools
+import inspect
+import sys
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from interop._shape import Shape, given
-from interop.namespace import PLAIN, Found, arrays_in, namespace_of, refuse_mixed
+from interop.namespace import PLAIN, Found, arrays_in, is_single, namespace_of, refuse_mixed
 from interop.policy import FIELDS, check_names, resolve_policy
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ def neutral(function: Any = None, /, *, mixed: str | None = None, runs_on: str |
 
 
 def _decorate(function: Any, *, mixed: str | None, runs_on: str | None, permissions: dict[str, Any]) -> Any:
-    if not callable(function) or isinstance(function, type):
+    if not callable(function) or isinstance(function, type | staticmethod | classmethod):
         raise TypeError(
             f"neutral decorates a function, got {function!r}; write it below @staticmethod and @classmethod, and above the def."
         )
@@ -103,9 +105,6 @@ def _decorate(function: Any, *, mixed: str | None, runs_on: str | None, permissi
     from interop._brought import bringing
 
     return bringing(function, shape, mixed=mixed, runs_on=runs_on, permissions=permissions)
-
-
-_MIXED_HINT = "Convert them first (interop.convert(x, like=...)), or let the function do it: @neutral(mixed='first')."
 
 
 class _Kind:
@@ -137,7 +136,14 @@ def _finding(function: Any, shape: Shape) -> Any:
             return _the_long_way(function, shape, args, kwargs)
         return function(*args, **kwargs, xp=kind.space) if takes_xp else function(*args, **kwargs)
 
-    return call
+    if not inspect.iscoroutinefunction(function):
+        return call
+
+    @functools.wraps(function)
+    async def call_later(*args: Any, **kwargs: Any) -> Any:
+        return await call(*args, **kwargs)
+
+    return call_later
 
 
 def _common(values: tuple[Any, ...]) -> _Kind | None:
@@ -146,8 +152,8 @@ def _common(values: tuple[Any, ...]) -> _Kind | None:
     array = None
     for value in values:
         kind = _kinds.get(type(value), _UNKNOWN)
-        if kind is None:
-            continue
+        if kind is None or (kind is _UNKNOWN and type(value) in (tuple, list) and PLAIN.issuperset(map(type, value))):
+            continue  # numbers and words, and sequences of them: axes, shapes
         if kind is _UNKNOWN:
             return None
         if first is None:
@@ -161,16 +167,31 @@ def _common(values: tuple[Any, ...]) -> _Kind | None:
 def _the_long_way(function: Any, shape: Shape, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     found = arrays_in(shape.named(args, kwargs))
     if found:
-        refuse_mixed(f"{shape.name}(...)", found, _MIXED_HINT)
+        refuse_mixed(f"{shape.name}(...)", found)
     if shape.takes_xp and not shape.gives_xp(args, kwargs):
         args, kwargs = given(shape, found, args, kwargs)
     for one in found:
         _learn(one)
+    for _, value in shape.named(args, kwargs):
+        _learn_plain(value)
     return function(*args, **kwargs)
 
 
 def _learn(found: Found) -> None:
     kind = type(found.array)
-    # Scalars mix with arrays of another library, which the short cut cannot say.
-    if kind not in _kinds and not found.backend.is_scalar(found.array):
-        _kinds[kind] = _Kind(found)
+    # Not of scalars, which mix with arrays of another library; nor where the namespace depends on the array (float0 is JAX's).
+    if kind not in _kinds and _is_lasting(kind) and not found.backend.is_scalar(found.array):
+        learnt = _Kind(found)
+        if learnt.space is found.backend.namespace():
+            _kinds[kind] = learnt
+
+
+def _learn_plain(value: Any) -> None:
+    kind = type(value)
+    if kind not in _kinds and _is_lasting(kind) and is_single(value):
+        _kinds[kind] = None
+
+
+def _is_lasting(kind: type) -> bool:
+    """Whether a type is found in its module, so that it lives as long as the table, which holds it."""
+    return getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind

@@ -173,7 +173,7 @@ def guard(*, copies: Rule | None = None, transfers: Rule | None = None, grads: R
     interop.errors.CopyError: to_torch(x, copy=True) cannot convert numpy.ndarray float64[2] on cpu; this stands in the way:
       - [copy] a guard forbids copies here, and no permission lifts it: copy=True never aliases
     <BLANKLINE>
-    Hint: Do it outside of the guard, or allow it there: interop.guard(copies='allow').
+    Hint: Do it outside of the guard that forbids copies.
     """
     found = _named({"copies": copies, "transfers": transfers, "grads": grads})
     with put(Entry("guard", found)), contextlib.ExitStack() as stack:
@@ -199,7 +199,7 @@ def _sentries(found: frozenset[str]) -> list[contextlib.AbstractContextManager[N
 @contextlib.contextmanager
 def unwatched() -> Iterator[None]:
     """Leave this context's records and guards out: for what looks at arrays on somebody else's behalf (`interop.testing`)."""
-    with put(instead=True):
+    with put(Entry("unwatched", None, bars=False), instead=True):
         yield
 
 

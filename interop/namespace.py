@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from interop.backends._base import Backend
     from interop.description import Device
 
-__all__ = ["PLAIN", "Found", "array_namespace", "arrays_in", "namespace_of", "refuse_mixed"]
+__all__ = ["PLAIN", "Found", "array_namespace", "arrays_in", "is_single", "namespace_of", "refuse_mixed"]
 
 
 def array_namespace(*xs: Any, api_version: str | None = None, use_compat: bool | None = None) -> Any:
@@ -91,11 +91,21 @@ def _inside(name: str, value: Any) -> list[Found]:
     return [Found(path, leaf, find_backend(leaf)) for path, leaf in zip(node.paths(name), leaves, strict=True) if type(leaf) in kinds]
 
 
-def refuse_mixed(call: str, found: list[Found], hint: str) -> None:
+def is_single(value: Any) -> bool:
+    """Return whether a value is neither an array nor taken apart."""
+    from interop._nodes import take_apart  # on request: it needs optree
+
+    node = take_apart(value)
+    return not node.opened and len(node.items) == 1 and node.items[0] is value and not is_array(value)
+
+
+def refuse_mixed(call: str, found: list[Found]) -> None:
     """Raise MixedBackendsError, naming each array, unless all are of one library and on one device."""
-    libraries = {one.backend.name for one in found}
-    if len(libraries) == 1 and len({one.device for one in found}) == 1:
+    libraries, devices = {one.backend.name for one in found}, {one.device for one in found}
+    if len(libraries) == 1 and len(devices) == 1:
         return
     lines = [f"  - {one.path}: {one.backend.name} on {one.device}" for one in found]
     what = "libraries" if len(libraries) > 1 else "devices"
+    words = "mixed='first', transfer='allow'" if len(devices) > 1 else "mixed='first'"
+    hint = f"Convert them first (interop.convert(x, like=...)), or let the function do it: {words} in its @neutral(...)."
     raise MixedBackendsError("\n".join([f"{call} got arrays of several {what}:", *lines]), hint=hint)

@@ -13,7 +13,7 @@ from interop._batch import ROOT, Batch
 from interop._nodes import take_apart
 from interop._tree_plan import TreePlan
 from interop.backends import find_backend, is_array
-from interop.calls import KEYWORDS, Call, target_of
+from interop.calls import KEYWORDS, Call, target_of, told
 from interop.description import Description
 from interop.policy import check_names, nearest
 
@@ -114,11 +114,15 @@ def describe(tree: Any, /, *, is_leaf: Callable[[Any], bool] | None = None, name
     numpy.ndarray float32[2] on cpu
     """
     node = take_apart(tree, is_leaf, namespace=namespace)
-    return node.rebuild([find_backend(leaf).describe(leaf) if is_array(leaf) else leaf for leaf in node.leaves])
+    described = []
+    for number, leaf in enumerate(node.leaves):
+        with told(lambda number=number: f"tree.describe(tree), at {list(node.paths(ROOT))[number]}"):  # type: ignore[misc] # python/mypy#12557
+            described.append(find_backend(leaf).describe(leaf) if is_array(leaf) else leaf)
+    return node.rebuild(described)
 
 
 def _batch(verb: str, tree: Any, to: Any, words: Keywords, *, is_leaf: Callable[[Any], bool] | None, others: str, namespace: str) -> Batch:
-    check_names(words, KEYWORDS, "keyword")
+    check_names(words, (*KEYWORDS, "is_leaf", "others", "namespace"), "keyword")
     if others not in ("keep", "error"):
         raise ValueError(f"others={others!r} is not a value{nearest(str(others), ('keep', 'error'))} Values: 'keep', 'error'.")
     said = {"is_leaf": is_leaf, "others": others if others != "keep" else None, "namespace": namespace or None}

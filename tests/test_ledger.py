@@ -303,7 +303,7 @@ def test_no_permission_lifts_a_guard(what):
             with pytest.raises(error, match=f"a guard forbids {what} here, and no permission lifts it") as caught:
                 breaks(**words)
             assert caught.value.permissions == {}
-            assert caught.value.hint == f"Do it outside of the guard, or allow it there: interop.guard({what}='allow')."
+            assert caught.value.hint == f"Do it outside of the guard that forbids {what}."
         with guard(**{what: "allow"}), pytest.raises(error):  # nor does an inner guard
             breaks(**everything)
     breaks(**everything)

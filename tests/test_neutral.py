@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import interop
-from interop import neutral
+from interop import decorate, neutral
 from interop.errors import DTypeError, GradError, MixedBackendsError, ReadOnlyError, TransferError, UnsupportedTypeError
 
 ARRAYS = {
@@ -341,6 +341,104 @@ def test_a_guard_holds_inside():
         copied(torch.ones(3))
 
 
+def test_what_the_function_writes_into_arguments_without_arrays_is_there():
+    @neutral(runs_on="numpy")
+    def work(x, log, options, *more, out):
+        log.append("done")
+        options["count"] = 3
+        more[0]["seen"] = True
+        out["result"] = x + 1
+        return x
+
+    log, options, more, out = [], {"nested": [1]}, {}, {}
+    work(torch.ones(2), log, options, more, out=out)
+    assert (log, options, more) == (["done"], {"nested": [1], "count": 3}, {"seen": True})
+    assert type(out["result"]) is np.ndarray
+    following = neutral(mixed="first")(lambda x, xs: xs.append(x))
+    xs = [torch.ones(1)]
+    following(torch.ones(2), xs)  # of the library already: nothing changes, so the list is the caller's
+    assert len(xs) == 2
+
+
+def test_results_in_scipys_and_scikit_learns_own_containers_come_back():
+    from scipy import optimize, stats
+
+    minimum = neutral(runs_on="numpy")(lambda x: optimize.minimize(lambda v: ((v - 2) ** 2).sum(), x))(torch.zeros(2, dtype=torch.float64))
+    assert type(minimum) is optimize.OptimizeResult
+    assert type(minimum.x) is torch.Tensor
+    assert abs(float(minimum.x[0]) - 2) < 1e-6
+    tested = neutral(runs_on="numpy")(stats.ttest_ind)(torch.arange(4.0), torch.arange(4.0) + 1)
+    assert type(tested.statistic) is torch.Tensor
+    assert type(neutral(runs_on="numpy")(stats.pearsonr)(torch.arange(4.0), torch.arange(4.0)).statistic) is torch.Tensor
+
+
+def test_mixed_libraries_in_odd_containers_are_seen():
+    from collections import Counter, UserDict
+
+    for odd in (Counter(k=torch.ones(1)), UserDict(k=torch.ones(1))):
+        with pytest.raises(MixedBackendsError, match=r"k\['k'\]: torch"):
+            space(np.ones(1), k=odd)
+
+
+def test_a_type_whose_namespace_depends_on_the_array_is_not_learnt():
+    code = (
+        "import numpy as np, jax, interop, array_api_compat\n@interop.neutral\ndef space(x, xp=None): return xp\n"
+        "zero = np.zeros(3, jax.dtypes.float0)\nfirst = space(zero)\n"
+        "assert first is array_api_compat.array_namespace(zero)\nassert space(np.ones(2)) is array_api_compat.numpy"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_only_types_that_live_as_long_as_their_module_are_learnt():
+    """The table holds them for good; array-api-compat, by comparison, holds the last hundred."""
+
+    class Own(np.ndarray):
+        pass
+
+    assert space(np.ones(2).view(Own), Options(1)) is array_api_compat.numpy
+    assert Own not in decorate._kinds
+    space(np.ones(2))
+    assert np.ndarray in decorate._kinds  # the negative control
+
+
+# The hints, followed to the letter.
+
+
+@pytest.mark.parametrize("scope", [False, True], ids=["in the decorator", "in scope"])
+def test_what_the_hint_says_works(scope):
+    def total(x):
+        return x.sum()
+
+    p = torch.ones(2, requires_grad=True)
+    with pytest.raises(GradError) as caught:
+        neutral(runs_on="numpy")(total)(p)
+    assert caught.value.hint == "write grad='detach' into its @neutral(...), or call it inside `with interop.policy(grad='detach')`"
+    if scope:
+        with interop.policy(grad="detach"):
+            neutral(runs_on="numpy")(total)(p)
+    else:
+        neutral(runs_on="numpy", grad="detach")(total)(p)
+
+
+def test_the_hint_does_not_send_to_a_scope_that_the_decorator_outvotes():
+    reverse = neutral(runs_on="torch", copy=False)(lambda x: x)
+    with pytest.raises(interop.CopyError) as caught:
+        reverse(np.ones(2)[::-1])
+    assert caught.value.hint == "write copy=True into its @neutral(...)"
+
+
+def test_the_hint_for_mixed_devices_works():
+    def first(x, y):
+        return x
+
+    one, other = ARRAYS["array_api_strict"](), ARRAYS["array_api_strict:device1"]()
+    with pytest.raises(MixedBackendsError, match=r"mixed='first', transfer='allow' in its @neutral") as caught:
+        neutral(first)(one, other)
+    assert "several devices" in str(caught.value)
+    neutral(mixed="first", transfer="allow")(first)(one, other)
+
+
 # What stays of the function.
 
 
@@ -430,6 +528,13 @@ def test_coroutines_stay_coroutines():
     assert inspect.iscoroutinefunction(double)
     assert type(asyncio.run(double(torch.ones(2)))) is torch.Tensor
 
+    @neutral
+    async def plain(x, *, xp=None):
+        return xp
+
+    assert inspect.iscoroutinefunction(plain)
+    assert asyncio.run(plain(torch.ones(2))) is array_api_compat.torch
+
 
 def test_functions_written_in_c_are_taken():
     import cv2
@@ -470,9 +575,44 @@ def test_what_cannot_be_decorated_is_told():
     with pytest.raises(TypeError, match="generator is a generator: what it yields could not be brought back"):
         neutral(runs_on="numpy")(generator)
     assert list(neutral(generator)(np.ones(1)))
-    for wrong in (classmethod(lambda cls, x: x), 3, int):
+    for wrong in (classmethod(lambda cls, x: x), staticmethod(len), 3, int):
         with pytest.raises(TypeError, match="neutral decorates a function"):
             neutral(wrong)
+
+
+def test_an_xp_that_could_not_be_given_is_told():
+    def by_position(x, xp=None, /):
+        pass
+
+    def in_front(xp, x):
+        pass
+
+    for wrong in (by_position, in_front, lambda *xp: None):
+        with pytest.raises(TypeError, match="xp has to be given by keyword"):
+            neutral(wrong)
+
+    def own(x, xp=np):
+        return xp
+
+    assert neutral(own)(torch.ones(1)) is np  # it has one
+    assert neutral(functools.partial(own, xp=torch))(np.ones(1)) is torch
+
+
+def test_what_is_missing_is_told_and_not_that_there_is_no_array():
+    with pytest.raises(TypeError, match="missing a required argument: 'x'"):
+        ratio()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'z'"):
+        ratio(1.0, z=3)
+
+
+def test_an_array_may_be_called_cls():
+    @neutral
+    def head(cls, patches, *, xp=None):
+        return xp
+
+    with pytest.raises(MixedBackendsError):
+        head(torch.ones(1), np.ones(1))
+    assert head(torch.ones(1), torch.ones(1)) is array_api_compat.torch
 
 
 def test_nothing_is_loaded_by_decorating():

@@ -1,12 +1,16 @@
 """Trees: every container, aliasing, refusals that name every leaf, and plans that say what is then done."""
 
 import dataclasses
-from collections import OrderedDict, UserDict, defaultdict, deque
+import functools
+from collections import ChainMap, Counter, OrderedDict, UserDict, defaultdict, deque
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import optree
 import pytest
+import scipy.optimize
+import sklearn.utils
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -202,6 +206,155 @@ def test_a_tree_that_contains_itself_is_an_error():
     tree.convert([shared, shared], "torch")
 
 
+def test_a_container_that_occurs_many_times_is_taken_apart_once():
+    level = Batch(ones(), ones())
+    for _ in range(30):  # 2**30 leaves, if it were not
+        level = Batch(level, level)
+    there = tree.convert(level, "torch")
+    assert there.image is there.label
+    assert there.image is not level.image
+
+
+# Containers that optree leaves alone.
+
+
+class Pair(NamedTuple("Pair", [("left", Any), ("right", Any)])):
+    """With a constructor that takes something else."""
+
+    __slots__ = ()
+
+    def __new__(cls, both):
+        return super().__new__(cls, *both)
+
+
+class Stack(list):
+    pass
+
+
+class Window(deque):
+    pass
+
+
+class Bag(dict):
+    def __setitem__(self, key, value):
+        raise AssertionError("its own check")
+
+
+class Ordered(OrderedDict):
+    pass
+
+
+@dataclasses.dataclass
+class Cached:
+    x: Any
+
+    @functools.cached_property
+    def twice(self):
+        return self.x * 2
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnCopy:
+    x: Any
+
+    def __copy__(self):
+        return self
+
+
+def attrs_class(a):
+    attrs = pytest.importorskip("attrs", reason="attrs is not installed")
+    return attrs.make_class("Made", ["x", "name"], frozen=True)(a, "n")
+
+
+ODD = {
+    "subclass of a named tuple": (lambda a: Pair((a, 2)), lambda x: x.left),
+    "list": (lambda a: Stack([a]), lambda x: x[0]),
+    "deque": (lambda a: Window([1, a], maxlen=4), lambda x: x[1]),
+    "dict": (lambda a: Bag(k=a), lambda x: x["k"]),
+    "ordered dict": (lambda a: Ordered(k=a), lambda x: x["k"]),
+    "counter": (lambda a: Counter(k=a), lambda x: x["k"]),
+    "user dict": (lambda a: UserDict(k=a), lambda x: x["k"]),
+    "namespace": (lambda a: SimpleNamespace(x=a, n=1), lambda x: x.x),
+    "attrs": (attrs_class, lambda x: x.x),
+    "own copy": (OwnCopy, lambda x: x.x),
+    "result of SciPy": (lambda a: scipy.optimize.OptimizeResult(x=a, success=True), lambda x: x.x),
+    "scikit-learn's bunch": (lambda a: sklearn.utils.Bunch(data=a), lambda x: x.data),
+}
+
+
+@pytest.mark.parametrize(("make", "inside"), ODD.values(), ids=ODD)
+def test_odd_containers_are_taken_apart_too(make, inside):
+    a = ones()
+    source = make(a)
+    there = tree.convert({"c": source}, "torch")["c"]
+    assert type(there) is type(source)
+    assert there is not source
+    assert type(inside(there)) is torch.Tensor
+    assert inside(source) is a  # the source is untouched
+    assert tree.describe([source])[0] is not source
+    assert inside(source) is a
+    (path,) = tree.explain(source, "torch").plans
+    assert eval(path, {"tree": source}) is a
+    assert tree.convert(there, "torch") is there  # nothing changes, so it is itself
+
+
+def test_a_packed_sequence_stays_one():
+    packed = torch.nn.utils.rnn.pack_sequence([torch.ones(2), torch.ones(1)])
+    there = tree.convert(packed, "numpy")
+    assert type(there) is type(packed)
+    assert type(there.data) is np.ndarray
+    back = tree.convert(there, "torch")
+    assert torch.nn.utils.rnn.pad_packed_sequence(back)[0].shape == (2, 2)
+
+
+def test_what_was_computed_from_the_old_fields_is_computed_anew():
+    source = Cached(ones())
+    assert type(source.twice) is np.ndarray
+    assert type(tree.convert(source, "torch").twice) is torch.Tensor
+
+
+class Twofold(dict):
+    pass
+
+
+@dataclasses.dataclass
+class Output(Twofold):
+    """As those of transformers: each array is an attribute and an item."""
+
+    logits: Any
+
+    def __post_init__(self):
+        self["logits"] = self.logits
+
+
+STUCK = {
+    "set": lambda a: {torch.from_numpy(a)},
+    "mapping proxy": lambda a: MappingProxyType({"k": torch.from_numpy(a)}),
+    "chain map": lambda a: ChainMap({"k": torch.from_numpy(a)}),
+    "dataclass that is a dict": lambda a: Output(torch.from_numpy(a)),
+}
+
+
+@pytest.mark.parametrize("make", STUCK.values(), ids=STUCK)
+def test_what_cannot_be_made_anew_is_refused_by_name_where_it_holds_arrays(make):
+    source = {"x": [make(ones())], "p": torch.ones(1, requires_grad=True)}
+    with pytest.raises(UnsupportedTypeError, match="with arrays in it cannot be made anew") as caught:
+        tree.convert(source, "numpy")
+    assert "at tree['x'][0]" in str(caught.value)
+    assert "at tree['p']" in str(caught.value)
+    assert "Make a dict or a list of it first" in caught.value.hint
+    assert not tree.explain(source, "numpy").ok
+    kept = tree.convert({"x": {1, 2}, "y": MappingProxyType({"k": 1})}, "numpy")
+    assert kept["x"] == {1, 2}
+
+
+def test_generators_and_other_objects_are_leaves():
+    source = {"g": (x for x in [ones()]), "m": torch.nn.Linear(2, 2)}
+    there = tree.convert(source, "numpy")
+    assert there["g"] is source["g"]
+    assert there["m"] is source["m"]
+
+
 # What is no array.
 
 
@@ -226,6 +379,9 @@ def test_an_empty_tree_still_has_its_words_checked():
         ({"grad": "detatch"}, ValueError, "did you mean 'detach'"),
         ({"policy": "strickt"}, ValueError, "did you mean 'strict'"),
         ({"others": "kep"}, ValueError, "did you mean 'keep'"),
+        ({"isleaf": len}, TypeError, "did you mean 'is_leaf'"),
+        ({"device": "cdua"}, ValueError, "did you mean 'cuda'"),
+        ({"dtype": "flaot32"}, ValueError, "did you mean 'float32'"),
     ]:
         with pytest.raises(kind, match=text):
             tree.convert({}, "torch", **words)
@@ -354,6 +510,24 @@ def test_descriptions_are_planned_without_a_gpu():
     plan = tree.explain({"w": there, "b": [there]}, "numpy")
     assert plan.permissions == {"transfer": "allow"}
     assert tree.explain({"w": there}, "numpy", transfer="allow").bytes_copied == 16
+
+
+def test_a_description_is_not_converted():
+    for others in ("keep", "error"):
+        with pytest.raises(UnsupportedTypeError, match=r"a Description has no data to convert\n      at tree\[0\]"):
+            tree.convert([interop.describe(ones()), ones()], "torch", others=others)
+
+
+def test_a_description_that_fails_names_its_place():
+    class Refuses:
+        def __dlpack__(self, **words):
+            raise BufferError("not today")
+
+        def __dlpack_device__(self):
+            return (1, 0)
+
+    with pytest.raises(interop.LayoutError, match=r"tree.describe\(tree\), at tree\['x'\]: .*not today"):
+        tree.describe({"x": Refuses()})
 
 
 def test_describe_keeps_the_tree():

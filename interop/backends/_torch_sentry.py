@@ -11,7 +11,8 @@ is a new value, as it is to autograd, and a Python number (`item`, `float`, the 
 refused. Nor is a host tensor without dimensions taken for data where an operation mixes it with a device's tensors, or
 a device's tensor for data where it is made from Python numbers. Fake tensors are judged by the device that they tell:
 under ``FakeTensorMode`` a guard shows without a GPU whether code would move data. Nothing comes back from the meta
-device, so only the way there is refused.
+device, so only the way there is refused. An operation in a block costs some 15 microseconds more, and the first one a
+second or two: torch loads its compiler for any dispatch mode.
 
 Three harmless things are refused too: ``torch.from_dlpack`` of a detached tensor, which asks as any consumer does;
 `numpy` in the forward of an ``autograd.Function``, because nobody can know what its backward makes of it; and an
@@ -20,15 +21,15 @@ untracked tensor on the same memory as a detached one. These go unseen (`tests/t
 - what was detached before the block, or is detached in it and then handed to interop;
 - ``torch.utils.dlpack.to_dlpack`` and the exchange table in C (``tvm_ffi.from_dlpack``): no mode is told of them;
 - memory by its address or as a storage (``data_ptr()``, ``untyped_storage()``), and files (``torch.save``);
-- sparse tensors that are detached: they have no storage;
+- what is detached while it has no storage: sparse tensors, and those inside of ``torch.func.grad``;
 - `numpy` and the like where torch's own Python code calls the user's (hooks, in ``Tensor.backward``) or torch function
   is disabled; copies between devices are seen there;
 - printing, for which torch turns the modes off, and answers that it reads itself (``torch.equal``, ``torch.allclose``);
 - other threads, also those that the block starts;
 - inside of kernels that ``torch.compile`` made; operations that its backend leaves to torch are seen.
 
-A compiled function is compiled once more for blocks like this: it depends on the function modes. torch fails at that
-if there is NumPy code in it (pytorch#140884).
+A compiled function is compiled once more for blocks like this: it depends on the function modes. If there is NumPy
+code in it, torch 2.13 fails at that, and 2.15 does not (pytorch#140884).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ import threading
 from contextvars import ContextVar
 from numbers import Number
 from types import EllipsisType, NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -51,6 +52,7 @@ from interop.backends import _torch_kinds as kinds
 from interop.description import CPU, Device
 from interop.dlpack import device_of
 from interop.errors import GradError, InteropError, TransferError
+from interop.scope import in_force
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -98,10 +100,10 @@ def sentry(forbidden: frozenset[str]) -> Iterator[None]:
         yield
         return
     watch = _Watch(forbidden)
-    functions, operations = _Functions(watch), _Operations(watch)
+    functions, operations = cast("Any", _Functions(watch)), cast("Any", _Operations(watch))  # torch's own stubs lack types
     _watching.set((*_watching.get(), watch))
-    _enter(functions)
-    _enter(operations)
+    functions.__enter__()
+    operations.__enter__()
     try:
         yield
     finally:
@@ -109,10 +111,6 @@ def sentry(forbidden: frozenset[str]) -> Iterator[None]:
         _leave(functions, overrides._get_current_function_mode, overrides._pop_mode, overrides._push_mode)
         _watching.set(tuple(other for other in _watching.get() if other is not watch))
         watch.astray.refs.clear()
-
-
-def _enter(mode: Any) -> None:
-    mode.__enter__()  # not by `with`: see `_leave`
 
 
 def _leave(mode: Any, top: Callable[[], Any], pop: Callable[[], Any], push: Callable[[Any], None]) -> None:
@@ -132,12 +130,15 @@ class _Watch:
         self.transfers, self.grads = "transfers" in forbidden, "grads" in forbidden
         self.astray = _Storages()
         self.thread = threading.get_ident()
+        self.keys = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
         self.calling: Any = None  # torch's function that the user called, for the words of a refusal further down
         self.literal = False  # and whether its data are Python numbers
 
     def here(self) -> bool:
         """Return whether this is the block's own context: the modes are seen by all tasks of an event loop."""
         # autograd works in threads of its own, which have the modes but no context.
+        if in_force("unwatched"):
+            return False
         return self in _watching.get() or threading.get_ident() != self.thread
 
     def stop(self, func: Any, crossings: Iterable[tuple[Any, Device]]) -> None:
@@ -158,10 +159,11 @@ class _Watch:
         """Return the error, with the tensor in interop's words."""
         from interop.backends.torch import backend
 
-        description = backend.describe(x)
+        with torch._C._ForceDispatchKeyGuard(*self.keys):  # below autograd nobody can ask for a tangent
+            description = backend.describe(x)
         call, inner = _name(self.calling or func), _name(func)
         call = call if inner.startswith(call) else f"{call} ({inner})"
-        hint = f"Do it through interop outside of the guard, or allow it: guard({forbidden}='allow')."
+        hint = f"Do it through interop, outside of the guard that forbids {forbidden}."
         message = f"{call}, in a guard that forbids {forbidden}, {deed}: {description}."
         return kind(message, hint=hint, description=description)
 
@@ -212,7 +214,7 @@ class _Functions(overrides.TorchFunctionMode):
         """Call what lets arrays out of torch, if this one may go."""
         x, watch = args[0], self.watch
         with torch._C.DisableTorchFunction():
-            if watch.here() and not torch._C._functorch.is_functorch_wrapped_tensor(x):  # torch refuses those itself
+            if watch.here():
                 if watch.transfers:
                     watch.stop(func, _sent(func, x, kwargs))
                 if watch.grads and not (func is _TOLIST and x.dim() == 0):
@@ -283,12 +285,12 @@ class _Operations(_python_dispatch.TorchDispatchMode):
     def follow(self, packet: Any, args: Any, result: Any) -> None:
         """Remember the results of a view or a copy that have left the graph."""
         if packet in _WRITES:
-            pairs = [(source, target) for target, source in _pairs(args)]
+            pairs = _pairs(args)
         else:
-            pairs = [(args[0], output) for output in (result if isinstance(result, list | tuple) else (result,))]
-        for source, output in pairs:
-            # An integer has no gradient to lose.
-            if (output.is_floating_point() or output.is_complex()) and self.strays(packet, source):
+            source = next((x for x in args if isinstance(x, torch.Tensor)), None)
+            pairs = [(output, source) for output in (result if isinstance(result, list | tuple) else (result,))]
+        for output, source in pairs:
+            if source is not None and _differentiable(output) and self.strays(packet, source):
                 self.watch.astray.add(output)
 
     def strays(self, packet: Any, x: Any) -> bool:
@@ -304,14 +306,19 @@ class _Operations(_python_dispatch.TorchDispatchMode):
 def _moved(args: Any, kwargs: Any) -> Iterator[tuple[Any, Device]]:
     for value in (*args[1:], *kwargs.values()):
         if isinstance(value, torch.device):
-            yield args[0], _goal(value, kinds.device_of(args[0]))
+            yield args[0], _goal(value)
         elif isinstance(value, torch.Tensor):
             yield args[0], kinds.device_of(value)
 
 
-def _goal(device: Any, here: Device) -> Device:
-    # `to` fills in the current device's index; only the raw operation is called without.
-    return here if device.index is None and device.type == here.type else Device(device.type, device.index or 0)
+def _moved_whole(args: Any, kwargs: Any) -> Iterator[tuple[Any, Device]]:
+    # Inference mode shows what the user calls. Elsewhere this is torch itself, which finds out a shape on the meta device.
+    return (pair for pair in _moved(args, kwargs) if torch.is_inference_mode_enabled() or pair[1].type != "meta")
+
+
+def _goal(device: Any) -> Device:
+    current = torch.cuda.current_device() if device.index is None and device.type == "cuda" and torch.cuda.is_available() else 0
+    return Device(device.type, current if device.index is None else device.index)
 
 
 def _copied(args: Any, _: Any) -> Iterator[tuple[Any, Device]]:
@@ -336,9 +343,10 @@ def _sent(func: Any, x: Any, kwargs: Any) -> Iterator[tuple[Any, Device]]:
 
 # Under inference mode torch shows `to`, `type_as`, `item` and `bool` whole, not what they are made of.
 _WRITES = frozenset({_aten.copy_, _aten._foreach_copy_})
-_COPIES = _WRITES | {_aten._to_copy, _aten.type_as, _aten.clone, _aten._lazy_clone}
+_COPIES = _WRITES | {_aten._to_copy, _aten.type_as, _aten.clone}
 _CROSSINGS: dict[Any, Callable[[Any, Any], Iterator[tuple[Any, Device]]]] = {
-    **dict.fromkeys((_aten._to_copy, _aten.to, _aten.type_as), _moved),
+    **dict.fromkeys((_aten._to_copy, _aten.type_as), _moved),
+    _aten.to: _moved_whole,
     **dict.fromkeys(_WRITES, _copied),
     **dict.fromkeys((_aten._local_scalar_dense, _aten.item, _aten.is_nonzero), _read),
     **dict.fromkeys((_aten.index, _aten.index_put, _aten.index_put_), _indexed),
@@ -364,6 +372,10 @@ def _leaves(data: Any) -> Iterator[Any]:
 
 def _tracked(x: Any) -> bool:
     return bool(x.requires_grad) or (_duals._current_level >= 0 and _duals.unpack_dual(x).tangent is not None)
+
+
+def _differentiable(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex())
 
 
 def _name(func: Any) -> str:
