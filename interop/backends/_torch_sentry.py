@@ -49,8 +49,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _python_dispatch
 
 from interop.backends import _torch_kinds as kinds
+from interop.backends._torch_crossings import COPIES, CROSSINGS, WRITES, pairs, sent
 from interop.description import CPU, Device
-from interop.dlpack import device_of
 from interop.errors import GradError, InteropError, TransferError
 from interop.scope import in_force
 
@@ -216,7 +216,7 @@ class _Functions(overrides.TorchFunctionMode):
         with torch._C.DisableTorchFunction():
             if watch.here():
                 if watch.transfers:
-                    watch.stop(func, _sent(func, x, kwargs))
+                    watch.stop(func, sent(func, x, kwargs))
                 if watch.grads and not (func is _TOLIST and x.dim() == 0):
                     watch.hold(func, x)
         return self.call(func, args, kwargs)
@@ -273,23 +273,23 @@ class _Operations(_python_dispatch.TorchDispatchMode):
         packet = getattr(func, "overloadpacket", None)  # a higher-order operator has none
         if packet is None or not watch.here():
             return func(*args, **kwargs)
-        if watch.transfers and packet in _CROSSINGS:
+        if watch.transfers and packet in CROSSINGS:
             with torch._C.DisableTorchFunction():
-                watch.stop(func, _CROSSINGS[packet](args, kwargs))
+                watch.stop(func, CROSSINGS[packet](args, kwargs))
         result = func(*args, **kwargs)
-        if watch.grads and (func.is_view or packet in _COPIES):
+        if watch.grads and (func.is_view or packet in COPIES):
             with torch._C.DisableTorchFunction():
                 self.follow(packet, args, result)
         return result
 
     def follow(self, packet: Any, args: Any, result: Any) -> None:
         """Remember the results of a view or a copy that have left the graph."""
-        if packet in _WRITES:
-            pairs = _pairs(args)
+        if packet in WRITES:
+            found = pairs(args)
         else:
             source = next((x for x in args if isinstance(x, torch.Tensor)), None)
-            pairs = [(output, source) for output in (result if isinstance(result, list | tuple) else (result,))]
-        for output, source in pairs:
+            found = [(output, source) for output in (result if isinstance(result, list | tuple) else (result,))]
+        for output, source in found:
             if source is not None and _differentiable(output) and self.strays(packet, source):
                 self.watch.astray.add(output)
 
@@ -298,68 +298,6 @@ class _Operations(_python_dispatch.TorchDispatchMode):
         if x.requires_grad:
             return packet is _aten.detach or not torch.is_grad_enabled()
         return x in self.watch.astray
-
-
-# What an operation moves: the tensor, and the device to which it goes.
-
-
-def _moved(args: Any, kwargs: Any) -> Iterator[tuple[Any, Device]]:
-    for value in (*args[1:], *kwargs.values()):
-        if isinstance(value, torch.device):
-            yield args[0], _goal(value)
-        elif isinstance(value, torch.Tensor):
-            yield args[0], kinds.device_of(value)
-
-
-def _moved_whole(args: Any, kwargs: Any) -> Iterator[tuple[Any, Device]]:
-    # Inference mode shows what the user calls. Elsewhere this is torch itself, which finds out a shape on the meta device.
-    return (pair for pair in _moved(args, kwargs) if torch.is_inference_mode_enabled() or pair[1].type != "meta")
-
-
-def _goal(device: Any) -> Device:
-    current = torch.cuda.current_device() if device.index is None and device.type == "cuda" and torch.cuda.is_available() else 0
-    return Device(device.type, current if device.index is None else device.index)
-
-
-def _copied(args: Any, _: Any) -> Iterator[tuple[Any, Device]]:
-    return ((source, kinds.device_of(target)) for target, source in _pairs(args) if not _is_number(source))
-
-
-def _read(args: Any, _: Any) -> Iterator[tuple[Any, Device]]:
-    yield args[0], CPU
-
-
-def _indexed(args: Any, _: Any) -> Iterator[tuple[Any, Device]]:
-    tensors = [index for index in args[1] if index is not None]
-    return ((index, kinds.device_of(args[0])) for index in tensors if index.is_cpu and not _is_number(index))
-
-
-def _sent(func: Any, x: Any, kwargs: Any) -> Iterator[tuple[Any, Device]]:
-    if func is _TOLIST:
-        yield x, CPU
-    if kwargs.get("dl_device") is not None:
-        yield x, device_of(*kwargs["dl_device"])[0]
-
-
-# Under inference mode torch shows `to`, `type_as`, `item` and `bool` whole, not what they are made of.
-_WRITES = frozenset({_aten.copy_, _aten._foreach_copy_})
-_COPIES = _WRITES | {_aten._to_copy, _aten.type_as, _aten.clone}
-_CROSSINGS: dict[Any, Callable[[Any, Any], Iterator[tuple[Any, Device]]]] = {
-    **dict.fromkeys((_aten._to_copy, _aten.type_as), _moved),
-    _aten.to: _moved_whole,
-    **dict.fromkeys(_WRITES, _copied),
-    **dict.fromkeys((_aten._local_scalar_dense, _aten.item, _aten.is_nonzero), _read),
-    **dict.fromkeys((_aten.index, _aten.index_put, _aten.index_put_), _indexed),
-}
-
-
-def _pairs(args: Any) -> list[tuple[Any, Any]]:
-    """Return (target, source) of a copy into tensors that exist."""
-    return list(zip(args[0], args[1], strict=True)) if isinstance(args[0], list | tuple) else [(args[0], args[1])]
-
-
-def _is_number(x: Any) -> bool:
-    return bool(x.is_cpu) and x.dim() == 0
 
 
 def _leaves(data: Any) -> Iterator[Any]:
