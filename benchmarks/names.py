@@ -52,7 +52,7 @@ def tensor(side: int, dtype: str = "float32") -> Any:
 
 
 def _model() -> dict[str, dict[str, Any]]:
-    return {f"layer{n:04}": {"weight": tensor(SIDE), "bias": tensor(SIDE)} for n in range(LEAVES // 2)}
+    return {f"layer{n:03}": {f"parameter{m}": tensor(SIDE) for m in range(10)} for n in range(LEAVES // 10)}
 
 
 def _same() -> Callable[[Any], Any]:
@@ -65,10 +65,10 @@ def _same() -> Callable[[Any], Any]:
     return same
 
 
-def _double() -> Callable[[Any], Any]:
+def _plus() -> Callable[[Any], Any]:
     from interop import neutral
 
-    return neutral(runs_on="numpy")(lambda x: x * 2)
+    return neutral(runs_on="numpy")(lambda x: x + 0)
 
 
 VERBS = ("convert", "describe", "explain", "policy", "to_cupy", "to_numpy", "to_torch")
@@ -91,11 +91,11 @@ HOST: dict[str, Callable[[], Any]] = {
     "model": _model,
     "leaves": lambda: [tensor(SIDE) for _ in range(LEAVES)],
     "same": _same,
-    "double": _double,
+    "plus": _plus,
     "j": lambda: importlib.import_module("jax.numpy").zeros((SIDE, SIDE), "float32"),
 }
 """Arrays on the host: NumPy `a`, torch `t`, parameter `p`, bfloat16 `b`, jax `j`; a tree `model` and as many
-tensors in a list, `leaves`; neutral functions: `same` returns its argument, `double` is written for NumPy."""
+tensors in a list, `leaves`; neutral functions: `same` returns its argument, `plus` is written for NumPy."""
 
 
 def resolve(names: Iterable[str], makers: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:

@@ -153,6 +153,11 @@ def _renewed_mapping(whole: Any, parts: Sequence[Any]) -> Any:
     return made
 
 
+def _renewed_attributed(whole: Any, parts: Sequence[Any]) -> Any:
+    vars(parts[0]).update(vars(whole))
+    return parts[0]
+
+
 def _renewed_tuple(whole: Any, parts: Sequence[Any]) -> Any:
     made = tuple.__new__(type(whole), parts)
     if own := getattr(whole, "__dict__", None):
@@ -176,6 +181,8 @@ def stuck(whole: Any) -> UnsupportedTypeError:
     return UnsupportedTypeError(f"a {kind} with arrays in it cannot be made anew around others", hint=hint)
 
 
+# An ordered dict itself, with attributes: it is one part, which optree knows, because a state dict may be large.
+_ATTRIBUTED = Kind(lambda _: [""], lambda whole: [OrderedDict(whole)], _renewed_attributed)
 _MAPPING = Kind(_keys, lambda whole: [whole[key] for key in whole], _renewed_mapping)
 _TUPLE = Kind(_indices, list, _renewed_tuple)
 _LIST = Kind(_indices, list, _renewed_list)
@@ -192,6 +199,8 @@ def kind_of(kind: Any) -> Kind | None:
     if dataclasses.is_dataclass(kind) or "__attrs_attrs__" in vars(kind):
         # One that is a dict as well (transformers' outputs) holds each array twice.
         return _TWOFOLD if issubclass(kind, dict | list | tuple | set | UserDict) else _FIELDS
+    if kind is OrderedDict:
+        return _ATTRIBUTED
     for base, found in _BASES:
         if issubclass(kind, base):
             return found

@@ -472,6 +472,42 @@ stops(PyObject *Py_UNUSED(module), PyObject *x)
     return PyBool_FromLong(some);
 }
 
+/* Where a leaf was met before: a table of positions by address, with open addressing; at most half of it is filled. */
+typedef struct {
+    Py_ssize_t *slots; /* position + 1; 0 for an empty slot */
+    size_t mask;
+} Seen;
+
+/* Return the slot of a leaf: its own, or the empty one where it belongs. */
+static Py_ssize_t *
+slot_of(Seen *seen, PyObject *leaves, PyObject *leaf)
+{
+    size_t at = ((size_t)leaf >> 4) * (size_t)0x9E3779B97F4A7C15ULL >> 20;
+    for (;; at++) {
+        Py_ssize_t *slot = &seen->slots[at & seen->mask];
+        if (*slot == 0 || PyList_GET_ITEM(leaves, *slot - 1) == leaf) {
+            return slot;
+        }
+    }
+}
+
+/* Return the result for one leaf, a new reference: that of the same leaf before, or its type's short cut, or None. */
+static PyObject *
+swept(Seen *seen, PyObject *leaves, PyObject *attempts, PyObject *results, Py_ssize_t n)
+{
+    PyObject *leaf = PyList_GET_ITEM(leaves, n);
+    PyObject *attempt = PyDict_GetItemWithError(attempts, (PyObject *)Py_TYPE(leaf));
+    if (attempt == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    Py_ssize_t *slot = slot_of(seen, leaves, leaf);
+    if (*slot != 0) {
+        return Py_NewRef(PyList_GET_ITEM(results, *slot - 1));
+    }
+    *slot = n + 1;
+    return PyObject_CallOneArg(attempt, leaf);
+}
+
 /* Call the short cut for each leaf's type; a leaf that occurs again gets the same result, one without a short cut None. */
 static PyObject *
 sweep(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
@@ -480,54 +516,30 @@ sweep(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "sweep(leaves: list, attempts: dict)");
         return NULL;
     }
-    Py_ssize_t size = PyList_GET_SIZE(args[0]);
-    PyObject *results = PyList_New(size), *seen = PyDict_New();
-    if (results == NULL || seen == NULL) {
-        goto fail;
+    /* A handoff runs code of the libraries, which must not change the list under our feet. */
+    PyObject *leaves = PyList_GetSlice(args[0], 0, PyList_GET_SIZE(args[0]));
+    Py_ssize_t size = leaves == NULL ? 0 : PyList_GET_SIZE(leaves);
+    Seen seen = {NULL, 15};
+    while (seen.mask < 2 * (size_t)size) {
+        seen.mask = seen.mask * 2 + 1;
     }
-    for (Py_ssize_t n = 0; n < size; n++) {
-        if (n >= PyList_GET_SIZE(args[0])) { /* a handoff that changed the list */
-            PyErr_SetString(PyExc_RuntimeError, "the leaves changed while they were converted");
-            goto fail;
-        }
-        PyObject *leaf = PyList_GET_ITEM(args[0], n);
-        PyObject *attempt = PyDict_GetItemWithError(args[1], (PyObject *)Py_TYPE(leaf)), *result;
-        if (attempt == NULL) {
-            if (PyErr_Occurred()) {
-                goto fail;
-            }
-            result = Py_NewRef(Py_None);
-        }
-        else {
-            PyObject *key = PyLong_FromVoidPtr(leaf);
-            if (key == NULL) {
-                goto fail;
-            }
-            PyObject *known = PyDict_GetItemWithError(seen, key);
-            if (known != NULL) {
-                result = Py_NewRef(known);
-            }
-            else {
-                Py_INCREF(leaf);
-                result = PyErr_Occurred() ? NULL : PyObject_CallOneArg(attempt, leaf);
-                Py_DECREF(leaf);
-                if (result != NULL && PyDict_SetItem(seen, key, result) < 0) {
-                    Py_CLEAR(result);
-                }
-            }
-            Py_DECREF(key);
-            if (result == NULL) {
-                goto fail;
-            }
+    PyObject *results = leaves == NULL ? NULL : PyList_New(size);
+    seen.slots = PyMem_Calloc(seen.mask + 1, sizeof(Py_ssize_t));
+    if (seen.slots == NULL && results != NULL) {
+        PyErr_NoMemory();
+        Py_CLEAR(results);
+    }
+    for (Py_ssize_t n = 0; results != NULL && n < size; n++) {
+        PyObject *result = swept(&seen, leaves, args[1], results, n);
+        if (result == NULL) {
+            Py_CLEAR(results);
+            break;
         }
         PyList_SET_ITEM(results, n, result);
     }
-    Py_DECREF(seen);
+    PyMem_Free(seen.slots);
+    Py_XDECREF(leaves);
     return results;
-fail:
-    Py_XDECREF(results);
-    Py_XDECREF(seen);
-    return NULL;
 }
 
 static PyMethodDef functions[] = {

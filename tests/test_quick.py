@@ -7,6 +7,7 @@ import inspect
 import os
 import pickle
 import sys
+from collections import OrderedDict, namedtuple
 
 import numpy as np
 import pytest
@@ -15,7 +16,17 @@ import torch
 import interop
 from interop import InteropError, shares_memory
 from interop.backends import load_backend
-from interop.quick import checked, compiled, front_in_c, front_in_python, guarded_in_c, guarded_in_python, table
+from interop.quick import (
+    checked,
+    compiled,
+    front_in_c,
+    front_in_python,
+    guarded_in_c,
+    guarded_in_python,
+    stops_in_python,
+    sweep_in_python,
+    table,
+)
 from interop.scope import Entry, put
 from tests.corpus import SOURCES
 
@@ -164,3 +175,72 @@ def test_a_misspelt_keyword_gets_the_nearest():
     assert checked(verb)(1, device="cpu") == "cpu"
     with pytest.raises(TypeError, match="did you mean 'device'"):
         checked(verb)(1, devise="cpu")
+
+
+# What trees ask for thousands of leaves: the same in C and in Python.
+
+COMPILED = pytest.mark.skipif(compiled is None, reason="a compiler is not required everywhere; CI requires it")
+
+
+@pytest.mark.parametrize("ask", [stops_in_python, pytest.param(getattr(compiled, "stops", None), marks=COMPILED)], ids=["python", "c"])
+def test_where_optree_has_to_stop(ask):
+    plain, attributed = OrderedDict(a=1), OrderedDict(a=1)
+    attributed._metadata = {}
+    pair = namedtuple("pair", "x y")
+
+    class Own(pair):
+        pass
+
+    assert [ask(x) for x in (attributed, Own(1, 2))] == [True, True]
+    others = [plain, pair(1, 2), (1,), torch.ones(2, 2).max(0), torch.Size([1]), {}, [], None, 3, np.ones(1), "x"]
+    assert [ask(x) for x in others] == [False] * len(others)
+
+
+@pytest.mark.parametrize("run", [sweep_in_python, pytest.param(getattr(compiled, "sweep", None), marks=COMPILED)], ids=["python", "c"])
+class TestSweep:
+    def test_each_leaf_is_asked_once_and_the_others_are_left(self, run):
+        asked = []
+
+        def attempt(x):
+            asked.append(x)
+            return None if x < 0 else [x]
+
+        values = [float(n) for n in range(100)]
+        leaves = [values[0], "text", values[1], values[0], -1.0, *values, 3]
+        results = run(leaves, {float: attempt})
+        assert len(asked) == len({id(x) for x in asked}) == 101
+        assert results[0] is results[3] is results[5]
+        assert results[2] is results[6]
+        assert (results[1], results[4], results[-1]) == (None, None, None)
+        assert [one[0] for one in results[5:-1]] == values
+        assert run([], {}) == []
+
+    def test_many_leaves_many_times(self, run):
+        values = [object() for _ in range(3000)]
+        leaves = [values[n * 7919 % 3000] for n in range(9000)]
+        results = run(leaves, {object: lambda x: (x,)})
+        assert all(result[0] is leaf for result, leaf in zip(results, leaves, strict=True))
+        assert len(set(map(id, results))) == 3000
+
+    def test_an_error_comes_through_and_nothing_leaks(self, run):
+        def attempt(x):
+            if x == 2.0:
+                raise KeyError(x)
+            return [x]
+
+        leaves = [1.0, 2.0]
+        before = sys.getrefcount(leaves[0])
+        for _ in range(10):
+            with pytest.raises(KeyError):
+                run(leaves, {float: attempt})
+        assert sys.getrefcount(leaves[0]) <= before + 1
+
+    def test_a_list_that_changes_meanwhile_is_no_danger(self, run):
+        leaves = [float(n) for n in range(50)]
+
+        def attempt(x):
+            leaves.clear()
+            return [x]
+
+        assert run(list(leaves), {float: lambda x: [x]}) == [[float(n)] for n in range(50)]
+        assert run(leaves, {float: attempt})[0] == [0.0]
