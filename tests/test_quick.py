@@ -7,7 +7,8 @@ import inspect
 import os
 import pickle
 import sys
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -186,13 +187,16 @@ COMPILED = pytest.mark.skipif(compiled is None, reason="a compiler is not requir
 def test_where_optree_has_to_stop(ask):
     plain, attributed = OrderedDict(a=1), OrderedDict(a=1)
     attributed._metadata = {}
-    pair = namedtuple("pair", "x y")
 
-    class Own(pair):
-        pass
+    class Plain(NamedTuple):
+        x: int
+        y: int
+
+    class Own(Plain):
+        __slots__ = ()
 
     assert [ask(x) for x in (attributed, Own(1, 2))] == [True, True]
-    others = [plain, pair(1, 2), (1,), torch.ones(2, 2).max(0), torch.Size([1]), {}, [], None, 3, np.ones(1), "x"]
+    others = [plain, Plain(1, 2), (1,), torch.ones(2, 2).max(0), torch.Size([1]), {}, [], None, 3, np.ones(1), "x"]
     assert [ask(x) for x in others] == [False] * len(others)
 
 
