@@ -155,7 +155,7 @@ class _Handoff:
             return None
         found, expected = self.consumer.values(result), self.made.expected
         if found.dtype != expected.dtype and "casting" in getattr(error, "permissions", ()):
-            fault = "" if np.array_equal(found.astype(expected.dtype), expected) else "other values after the cast"
+            fault = "" if _is_cast(found, expected) else "other values after the cast"
         else:
             fault = difference(found, expected)
         return Observed("wrong", f"with its own permissions: {fault}") if fault else None
@@ -224,6 +224,12 @@ class _Handoff:
         after = self._snapshot()
         changed = [name for name in before if after.get(name) != before[name]]
         return Observed("unsafe", f"the source was changed: {', '.join(changed)}") if changed else observed
+
+
+def _is_cast(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Return whether the values are those of a cast: one that keeps them all, or one that loses what NumPy's own loses."""
+    with np.errstate(all="ignore"):
+        return np.array_equal(found.astype(expected.dtype), expected) or np.array_equal(found, expected.astype(found.dtype))
 
 
 def _said(error: BaseException) -> str:

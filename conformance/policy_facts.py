@@ -17,6 +17,8 @@ __all__ = ["HOLDS", "SOURCES", "TARGETS", "Source", "Target"]
 
 _SMALL_FLOATS = frozenset(name for name in DTYPES if name.startswith(("float4", "float8")))
 _WITHOUT_DATES = frozenset(DTYPES) - {"datetime64"}
+_WIDE = frozenset({"int64", "uint64", "float64", "complex128"})
+_OFF_BY_DEFAULT = "jax_enable_x64 is off: jax.config.update('jax_enable_x64', True) at the start of the program gives it"
 
 HOLDS = {
     "numpy": Capabilities(
@@ -45,6 +47,27 @@ HOLDS = {
         home="cuda",
         negative_strides=True,
     ),
+    "jax": Capabilities(
+        name="jax",
+        title="JAX",
+        dtypes=_WITHOUT_DATES - _WIDE - {"longdouble", "complex32", "int4", "float4_e2m1fn"},  # of the last two it has its own, packed
+        devices=frozenset({"cpu", "cuda"}),
+        readonly_arrays=True,
+        alignment=64,
+        compact=True,
+        why_lacking=dict.fromkeys(_WIDE, _OFF_BY_DEFAULT),
+        casts_opaque=("jax.",),
+    ),
+    "array_api_strict": Capabilities(
+        name="array_api_strict",
+        title="array-api-strict",
+        dtypes=_WITHOUT_DATES - _SMALL_FLOATS - {"float16", "bfloat16", "longdouble", "complex32", "int4"},
+        devices=frozenset({"cpu", "ext"}),
+        readonly_arrays=True,
+        negative_strides=True,
+        unaligned=True,
+        odd_strides=True,
+    ),
     "dlpack": Capabilities(
         name="dlpack",
         title="DLPack",
@@ -72,6 +95,7 @@ def _of(spec: str, state: str = "plain", layout: str = "compact", dtype: str = "
 
 
 _DATES = parse("numpy:object[2,3]").replace(dtype="datetime64[D]")
+_OFF_64 = parse("numpy:float32[2,3]").replace(pointer=4096 + 16)
 _WRAPPER = parse("torch:float32[2,3]").replace(type="user.Wrapper", layout="wrapper Wrapper", strides=None)
 
 SOURCES = {
@@ -84,8 +108,12 @@ SOURCES = {
     "numpy-reversed": _of("numpy:float32[2,3]+strides=-3,1", layout="reversed"),
     "numpy-reversed-length-1": _of("numpy:float32[1,3]+strides=-3,1", layout="reversed-length-1"),
     "numpy-unaligned": _of("numpy:float32[2,3]+unaligned", layout="unaligned"),
+    "numpy-off-64": Source(_OFF_64, layout="offset"),  # aligned for its dtype, and not for JAX
+    "numpy-stepped": _of("numpy:float32[2,3]+strides=6,2", layout="stepped"),
+    "numpy-transposed": _of("numpy:float32[2,3]+strides=1,2", layout="transposed"),
     "numpy-scalar": _of("numpy:float32[]+scalar", layout="0d"),
     "numpy-bfloat16": _of("numpy:bfloat16[2,3]", dtype="bfloat16"),
+    "numpy-float64": _of("numpy:float64[2,3]", dtype="float64"),
     "numpy-longdouble": _of("numpy:longdouble[2,3]", dtype="longdouble"),
     "numpy-datetime64": Source(_DATES, dtype="datetime64"),
     "torch": _of("torch:float32[2,3]"),
@@ -113,6 +141,15 @@ SOURCES = {
     "cupy-cuda:1": _of("cupy:float32[2,3]@cuda:1"),
     "cupy-managed": _of("cupy:float32[2,3]+managed", "managed"),
     "cupy-reversed": _of("cupy:float32[2,3]+strides=-3,1", layout="reversed"),
+    "jax": _of("jax:float32[2,3]"),
+    "jax-bfloat16": _of("jax:bfloat16[2,3]", dtype="bfloat16"),
+    "jax-int4": _of("jax:jax.int4[2,3]", dtype="int4"),
+    "jax-traced": _of("jax:float32[2,3]+traced", "traced"),
+    "jax-deleted": _of("jax:float32[2,3]+deleted", "deleted"),
+    "jax-cuda": _of("jax:float32[2,3]@cuda:0"),
+    "array-api-strict": _of("array_api_strict:float32[2,3]"),
+    "array-api-strict-read-only": _of("array_api_strict:float32[2,3]+readonly", "read-only"),
+    "array-api-strict-ext:1": _of("array_api_strict:float32[2,3]@ext:1", "odd-device"),
     "dlpack": _of("dlpack:float32[2,3]"),
     "dlpack-legacy": _of("dlpack:float32[2,3]+readonly", "read-only"),  # it cannot say, and so counts as read-only
     "dlpack-cuda": _of("dlpack:float8_e4m3fn[2,3]@cuda:0", dtype="float8_e4m3fn"),
@@ -135,7 +172,7 @@ class Target(NamedTuple):
         return HOLDS[self.library]
 
 
-_CUDA, _SECOND = Device("cuda", 0), Device("cuda", 1)
+_CUDA, _SECOND, _ODD = Device("cuda", 0), Device("cuda", 1), Device("ext", 1)
 
 TARGETS = {
     "numpy": Target("numpy"),
@@ -150,5 +187,12 @@ TARGETS = {
     "cupy": Target("cupy"),
     "cupy-cuda:1": Target("cupy", _SECOND),
     "cupy-cpu": Target("cupy", CPU),
+    "jax": Target("jax"),
+    "jax-cpu": Target("jax", CPU),
+    "jax-cuda:0": Target("jax", _CUDA),
+    "jax-as-float32": Target("jax", dtype="float32"),
+    "array-api-strict": Target("array_api_strict"),
+    "array-api-strict-ext:1": Target("array_api_strict", _ODD),
+    "array-api-strict-like-ext:1": Target("array_api_strict", _ODD, like=True),
 }
 """Every target by its label: ``torch-cuda:0`` is ``device="cuda:0"``, ``-as-float32`` is ``dtype="float32"``."""

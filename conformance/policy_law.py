@@ -7,6 +7,7 @@ permitted (`Situation`), then what each permission makes of it (`verdict`). Wher
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,12 +40,22 @@ WIDENS = {
     ("float8_e4m3fn", "cupy"): "float16",
     ("float8_e5m2", "cupy"): "float16",
     ("complex32", "cupy"): "complex64",
+    ("complex32", "jax"): "complex64",
+    ("bfloat16", "array_api_strict"): "float32",
+    ("float8_e4m3fn", "array_api_strict"): "float32",
+    ("float8_e5m2", "array_api_strict"): "float32",
+    ("complex32", "array_api_strict"): "complex64",
 }
 NARROWS = {
     # None holds every value: the widest of the same kind.
     ("longdouble", "torch"): "float64",
     ("longdouble", "cupy"): "float64",
+    ("longdouble", "jax"): "float32",  # in its default configuration
+    ("float64", "jax"): "float32",
+    ("longdouble", "array_api_strict"): "float64",
 }
+READ_AS_NUMBERS = ("datetime64", "jax.")
+"""How the names of those dtypes begin whose values their library casts, if a dtype is named: counts of days, packed integers."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,8 @@ class Situation:
         The target cannot address the bytes as they are, on whichever device: new memory is needed for that alone.
     moves : bool
         The data change the device, asked for or not: the memory is new.
+    inert : bool
+        Its own library cannot copy it either: there are no data any more.
     readonly : bool
         The source is read-only, and the target has no read-only arrays.
     sealable : bool
@@ -83,6 +96,7 @@ class Situation:
     casting: str
     passes: bool
     moves: bool
+    inert: bool
     readonly: bool
     sealable: bool
     costs: frozenset[int]
@@ -110,9 +124,9 @@ def situation(x: Description, target: Target) -> Situation:
     have = (x.dense_dtype or x.dtype) if foreign else x.dtype
     dtype, casting = _dtype_of_result(have, target) if foreign else (target.dtype or have, "")
     moves = device != x.device and (x.no_data is None or not foreign)
-    rearranged = _rearranged(x, target) if foreign else x.scalar or (x.swapped and target.dtype is not None)
-    before = [*[_bytes(x, have)] * (foreign and x.layout != "strided"), *[_bytes(x, have)] * bool(foreign and x.pending)]
-    last = [_bytes(x, dtype)] if dtype != have or rearranged else []
+    awry = foreign and _lies_awry(x, target, device)
+    passes = list(_passes(x, target, have, dtype, awry=awry)) if foreign else [_bytes(x, dtype)] * _redone_within(x, target, have, dtype)
+    lands = foreign and _is_picky(target) and device == CPU and bool(passes or awry or moves)
     return Situation(
         hopeless=frozenset(_hopeless(x, target, device, foreign=foreign)) | ({"dtype"} if casting == "impossible" else set()),
         tracked=foreign and (x.requires_grad or x.tangent),
@@ -120,12 +134,13 @@ def situation(x: Description, target: Target) -> Situation:
         dense=foreign and x.layout != "strided" and x.densifies and x.no_data is None,
         crosses=moves and (target.device is None or target.like),
         casting=casting if casting in TABLE["casting"] else "",
-        passes=bool(before or last),
+        passes=bool(passes or awry),
         moves=moves,
-        readonly=foreign and x.readonly and not holds.readonly_arrays,
+        inert=not foreign and x.no_data == "deleted",
+        readonly=foreign and x.readonly and not holds.readonly_arrays and device == x.device,
         sealable=foreign and (x.requires_grad or x.tangent) and holds.readonly_arrays,
         # A cast may come before the crossing or after it; the design does not say.
-        costs=frozenset(sum([*before, *last, *[_bytes(x, moved)] * moves]) for moved in {have, dtype}),
+        costs=frozenset(sum(passes) + _bytes(x, moved) * (moves * _hops(x.device, device) + lands) for moved in {have, dtype}),
         size=_bytes(x, dtype),
         device=device,
         dtype=dtype,
@@ -143,7 +158,7 @@ def _device_of_result(x: Description, target: Target) -> Device:
 def _dtype_of_result(have: str, target: Target) -> tuple[str, str]:
     """Return the dtype of the result and the casting that it needs; ``"impossible"`` if there is none."""
     if target.dtype is not None:  # an explicit cast, which permits its loss; NumPy reads dates as their counts
-        return target.dtype, "" if have in DTYPES or have.startswith("datetime64") else "impossible"
+        return target.dtype, "" if have in DTYPES or have.startswith(READ_AS_NUMBERS) else "impossible"
     if have in target.holds.dtypes:
         return have, ""
     if (have, target.library) in WIDENS:
@@ -153,18 +168,52 @@ def _dtype_of_result(have: str, target: Target) -> tuple[str, str]:
     return have, "impossible"
 
 
-def _rearranged(x: Description, target: Target) -> bool:
-    """Whether the elements lie as the target's cannot; one pass puts all of that right, and casts on the way."""
+def _unreadable(x: Description, target: Target) -> bool:
+    """Whether the elements are such as the target cannot read; one pass puts that right, and casts on the way."""
+    return x.scalar or (x.swapped and not target.holds.foreign_byte_order)
+
+
+def _lies_awry(x: Description, target: Target, device: Device) -> bool:
+    """Whether the elements lie as the target's cannot; the same pass puts that right too."""
     holds = target.holds
-    walked_back = bool(x.strides and x.size) and any(
-        step < 0 and (extent or 0) > 1 for step, extent in zip(x.strides or (), x.shape, strict=True)
-    )
+    walked = [(step, extent or 0) for step, extent in zip(x.strides or (), x.shape, strict=False) if (extent or 0) > 1 and x.size]
     return (
-        x.scalar
-        or (walked_back and not holds.negative_strides)
-        or (x.swapped and not holds.foreign_byte_order)
+        (any(step < 0 for step, _ in walked) and not holds.negative_strides)
         or (not x.aligned and not holds.unaligned)
+        or (holds.compact and not _dense(walked))
+        # Where memory starts matters to who takes it, not to who copies it to another device.
+        or (x.device == device == CPU and bool(x.size) and (x.pointer or 0) % holds.alignment != 0)
     )
+
+
+def _dense(walked: list[tuple[int, int]]) -> bool:
+    """Whether every element of a block of memory is there once, in whatever order of the axes."""
+    steps = sorted((abs(step), extent) for step, extent in walked)
+    return all(step == math.prod(extent for _, extent in steps[:place]) for place, (step, _) in enumerate(steps))
+
+
+def _is_picky(target: Target) -> bool:
+    """Whether the target copies host memory by itself: what others make new need not start where it asks."""
+    return target.holds.alignment > 1
+
+
+def _passes(x: Description, target: Target, have: str, dtype: str, *, awry: bool) -> Iterator[int]:
+    """Return the bytes of each pass over the data before they cross: made dense, made plain, and all else at once."""
+    if x.layout != "strided":
+        yield _bytes(x, have)
+    if x.pending:
+        yield _bytes(x, have)
+    if dtype != have or _unreadable(x, target) or (awry and not (_is_picky(target) and x.device == CPU)):
+        yield _bytes(x, dtype)
+
+
+def _redone_within(x: Description, target: Target, have: str, dtype: str) -> bool:
+    return dtype != have or x.scalar or (x.swapped and target.dtype is not None)
+
+
+def _hops(source: Device, destination: Device) -> int:
+    """Return the number of crossings: between devices of two kinds the host lies in between."""
+    return 2 if CPU not in (source, destination) and source.type != destination.type else 1
 
 
 def _hopeless(x: Description, target: Target, device: Device, *, foreign: bool) -> Iterator[str]:
@@ -184,9 +233,10 @@ def _bytes(x: Description, dtype: str) -> int:
 def verdict(case: Situation, policy: Policy) -> Verdict:
     """Return what must come of it under a policy. Every obstacle is named, also beside another and beside a final one."""
     lifted: dict[str, Mapping[str, Any]] = dict(_obstacles(case, policy))
-    codes = case.hopeless | lifted.keys()
+    dead = {"no-data"} if case.inert and (case.passes or case.moves or policy.copy is True) else set()
+    codes = case.hopeless | dead | lifted.keys()
     if codes:
-        permissions = {} if case.hopeless else {name: value for words in lifted.values() for name, value in words.items()}
+        permissions = {} if case.hopeless or dead else {name: value for words in lifted.values() for name, value in words.items()}
         return Verdict(codes, tuple(sorted(permissions.items())))
     if case.passes or case.moves:
         return Verdict(frozenset(), costs=case.costs, place=(case.device, case.dtype))

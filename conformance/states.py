@@ -41,7 +41,7 @@ STATES = {
     "freed": State("its storage was resized to nothing", data=False),
     "deleted": State("deleted, or donated to a computation", data=False),
     "traced": State("a tracer inside jit", data=False),
-    "odd-device": State("on a device that only its library knows"),
+    "odd-device": State("on a device that only its library knows", carries="device"),
     "pinned": State("page-locked host memory"),
     "managed": State("memory that host and device share"),
     "stream-same": State("being written on the stream that the consumer uses"),

@@ -55,7 +55,7 @@ def presets() -> str:
 
 def backends() -> str:
     """Return the table of the backends and how to install them."""
-    rows = [f"| `{name}` | `{install}` |" for name, install in BUILTIN.items()]
+    rows = [f"| `{name}` | `{built_in.install}` |" for name, built_in in BUILTIN.items()]
     return "\n".join(["| backend | to install |", "| --- | --- |", *rows])
 
 

@@ -159,7 +159,7 @@ def _decide_across(draft: Draft) -> None:
     crosses = draft.device != description.device
     if crosses and description.no_data is None:
         _check_transfer(draft)
-    copies = [words for _, words in forced_copies(description, draft.request)]
+    copies = [words for _, words in forced_copies(description, draft.request, crosses=crosses)]
     _check_copies(draft, [*copies, *([wanted] if wanted else [])], crosses=crosses)
     write_steps(draft, crosses=crosses)
 

@@ -39,10 +39,13 @@ class Draft:
         return Plan(self.description, name, self.device, self.dtype, steps, tuple(self.refusals))
 
 
-def forced_copies(description: Description, request: Request) -> list[tuple[str, str]]:
-    """Return the steps that make the source addressable for the target, each with the reason in words."""
+def forced_copies(description: Description, request: Request, *, crosses: bool = False) -> list[tuple[str, str]]:
+    """Return the steps that make the source addressable for the target, each with the reason in words.
+
+    Where the data lie says nothing if they cross to another device anyway.
+    """
     target, title = request.target, request.target.title
-    off = _off(description, target.alignment)
+    off = not crosses and _off(description, target.alignment)
     takes = "land" if _lands(description.device, target) else "copy"
     obstacles = [
         ("densify", f"{description.layout} storage has to be made dense", description.layout != "strided"),

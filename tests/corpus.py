@@ -42,6 +42,16 @@ def grid(dtype: Any = "float32") -> np.ndarray:
     return np.array(GRID).astype(dtype)
 
 
+def aligned(shape: Any, dtype: str = "float32", offset: int = 0, values: Any = None) -> np.ndarray:
+    """Return an ndarray that starts `offset` bytes after a multiple of 64, as JAX asks, with values 1, 2, 3, ..."""
+    kind, count = np.dtype(getattr(ml_dtypes, dtype, dtype)), int(np.prod(shape))
+    raw = np.zeros(count * kind.itemsize + 128, "uint8")
+    start = -raw.__array_interface__["data"][0] % 64 + offset
+    made = raw[start : start + count * kind.itemsize].view(kind).reshape(shape)
+    made[...] = np.arange(1, count + 1).reshape(shape).astype(kind) if values is None else values
+    return made
+
+
 def tensor(dtype: str = "float32", **words: Any) -> torch.Tensor:
     return torch.tensor(GRID).to(getattr(torch, dtype)).requires_grad_(words.get("grad", False))
 
@@ -173,16 +183,57 @@ def arrow() -> Any:
     return pyarrow.array([1.0, 2.0, 3.0], type=pyarrow.float32())
 
 
-def jax_array() -> Any:
+def jax_array(dtype: str = "float32", values: Any = GRID) -> Any:
     import jax.numpy
 
-    return jax.numpy.asarray(GRID, dtype="float32")
+    return jax.numpy.asarray(values, dtype=dtype)
 
 
-def strict_array() -> Any:
+def jax_wide() -> Any:
+    import jax
+
+    with jax.enable_x64(True):  # and off again: such arrays are there all the same
+        return jax_array("float64")
+
+
+def jax_permuted() -> Any:
+    """Return what compiled code may leave: the axes in another order than C's."""
+    import jax
+    from jax.experimental.layout import Format, Layout
+
+    made = jax_array()
+    return jax.device_put(made, Format(Layout((1, 0)), made.sharding))
+
+
+def jax_tracer() -> Any:
+    import jax
+
+    kept: list[Any] = []
+    jax.make_jaxpr(kept.append)(jax_array())
+    return kept[0]
+
+
+def jax_deleted() -> Any:
+    made = jax_array()
+    made.delete()
+    return made
+
+
+def jax_key() -> Any:
+    import jax
+
+    return jax.random.key(0)
+
+
+def strict_array(dtype: str = "float32", device: str = "CPU_DEVICE") -> Any:
     import array_api_strict
 
-    return array_api_strict.asarray(GRID, dtype=array_api_strict.float32)
+    return array_api_strict.asarray(GRID, dtype=getattr(array_api_strict, dtype), device=array_api_strict.Device(device))
+
+
+def strict_view(view: Callable[[np.ndarray], np.ndarray]) -> Any:
+    made = strict_array()
+    return type(made)._new(view(made._array), device=made.device)
 
 
 def tvm_tensor() -> Any:
@@ -308,10 +359,33 @@ TORCH_SOURCES = [
 ]
 
 READ_ONLY = frozenset({"readonly"})
+JAX_DTYPES = [d for d in NUMPY_DTYPES if "64" not in d and "128" not in d and "long" not in d] + ["complex64", *SMALL]
+JAX_SOURCES = [
+    *(Source(f"jax-{d}", lambda d=d: jax_array(d), np.array(GRID).astype(getattr(ml_dtypes, d, d)), READ_ONLY) for d in JAX_DTYPES),
+    Source("jax-float64-though-off", jax_wide, np.array(GRID), READ_ONLY),
+    Source("jax-permuted", jax_permuted, F32, READ_ONLY),
+    Source("jax-0d", lambda: jax_array(values=3.0), np.array(3.0, "float32"), READ_ONLY),
+    Source("jax-length-1", lambda: jax_array(values=[[3.0]]), np.array([[3.0]], "float32"), READ_ONLY),
+    Source("jax-empty", lambda: jax_array(values=np.zeros((0, 3))), np.zeros((0, 3), "float32"), READ_ONLY),
+    Source("jax-int4", lambda: jax_array("int4"), None),
+    Source("jax-key", jax_key, None),
+    Source("jax-tracer", jax_tracer, None),
+    Source("jax-deleted", jax_deleted, None),
+]
+
+STRICT_DTYPES = [d for d in NUMPY_DTYPES if d != "float16" and "long" not in d]
+STRICT_SOURCES = [
+    *(Source(f"strict-{d}", lambda d=d: strict_array(d), np.array(GRID).astype(d)) for d in STRICT_DTYPES),
+    Source("strict-transposed", lambda: strict_view(np.transpose), F32.T.copy()),
+    Source("strict-reversed", lambda: strict_view(np.flip), F32[::-1, ::-1].copy()),
+    Source("strict-readonly", lambda: strict_view(read_only), F32, READ_ONLY),
+    Source("strict-0d", lambda: strict_view(lambda a: a[0, 2, ...]), np.array(3.0, "float32")),
+    Source("strict-empty", lambda: strict_view(lambda a: a[:0]), np.zeros((0, 3), "float32")),
+    Source("strict-on-device1", lambda: strict_array(device="device1"), F32, frozenset({"transfer"})),
+]
+
 FOREIGN_SOURCES = [
     Source("arrow", arrow, LINE, READ_ONLY),
-    Source("jax", jax_array, F32, READ_ONLY),
-    Source("array-api-strict", strict_array, F32),
     Source("tvm-ffi", tvm_tensor, F32),
 ]
 
@@ -332,4 +406,4 @@ NOT_ARRAYS = [
     memoryview(b"abc"),
 ]
 
-SOURCES = [*NUMPY_SOURCES, *TORCH_SOURCES, *FOREIGN_SOURCES]
+SOURCES = [*NUMPY_SOURCES, *TORCH_SOURCES, *JAX_SOURCES, *STRICT_SOURCES, *FOREIGN_SOURCES]

@@ -19,11 +19,19 @@ from packaging.specifiers import SpecifierSet
 from interop import doctor
 from interop._installed import Installed
 from interop._spoken import dlpack_spoken
-from interop.backends import BUILTIN, _cupy_troubles, _numpy_troubles, _torch_troubles, load_backend
-from interop.dlpack import VERSION
+from interop.backends import (
+    BUILTIN,
+    _array_api_strict_troubles,
+    _cupy_troubles,
+    _jax_troubles,
+    _numpy_troubles,
+    _torch_troubles,
+    load_backend,
+)
+from interop.dlpack import VERSION, Capsule
 
 PAGE = (Path(__file__).parent.parent / "docs" / "doctor.md").read_text(encoding="utf-8")
-MODULES = (_numpy_troubles, _torch_troubles, _cupy_troubles)
+MODULES = (_numpy_troubles, _torch_troubles, _cupy_troubles, _jax_troubles, _array_api_strict_troubles)
 TROUBLES = {trouble.id: trouble for module in MODULES for trouble in module.TROUBLES}
 
 
@@ -83,6 +91,19 @@ def test_what_is_there_is_measured(sound):
     spoken = library(answer, "numpy")["dlpack"]
     assert (spoken["exports"], spoken["imports"], spoken["exchange_api"]) == ("1.0", "1.0", False)
     assert spoken["measured"] == ["exchange_api", "exports", "imports"]
+
+
+def test_jax_is_measured_on_memory_that_it_takes(sound):
+    spoken = library(sound[1], "jax")["dlpack"]
+    assert spoken["measured"] == ["exchange_api", "exports", "imports"]
+    assert spoken["exports"] == spoken["imports"] == ("legacy" if Installed().matching(TROUBLES["jax-legacy-export"]) else "1.0")
+    assert library(sound[1], "jax")["devices"][0] == "cpu"
+
+
+def test_a_device_that_is_there_is_not_called_unavailable(sound):
+    assert "device1" in library(sound[1], "array_api_strict")["devices"]
+    assert library(sound[1], "array_api_strict")["unavailable"] == {}
+    assert "cuda" in library(sound[1], "jax")["unavailable"] or "cuda" in str(library(sound[1], "jax")["devices"])
 
 
 def test_links_and_commands_are_whole_where_nobody_sees_a_terminal(tmp_path, sound):
@@ -187,7 +208,7 @@ def test_a_library_that_is_not_there_is_no_finding(tmp_path):
     assert status == 0
     assert "cupy: not installed; pip install 'array-interop[cupy13x]'" in done.stdout.splitlines()
     one = library(answer, "cupy")
-    assert (one["status"], one["version"], one["install"]) == ("missing", None, BUILTIN["cupy"])
+    assert (one["status"], one["version"], one["install"]) == ("missing", None, BUILTIN["cupy"].install)
     assert not [trouble for trouble in answer["known_trouble"] if trouble["id"].startswith("cupy")]
 
 
@@ -196,6 +217,16 @@ def test_a_library_that_prints_does_not_spoil_the_json(tmp_path):
     status, answer = state(tmp_path)
     assert status == 1
     assert [one["text"] for one in answer["warnings"] if one["backend"] == "torch"] == ["old driver", "hello"]
+
+
+def test_jax_that_logs_when_it_is_imported_does_not_spoil_the_json(tmp_path):
+    # What JAX does where there is a GPU and no jaxlib for it.
+    source = "import logging, sys; logging.getLogger(__name__).warning('An NVIDIA GPU may be present'); print('x'); raise RuntimeError('jaxlib is old')"
+    install(tmp_path, "jax", "0.8.0", "jax", source)
+    status, answer = state(tmp_path)
+    assert status == 1
+    assert found(answer, "jax")[0].startswith("jax is installed, but its import fails with RuntimeError: jaxlib is old.")
+    assert "An NVIDIA GPU may be present" in str(answer["warnings"])
 
 
 def test_two_cupys_are_a_finding(tmp_path):
@@ -352,6 +383,13 @@ def test_the_ids_are_unique():
         ("cupy-torch-as-tensor-leaks", {"cupy-rocm-7-0": "14.2.0", "torch": "2.7.1"}, True),
         ("cupy-bfloat16-needs-numpy", {"cupy-cuda13x": "14.0.0", "numpy": "2.1.1"}, True),
         ("cupy-bfloat16-needs-numpy", {"cupy-cuda13x": "13.6.0", "numpy": "2.1.1"}, False),
+        ("jax-transposed-wrong-values", {"jax": "0.7.1"}, True),
+        ("jax-transposed-wrong-values", {"jax": "0.7.2"}, False),
+        ("jax-copy-comes-late", {"jax": "0.12.0.1"}, True),
+        ("jax-copy-comes-late", {"jax": "0.7.2"}, False),
+        ("jax-read-only-refused", {"jax": "0.12.0.1"}, False),
+        ("array-api-strict-dlpack-device", {"array-api-strict": "2.2"}, True),
+        ("array-api-strict-dlpack-device", {"array-api-strict": "2.3"}, False),
     ],
 )
 def test_trouble_is_that_of_the_versions(name, versions, has):
@@ -368,10 +406,69 @@ def test_the_trouble_that_can_be_tried_here_is_here():
     assert (a[0] == 1.0) == (Installed().matching(TROUBLES["torch-read-only-ignored"]) is not None)
 
 
+def aligned(length):
+    raw = np.zeros(4 * length + 64, "uint8")
+    start = -raw.ctypes.data % 64
+    return raw[start : start + 4 * length].view("float32")
+
+
+def device_put_aliases():
+    import jax
+
+    a = aligned(1000)
+    copied = jax.device_put(a, may_alias=False)
+    a[0] = 1
+    return copied[0] == 1
+
+
+def narrows():
+    import jax.numpy
+
+    return jax.numpy.asarray(np.array([2**32])).tolist() == [0]
+
+
+def refuses_read_only():
+    import jax.dlpack
+
+    a = aligned(4)
+    a.flags.writeable = False
+    try:
+        jax.dlpack.from_dlpack(a)
+    except BufferError:
+        return True
+    return False
+
+
+def exports_writable():
+    import jax.numpy
+
+    x = jax.numpy.zeros(4)
+    torch.from_dlpack(x)[0] = 1
+    return x[0] == 1 and Capsule(x.__dlpack__(max_version=VERSION)).version is None
+
+
+def shares_other_devices():
+    import array_api_strict
+
+    return np.from_dlpack(array_api_strict.zeros(2, device=array_api_strict.Device("device1"))).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "happens"),
+    [
+        ("jax-device-put-aliases", device_put_aliases),
+        ("jax-x64-narrowing", narrows),
+        ("jax-read-only-refused", refuses_read_only),
+        ("jax-legacy-export", exports_writable),
+        ("array-api-strict-devices-shared", shares_other_devices),
+    ],
+)
+def test_what_is_said_of_jax_and_array_api_strict_happens_here(name, happens):
+    assert happens() == (Installed().matching(TROUBLES[name]) is not None)
+
+
 def test_the_knowledge_of_each_backend_imports_no_library():
-    program = (
-        "import sys, interop._installed as i\nfor n in {}: i.knowledge(n)\nprint(sorted({{'numpy','torch','cupy'}} & set(sys.modules)))"
-    )
+    program = "import sys, interop._installed as i\nfor n in {}: i.knowledge(n)\nprint(sorted({{'numpy','torch','cupy','jax','array_api_strict'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program.format(list(BUILTIN))], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

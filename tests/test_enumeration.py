@@ -22,7 +22,7 @@ def enumerate_all(*arguments):
     return lines
 
 
-@pytest.mark.parametrize("target", ["numpy", "torch"])
+@pytest.mark.parametrize("target", ["numpy", "torch", "jax", "array_api_strict"])
 def test_every_source_under_every_permission(target):
     lines = enumerate_all(target)
     assert [line["at"] for line in lines[:-1]] == [source.name for source in SOURCES]

@@ -161,17 +161,6 @@ def test_arrow_arrays():
             to_numpy(refused)
 
 
-def test_jax_arrays_are_immutable():
-    import jax.numpy as jnp
-
-    array = jnp.arange(4.0)
-    assert not to_numpy(array).flags.writeable
-    tensor = to_torch(array)
-    tensor += 1
-    assert array.tolist() == [0, 1, 2, 3]
-    assert to_torch(jnp.ones(2, "bfloat16")).dtype is torch.bfloat16
-
-
 def test_a_pointer_that_is_not_aligned_is_copied_for_torch():
     raw = np.zeros(25, "uint8")[1:].view("float32")
     raw[:] = range(6)

@@ -155,6 +155,6 @@ def test_streams_that_are_none(stream):
     assert "None, -1" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["numpy", "torch", "cupy"])
+@pytest.mark.parametrize("name", ["numpy", "torch", "cupy", "jax", "array_api_strict"])
 def test_host_devices_have_no_stream(name):
     assert load_backend(name).stream_pointer(None, CPU) is None

@@ -3,11 +3,16 @@
 import subprocess
 import sys
 
+import array_api_strict
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from array_api_strict._array_object import Array
 from hypothesis import given, reject
 from hypothesis import strategies as st
+from jax.experimental.layout import Format, Layout
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from interop import Device, convert, describe, explain
@@ -27,6 +32,26 @@ def readonly(a):
 def fake():
     with FakeTensorMode():
         return torch.zeros(2)
+
+
+def traced(x):
+    kept = []
+    jax.make_jaxpr(kept.append)(x)
+    return kept[0]
+
+
+def permuted():
+    """Return an array that compiled code left in another order."""
+    return jax.device_put(jnp.zeros((2, 3)), Format(Layout((1, 0)), jnp.zeros(2).sharding))
+
+
+def deleted(x):
+    x.delete()
+    return x
+
+
+def strict(a, device="CPU_DEVICE"):
+    return Array._new(a, device=array_api_strict.Device(device))
 
 
 REAL = {
@@ -57,6 +82,17 @@ REAL = {
     "torch:int64[3,0]": lambda: torch.zeros(3, 0, dtype=torch.int64),
     "torch:int64[0,3]": lambda: torch.zeros(0, 3, dtype=torch.int64),
     "torch:bool[2,3]+strides=1,2": lambda: torch.zeros(3, 2, dtype=torch.bool).T,
+    "jax:float32[2]": lambda: jnp.zeros(2),
+    "jax:bfloat16[2,0]": lambda: jnp.zeros((2, 0), "bfloat16"),
+    "jax:float32[2,3]+strides=1,2": permuted,
+    "jax:jax.int4[2]": lambda: jnp.zeros(2, "int4"),
+    "jax:float32[2,3]+traced": lambda: traced(jnp.zeros((2, 3))),
+    "jax:float32[2,3]+deleted": lambda: deleted(jnp.zeros((2, 3))),
+    "array_api_strict:float64[2,3]": lambda: array_api_strict.zeros((2, 3)),
+    "array_api_strict:int8[]": lambda: array_api_strict.asarray(1, dtype=array_api_strict.int8),
+    "array_api_strict:bool[3]@ext:1": lambda: strict(np.zeros(3, bool), "device1"),
+    "array_api_strict:float32[2]+readonly+unaligned": lambda: strict(readonly(np.zeros(9, "uint8")[1:].view("float32"))),
+    "array_api_strict:complex128[2]+odd_strides": lambda: strict(np.zeros(2, {"names": ["a", "b"], "formats": ["c16", "f8"]})["a"]),
 }
 
 
@@ -78,6 +114,14 @@ def test_the_comparison_can_fail():
 def test_a_scalar_has_the_type_of_its_dtype(dtype):
     scalar = np.zeros((), numpy_backend.native_dtype(dtype))[()]
     assert parse(f"numpy:{dtype}[]+scalar") == describe(scalar).replace(pointer=None)
+
+
+def test_no_array_of_jax_can_be_written_to():
+    assert parse("jax:float32[2]").readonly
+    assert parse("jax:float32[2]@cuda:1").readonly
+    assert spec_of(parse("jax:float32[2]")) == "jax:float32[2]"
+    with pytest.raises(ValueError, match="no spec says"):  # the negative control
+        spec_of(parse("jax:float32[2]").replace(readonly=False))
 
 
 def test_defaults_are_those_of_the_libraries():
@@ -153,7 +197,7 @@ WRONG = {
     "": "write LIBRARY:DTYPE[SHAPE]@DEVICE+FLAG",
     "torch": "as in 'torch:float32[2,3]@cuda:0+grad'",
     "torch:float32": "[] is a 0-d array",
-    "trch:float32[2]": "did you mean 'torch'? Known: numpy, torch, cupy, dlpack.",
+    "trch:float32[2]": "did you mean 'torch'? Known: numpy, torch, cupy, jax, array_api_strict, dlpack.",
     "torch:flot32[2]": "did you mean 'float32'?",
     "torch:float32[2]@cdua": "did you mean 'cuda'?",
     "numpy:float32[2]@cuda": "numpy arrays do not live on cuda:0; write @cpu",
@@ -167,6 +211,9 @@ WRONG = {
     "torch:float32[2]+strides=x": "'x' is not a number; write each stride as one",
     "torch:float32[2]+mkldnn+strides=1": "strides= contradicts a flag",
     "numpy:float32[2]+grad": "'+grad' is said of torch arrays only, not of numpy's",
+    "jax:float32[2]+readonly": "'+readonly' is said of numpy and array_api_strict and dlpack arrays only, not of jax's",
+    "jax:float32[2]+fake": "'+fake' is said of torch arrays only, not of jax's",
+    "array_api_strict:float32[2]@cuda": "array_api_strict arrays do not live on cuda:0; write @cpu",
     "torch:int32[2]+grad": "needs a float or complex dtype, as float32; this is int32",
     "torch:float32[2]+quantized": "needs a quantized dtype, as quint8",
     "torch:float32[2]+fake+meta": "'+meta' and '+fake' contradict each other",
@@ -184,13 +231,14 @@ def test_a_wrong_word_is_answered_with_the_right_one(spec):
     assert str(caught.value).startswith(repr(spec))
 
 
-LOADED = "import sys, interop.spec; {}; print(sorted({{'numpy', 'torch', 'cupy'}} & set(sys.modules)))"
+LOADED = "import sys, interop.spec; {}; print(sorted({{'numpy', 'torch', 'cupy', 'jax', 'array_api_strict'}} & set(sys.modules)))"
 
 
 @pytest.mark.parametrize(
     ("then", "loaded"),
     [
         ("interop.spec.parse('torch:float32[2]+grad')", "[]"),
+        ("interop.spec.parse('jax:float32[2]+traced')", "[]"),
         ("interop.explain(interop.spec.parse('dlpack:int8[2]'), 'numpy')", "['numpy']"),
     ],
 )

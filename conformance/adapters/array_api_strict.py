@@ -31,6 +31,7 @@ class ArrayAPIStrict(Adapter):
 
     name: ClassVar[str] = "array-api-strict"
     states: ClassVar[tuple[str, ...]] = ("plain", "odd-device")
+    target: ClassVar[str] = "array_api_strict"
 
     def available(self) -> str:
         return "" if importlib.util.find_spec("array_api_strict") else "array-api-strict is not installed"

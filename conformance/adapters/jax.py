@@ -31,6 +31,7 @@ class JAX(Adapter):
 
     name: ClassVar[str] = "jax"
     states: ClassVar[tuple[str, ...]] = ("plain", "deleted", "traced")
+    target: ClassVar[str] = "jax"
 
     def available(self) -> str:
         return "" if importlib.util.find_spec("jax") else "jax is not installed"

@@ -1,7 +1,8 @@
 """array-api-strict: the standard and nothing else, on NumPy memory, with devices that exist for tests.
 
 Its arrays wrap an ndarray, which is what crosses the border. There is no public way to that ndarray that shares and
-leaves the device out of it (`numpy.asarray` refuses all devices but one), so the private `_array` and `_new` are used.
+leaves the device out of it (`numpy.asarray` refuses all devices but one), so the private `_array` and `_new` are used;
+and the private list of devices, because the public one is not there under the flags of a standard before 2023.12.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import array_api_strict
+from array_api_strict import _info
 from array_api_strict._array_object import Array
 
+from interop.backends._array_api_strict_troubles import TROUBLES
 from interop.backends._base import Backend
 from interop.backends.numpy import backend as numpy_backend
 from interop.capabilities import Capabilities
@@ -20,7 +23,7 @@ from interop.errors import DTypeError
 __all__ = ["ArrayAPIStrictBackend", "backend"]
 
 # The first is the CPU; the others are "ext" devices, counted from 1: no library shares memory with them unasked.
-_DEVICES: tuple[Any, ...] = tuple(array_api_strict.__array_namespace_info__().devices())
+_DEVICES: tuple[Any, ...] = tuple(vars(_info)["ALL_DEVICES"])
 _NAMES = [str(device).partition("'")[2].partition("'")[0] for device in _DEVICES]
 _DTYPES = frozenset({
     "bool",
@@ -43,6 +46,7 @@ class ArrayAPIStrictBackend(Backend):
         unaligned=True,
         odd_strides=True,
     )
+    troubles = TROUBLES
 
     def owns(self, x: Any) -> bool:
         return isinstance(x, Array)
@@ -92,7 +96,7 @@ class ArrayAPIStrictBackend(Backend):
     # Across the border.
 
     def host_view(self, x: Any) -> Any:
-        return x._array
+        return x._array.view()  # an object of its own: what is done to its shape or flags is not done to `x`
 
     def from_host(self, view: Any) -> Any:
         return _wrap(view, _DEVICES[0])

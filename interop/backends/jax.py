@@ -16,7 +16,7 @@ import jax
 import jax.dlpack
 
 from interop.backends._base import Backend
-from interop.backends._jax_memory import ALIGNMENT, laid, producer
+from interop.backends._jax_memory import ALIGNMENT, laid, legacy, producer
 from interop.backends._jax_troubles import TROUBLES
 from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends.dlpack import backend as dlpack_backend
@@ -25,7 +25,7 @@ from interop.capabilities import Capabilities
 from interop.description import CPU, Description, Device, c_strides
 from interop.dlpack import handover
 from interop.dtypes import DTYPES
-from interop.errors import DeviceUnavailableError, TransferError
+from interop.errors import DeviceUnavailableError, StreamError, TransferError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +123,7 @@ class JAXBackend(Backend):
         except jax.errors.JaxRuntimeError as error:
             if "Disallowed" not in str(error):
                 raise
-            hint = "Do it through interop outside of the guard, or allow it: interop.guard(transfers='allow')."
+            hint = "Do it through interop, outside of the guard that forbids transfers."
             raise TransferError(f"JAX moves data past interop: {str(error).partition(': ')[2]}", hint=hint) from error
 
     # Devices and streams.
@@ -150,10 +150,10 @@ class JAXBackend(Backend):
     def stream_pointer(self, stream: Any, device: Device) -> int | None:
         if device.type != "cuda":
             return None
-        if stream is not None:
-            return cuda_stream_number(stream)
-        # JAX has no current stream; this is the one on which it waits for memory from outside.
-        return _native(device).get_stream_for_external_ready_events() or LEGACY
+        if stream is not None and cuda_stream_number(stream) != -1:
+            raise StreamError("JAX works on streams of its own, and cannot be told to work on another.", hint="Leave stream out.")
+        # It has no current stream; this is the one on which it waits for memory from outside.
+        return -1 if stream is not None else _native(device).get_stream_for_external_ready_events() or LEGACY
 
     @contextlib.contextmanager
     def plainly(self) -> Iterator[None]:
@@ -208,11 +208,11 @@ class JAXBackend(Backend):
         return handover(x.__dlpack__(stream=stream))
 
     def adopt(self, producer: Any, device: Device) -> Any:
-        return jax.dlpack.from_dlpack(producer)
+        return jax.dlpack.from_dlpack(legacy(producer))
 
     def report(self) -> dict[str, Any]:
-        devices = [f"{_device(one)} {one.device_kind}" for one in jax.devices()]
-        return {"version": jax.__version__, "devices": devices, "dlpack_exports": "legacy", "dlpack_imports": "legacy"}
+        devices = [f"{_device(one)} {one.device_kind}" if one.platform != "cpu" else "cpu" for one in jax.devices()]
+        return {"version": jax.__version__, "devices": devices}
 
 
 def _name(x: Any) -> str:
@@ -253,7 +253,7 @@ def _strides(x: Any) -> tuple[int, ...]:
     if axes < 2:
         return (1,) * axes
     order: tuple[int, ...] = x.format.layout.major_to_minor
-    steps = c_strides(tuple(x.shape[axis] for axis in order))
+    steps = c_strides(tuple(max(x.shape[axis], 1) for axis in order))  # as the others say it of empty arrays
     return tuple(steps[order.index(axis)] for axis in range(axes))
 
 

@@ -219,8 +219,17 @@ def test_what_a_refusal_says_would_help_is_done_and_looked_at():
     assert [seen(one, route="native").outcome for one in (honest, lies, final)] == ["refused", "wrong", "refused"]
 
 
-@pytest.mark.parametrize(("permissions", "outcome"), [({"casting": "safe"}, "refused"), ({"mask": "drop"}, "wrong")])
-def test_a_cast_is_right_only_where_it_is_what_was_permitted(permissions, outcome):
+@pytest.mark.parametrize(
+    ("permissions", "have", "cast", "outcome"),
+    [
+        ({"casting": "safe"}, "float32", lambda x: x.astype("float64"), "refused"),
+        ({"mask": "drop"}, "float32", lambda x: x.astype("float64"), "wrong"),
+        ({"casting": "same_kind"}, "float64", lambda x: x.astype("float32"), "refused"),
+        ({"casting": "same_kind"}, "float64", lambda x: x.astype("float32") + 1, "wrong"),
+        ({"casting": "same_kind"}, "int64", lambda x: x.astype("int32"), "refused"),
+    ],
+)
+def test_a_cast_is_right_only_where_it_is_what_was_permitted(permissions, have, cast, outcome):
     class Refusal(BufferError):
         pass
 
@@ -230,11 +239,11 @@ def test_a_cast_is_right_only_where_it_is_what_was_permitted(permissions, outcom
     error = Refusal()
     error.permissions = permissions
 
-    class Widens(Consumer):
+    class Casts(Consumer):
         def idiom(self, producer):
-            return Idiom("", convert, refuses=(BufferError,), again=lambda x, error: x.astype("float64"))
+            return Idiom("", convert, refuses=(BufferError,), again=lambda x, error: cast(x))
 
-    assert seen(Widens(), dtype="float32", route="native").outcome == outcome
+    assert seen(Casts(), dtype=have, route="native").outcome == outcome
 
 
 class ForgetsTheOwner(Consumer):
@@ -343,4 +352,4 @@ def test_difference_looks_at_every_bit():
 
 
 def test_every_state_says_what_it_carries():
-    assert {state.carries for state in STATES.values()} <= {"", "grad", "mask", "readonly", "layout"}
+    assert {state.carries for state in STATES.values()} <= {"", "grad", "mask", "readonly", "layout", "device"}

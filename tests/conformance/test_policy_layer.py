@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import array_api_strict
 import numpy as np
 import pytest
 
@@ -22,8 +23,9 @@ from interop.backends import load_backend
 from interop.policy import FIELDS
 
 CASES = list(policy.cases())
-FEW = [case for case in CASES if case.consumer in ("numpy", "torch", "cupy")]
+FEW = [case for case in CASES if case.consumer in ("numpy", "torch", "cupy", "jax", "array-api-strict")]
 HONEST = policy.decide
+DEVICE1 = array_api_strict.Device("device1")
 
 
 def case_of(producer, consumer, **permissions):
@@ -95,6 +97,19 @@ def test_ids_are_unique_and_their_words_known():
         ("torch-cuda-all", "cupy-cuda:1", ("copy", "grad", "casting", "layout")),
         ("torch-cuda-all", "numpy", ("copy", "grad", "transfer", "layout")),
         ("dlpack-cuda-read-only", "cupy", ("copy", "readonly")),
+        ("numpy-read-only", "jax", ("copy",)),
+        ("numpy-float64", "jax", ("copy", "casting")),
+        ("numpy-off-64", "jax", ("copy",)),
+        ("numpy-off-64", "jax-cuda:0", ()),
+        ("torch-grad", "jax", ("copy", "grad", "readonly")),
+        ("jax", "torch", ("copy", "readonly")),
+        ("jax", "numpy", ("copy",)),
+        ("jax-cuda", "cupy", ("copy", "readonly")),
+        ("jax-deleted", "numpy", ()),
+        ("jax-deleted", "jax", ("copy",)),
+        ("array-api-strict-ext:1", "numpy", ("transfer",)),
+        ("numpy", "array-api-strict-ext:1", ()),
+        ("numpy", "array-api-strict-like-ext:1", ("transfer",)),
     ],
 )
 def test_what_matters(producer, consumer, names):
@@ -122,6 +137,21 @@ def test_what_matters(producer, consumer, names):
         (("numpy-longdouble", "torch", {"copy": None, "casting": "safe"}), "refused", "dtype"),
         (("numpy-longdouble", "torch", {"copy": None, "casting": "same_kind"}), "copied", "48 bytes"),
         (("torch-fake", "numpy", {}), "refused", "no-data, final"),
+        (("numpy", "jax", {"copy": False}), "shared", ""),
+        (("numpy-read-only", "jax", {"copy": False}), "shared", ""),
+        (("numpy-transposed", "jax", {"copy": False}), "shared", ""),
+        (("numpy-off-64", "jax", {"copy": None}), "copied", "24 bytes"),
+        (("numpy-off-64", "jax", {"copy": False}), "refused", "copy"),
+        (("numpy-stepped", "jax", {"copy": None}), "copied", "24 bytes"),
+        (("numpy-float64", "jax", {"copy": None, "casting": "safe"}), "refused", "dtype"),
+        (("jax", "numpy", {"copy": False}), "shared", ""),
+        (("jax", "torch", {"copy": None, "readonly": "copy"}), "copied", "24 bytes"),
+        (("jax", "torch", {"copy": None, "readonly": "share"}), "shared", ""),
+        (("jax-bfloat16", "numpy", {"copy": False}), "shared", ""),
+        (("jax-traced", "numpy", {}), "refused", "no-data, final"),
+        (("jax-cuda", "torch", {"copy": None, "readonly": "share"}), "shared", ""),
+        (("array-api-strict-ext:1", "numpy", {"transfer": "error"}), "refused", "transfer"),
+        (("numpy", "array-api-strict", {"copy": False}), "shared", ""),
         (
             ("torch-cuda-all", "numpy", {"copy": False, "grad": "error", "transfer": "error", "layout": "error"}),
             "refused",
@@ -145,7 +175,7 @@ def test_interop_keeps_the_law_everywhere():
 def test_no_library_but_numpy_is_loaded():
     code = (
         "import sys; from conformance import policy; cases = list(policy.cases()); [policy.observe(case) for case in cases[::40]];"
-        "print(sorted({'torch', 'cupy', 'jax', 'pyarrow', 'numpy'} & sys.modules.keys()))"
+        "print(sorted({'torch', 'cupy', 'jax', 'array_api_strict', 'pyarrow', 'numpy'} & sys.modules.keys()))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "['numpy']"
@@ -158,10 +188,12 @@ def test_no_library_but_numpy_is_loaded():
 def test_the_facts_are_those_of_the_backends(name):
     said, backend = HOLDS[name], load_backend(name).capabilities
     assert said.dtypes == backend.dtypes & set(DTYPES)
-    assert said.devices == backend.devices & {"cpu", "cuda", "meta"}
+    assert said.devices == backend.devices & {"cpu", "cuda", "meta", *(["ext"] if name == "array_api_strict" else [])}
     for device in said.devices:
         assert said.dtypes_on(device) == backend.dtypes_on(device) & set(DTYPES)
     for trait in ("name", "title", "home", "readonly_arrays", "negative_strides", "foreign_byte_order", "unaligned", "odd_strides"):
+        assert getattr(said, trait) == getattr(backend, trait)
+    for trait in ("alignment", "compact", "why_lacking"):
         assert getattr(said, trait) == getattr(backend, trait)
 
 
@@ -182,9 +214,13 @@ def test_explain_says_the_same(label):
         ("numpy-datetime64", lambda: np.zeros((2, 3), "datetime64[D]")),
         ("numpy-read-only-big-endian", lambda: np.broadcast_to(np.zeros((2, 3), ">f4"), (2, 3))),
         ("numpy-reversed-length-1", lambda: np.zeros((1, 3), "float32")[::-1]),
+        ("numpy-stepped", lambda: np.zeros((2, 6), "float32")[:, ::2]),
+        ("array-api-strict", lambda: array_api_strict.zeros((2, 3), dtype=array_api_strict.float32)),
+        ("array-api-strict-ext:1", lambda: array_api_strict.zeros((2, 3), dtype=array_api_strict.float32, device=DEVICE1)),
     ],
 )
 def test_the_described_arrays_are_like_real_ones(label, make):
+    # Those of JAX are compared in tests/test_spec.py: once JAX has made an array, it warns about every fork, and there are some here.
     assert interop.describe(make()).replace(pointer=None, advice="") == SOURCES[label].description
 
 
@@ -220,6 +256,12 @@ def test_a_planner_that_does_not_read_a_permission(monkeypatch, name, value):
         ("torch-fake", {"no_data": None}),
         ("numpy-reversed", {"strides": (3, 1)}),
         ("cupy-managed", {"device": interop.Device("cpu"), "memory": "plain"}),
+        ("numpy-off-64", {"pointer": 4096}),
+        ("numpy-stepped", {"strides": (3, 1)}),
+        ("jax", {"readonly": False}),
+        ("jax-traced", {"no_data": None}),
+        ("jax-deleted", {"no_data": None}),
+        ("array-api-strict-ext:1", {"device": interop.Device("cpu")}),
     ],
 )
 def test_a_planner_that_does_not_see(monkeypatch, producer, blind):
