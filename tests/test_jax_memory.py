@@ -18,9 +18,10 @@ import torch
 
 import interop
 from interop import DeviceUnavailableError, convert, describe, explain, shares_memory
+from interop.backends import _jax_memory, load_backend
 from interop.backends import jax as jax_file
-from interop.backends import load_backend
-from interop.description import Device
+from interop.description import CPU, Device
+from interop.dlpack import VERSION, Capsule, handover
 from tests.corpus import aligned
 from tests.enumeration import values_of
 
@@ -211,6 +212,72 @@ def test_a_permuted_array_is_described_as_it_lies():
     assert not shares_memory(result, aligned((2, 3, 4)))
     assert convert(result, "torch", readonly="share").stride() == describe(result).strides
     assert np.array_equal(jax.jit(lambda y: jnp.einsum("ijk->kij", y))(result), np.einsum("ijk->kij", x))
+
+
+# Device memory comes in the newest form of a capsule, and goes on in the one that every JAX takes. Seen on the host's memory.
+
+
+def test_a_capsule_of_the_newest_form_is_taken_kept_and_let_go():
+    tensor = torch.arange(64.0)
+    meant = tensor.tolist()
+    given = handover(tensor.__dlpack__(max_version=VERSION))
+    assert Capsule(given.__dlpack__()).version is not None
+    before = len(_jax_memory._kept)
+    result = BACKEND.adopt(given, CPU)
+    assert result.unsafe_buffer_pointer() == tensor.data_ptr()
+    del tensor, given
+    gc.collect()
+    poison()
+    assert result.tolist() == meant
+    assert len(_jax_memory._kept) == before + 1
+    del result
+    gc.collect()
+    jnp.zeros(3).block_until_ready()
+    gc.collect()
+    assert len(_jax_memory._kept) == before
+
+
+def test_what_jax_does_not_take_is_let_go():
+    before = len(_jax_memory._kept)
+    for refused in (False, True):
+        tensor = torch.zeros(8, 8)[:, ::2]
+        given = _jax_memory.legacy(handover(tensor.__dlpack__(max_version=VERSION)))
+        assert len(_jax_memory._kept) == before + 1
+        if refused:
+            with pytest.raises(Exception, match="compact"):
+                jax.dlpack.from_dlpack(given)
+        del given
+        gc.collect()
+        assert len(_jax_memory._kept) == before
+
+
+def test_a_legacy_capsule_is_handed_on_as_it_is():
+    given = handover(torch.zeros(64).__dlpack__())
+    assert _jax_memory.legacy(given) is given
+
+
+def test_memory_that_jax_holds_at_the_end_of_the_program_does_no_harm():
+    code = """
+    import torch
+    from interop.backends import load_backend
+    from interop.description import CPU
+    from interop.dlpack import VERSION, handover
+    kept = load_backend("jax").adopt(handover(torch.arange(64.0).__dlpack__(max_version=VERSION)), CPU)
+    print(float(kept[1]))
+    """
+    assert run(code).strip() == "1.0"
+
+
+def test_jax_cannot_be_told_to_work_on_a_stream(monkeypatch):
+    fake = types.SimpleNamespace(get_stream_for_external_ready_events=lambda: 7)
+    monkeypatch.setattr(jax_file, "_native", lambda device: fake)
+    assert BACKEND.stream_pointer(None, Device("cuda")) == 7
+    assert BACKEND.stream_pointer(-1, Device("cuda")) == -1
+    assert BACKEND.stream_pointer(None, CPU) is None
+    for stream in (1, 2, 12345):
+        with pytest.raises(interop.StreamError, match="streams of its own") as caught:
+            BACKEND.stream_pointer(stream, Device("cuda"))
+        assert caught.value.hint == "Leave stream out."
 
 
 # Modes of JAX that are about other work.

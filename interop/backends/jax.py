@@ -94,7 +94,7 @@ class JAXBackend(Backend):
             return Description(**said, strides=None, no_data=why)
         if (layout := _layout(x)) != "strided":
             return Description(**said | {"advice": _LAYOUTS[layout]}, strides=None, layout=layout)
-        if dtype not in DTYPES or said["device"].type == "ext":  # its storage is nobody's business
+        if dtype not in DTYPES or said["device"].type not in self.capabilities.devices:  # its storage is nobody's business
             return Description(**said)
         return Description(**said, strides=_strides(x), pointer=x.unsafe_buffer_pointer() if x.size else 0)
 
