@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from conformance.deviations import deviations, is_bad, known
 from conformance.outcomes import BAD, NEUTRAL
+from conformance.policy_facts import HOLDS
 from conformance.report import html, label, readme_table
 from conformance.results import read
 from conformance.rules import rules
@@ -29,6 +30,11 @@ PAGE = ROOT / "docs" / "conformance.html"
 _DATA = re.compile(r'(<script type="application/octet-stream" id="data">)([^<]*)')
 
 
+_TITLES = [holds.title for name, holds in HOLDS.items() if name != "dlpack"]
+_ENDS = f"{', '.join(_TITLES[:-1])} and {_TITLES[-1]}"
+"""The libraries that interop converts to."""
+
+
 @functools.cache
 def committed() -> tuple[Results, ...]:
     """Return every committed run, the widest first."""
@@ -43,7 +49,7 @@ def matrix() -> str:
     bad = Counter(record.case.route for record in handoffs if record.outcome in BAD and record.outcome != "unexplained")
     violated = {record.case.case for record in results.records if record.case.layer == "protocol" and is_bad(record)}
     policies = sum(record.case.layer == "policy" for record in results.records)
-    head = f"{len(handoffs)} handoffs ({label(results.environment)}): wrong, unsafe or dead by DLPack's own verbs {bad['dlpack']}, by the lines that people write {bad['native']}, by interop **{bad['interop']}**, whose route ends in NumPy, torch and CuPy."
+    head = f"{len(handoffs)} handoffs ({label(results.environment)}): wrong, unsafe or dead by DLPack's own verbs {bad['dlpack']}, by the lines that people write {bad['native']}, by interop **{bad['interop']}**, whose route ends in {_ENDS}."
     judged = {record.case.case for record in results.records if record.case.layer == "protocol" and record.outcome not in NEUTRAL}
     rest = f"Of {len(rules())} rules of the protocol {len(judged)} could be checked here (the others need a GPU), and {len(violated)} are violated by some library; in {policies} cases of the policy layer interop's plan is what the law says."
     return f"{head}\n\n{readme_table(results).rstrip()}\n\n{rest}"

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/errors.md", "docs/policies.md", "docs/neutral.md", "docs/testing.md", "docs/conformance.md", "docs/conformance-adapter.md", "docs/findings.md")
+PAGES = (
+    "README.md",
+    "docs/errors.md",
+    "docs/policies.md",
+    "docs/neutral.md",
+    "docs/testing.md",
+    "docs/conformance.md",
+    "docs/conformance-adapter.md",
+    "docs/findings.md",
+)
 
 
 def errors() -> str:

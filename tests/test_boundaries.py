@@ -14,14 +14,25 @@ LIBRARIES = {"numpy", "torch", "cupy", "jax", "jaxlib", "array_api_strict", "ml_
 # Each room may import itself and those named; everything not named is a room of its own.
 PURE = ["errors", "policy", "dtypes", "description", "capabilities", "plan", "steps", "decide", "spec", "_spec_words"]
 ALLOWED = {
-    **{room: set(PURE) for room in PURE},
+    "scope": set(),
+    **{room: {*PURE, "scope"} for room in PURE},
     "dlpack": {"description"},
     "execute": {"description", "plan", "backends"},
-    "quick": {"policy", "backends"},
-    "backends": {"errors", "policy", "dtypes", "description", "capabilities", "dlpack", "quick", "backends"},
-    "ledger": {"policy", "backends"},
+    "quick": {"policy", "scope", "backends"},
+    "backends": {"errors", "policy", "dtypes", "description", "capabilities", "dlpack", "quick", "scope", "backends"},
+    "ledger": {"policy", "scope", "backends"},
     "calls": {"errors", "policy", "dtypes", "description", "plan", "decide", "execute", "ledger", "backends"},
     "convert": {"calls", "backends", "description", "plan", "policy", "quick"},
+    "_containers": {"description", "errors"},
+    "_nodes": {"_containers", "backends", "quick"},
+    "_tree_plan": {"policy"},
+    "_batch": {"_tree_plan", "calls", "ledger", "backends", "description", "errors", "plan", "quick", "scope"},
+    "tree": {"_batch", "_nodes", "_tree_plan", "calls", "backends", "description", "policy"},
+    "namespace": {"_nodes", "backends", "errors"},
+    "_shape": {"namespace", "errors"},
+    "_brought": {"_batch", "_nodes", "_shape", "namespace", "calls", "backends", "description", "policy"},
+    "decorate": {"_brought", "_shape", "namespace", "policy"},
+    "testing": {"_nodes", "convert", "ledger", "backends", "description", "dtypes", "errors", "policy"},
 }
 
 

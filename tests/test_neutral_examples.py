@@ -3,7 +3,6 @@ scikit-learn and OpenCV find; and a slip in any of them would be noticed: each c
 """
 
 import ast
-import contextlib
 import inspect
 import re
 import runpy
