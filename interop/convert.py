@@ -253,4 +253,6 @@ def shares_memory(a: Any, b: Any) -> bool:
         return known and one_space
     from interop.backends.numpy import overlap
 
-    return overlap(first, second, a, b)
+    # Strides that are not whole elements are known to the ndarray only, which is all that such an array has inside.
+    arrays = [find_backend(x).host_view(x) if seen.strides is None else x for x, seen in ((a, first), (b, second))]
+    return overlap(first, second, *arrays)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
+import interop
 from interop import Description, Device, UnsupportedTypeError, shares_memory, to_numpy, to_torch
 from interop.backends.numpy import overlap
 
@@ -70,3 +71,11 @@ def test_addresses_on_other_devices_are_never_read():
     x = Description(backend="torch", shape=(4, 4), strides=(4, 1), dtype="float32", nbytes=64, pointer=4096, device=Device("cuda"))
     assert overlap(x, x.replace(pointer=4096 + 60))
     assert not overlap(x, x.replace(pointer=4096 + 64))
+
+
+def test_odd_strides_within_another_librarys_array():
+    table = np.zeros(3, dtype=[("flag", "u1"), ("x", "<f4"), ("y", "<f8")])
+    x, y = (interop.convert(table[name], "array_api_strict") for name in "xy")
+    assert shares_memory(x, table["x"])
+    assert shares_memory(table["x"], x)
+    assert not shares_memory(x, y)
