@@ -125,7 +125,10 @@ def _decide_within(draft: Draft) -> None:
     if draft.dtype != description.dtype or (request.dtype is not None and description.swapped):
         order = "byte-swapped " if description.swapped else ""
         forced = f"{order}{description.dtype} has to be cast to {draft.dtype}"
-        draft.steps.append(Step("cast", "source", forced, description.nbytes_as(draft.dtype), dtype=draft.dtype))
+        cast = Step("cast", "source", forced, description.nbytes_as(draft.dtype), dtype=draft.dtype)
+        # What gets smaller does so before it travels: fewer bytes, and the other device may lack the wider dtype.
+        first = crosses and cast.bytes < description.nbytes
+        draft.steps = [cast, *(step._replace(bytes=cast.bytes) for step in draft.steps)] if first else [*draft.steps, cast]
     elif description.scalar:
         forced = "a scalar has no buffer to share"
         draft.steps.append(Step("copy", "source", forced, description.nbytes))
