@@ -154,8 +154,9 @@ class _Handoff:
         if result is None:
             return None
         found, expected = self.consumer.values(result), self.made.expected
-        if found.dtype != expected.dtype and "casting" in getattr(error, "permissions", ()):
-            fault = "" if _is_cast(found, expected) else "other values after the cast"
+        casting = getattr(error, "permissions", {}).get("casting")
+        if found.dtype != expected.dtype and casting is not None:
+            fault = "" if _is_cast(found, expected, lossy=casting == "same_kind") else "other values after the cast"
         else:
             fault = difference(found, expected)
         return Observed("wrong", f"with its own permissions: {fault}") if fault else None
@@ -226,10 +227,11 @@ class _Handoff:
         return Observed("unsafe", f"the source was changed: {', '.join(changed)}") if changed else observed
 
 
-def _is_cast(found: np.ndarray, expected: np.ndarray) -> bool:
-    """Return whether the values are those of a cast: one that keeps them all, or one that loses what NumPy's own loses."""
+def _is_cast(found: np.ndarray, expected: np.ndarray, *, lossy: bool) -> bool:
+    """Return whether the values are those of a cast: one that keeps them all or, if it may, one that loses what NumPy's own loses."""
     with np.errstate(all="ignore"):
-        return np.array_equal(found.astype(expected.dtype), expected) or np.array_equal(found, expected.astype(found.dtype))
+        kept = np.array_equal(found.astype(expected.dtype), expected)
+        return kept or (lossy and np.array_equal(found, expected.astype(found.dtype)))
 
 
 def _said(error: BaseException) -> str:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 RULES = [rule for rule in rules().values() if rule.role == "producer"]
 
 
+# The rows of the xp fixture start JAX when the suite is collected, and it warns of every fork; these children never touch it.
+FORKS = pytest.mark.filterwarnings("ignore:os.fork\\(\\) was called:RuntimeWarning")
+
+
 def producer_checks() -> Mapping[str, Check]:
     from conformance import protocol
 
@@ -71,6 +75,7 @@ def test_honest_miniature_keeps_the_rule(rule):
     assert [one for one in found if one.outcome not in NEUTRAL], f"nothing was judged: {found}"
 
 
+@FORKS
 @pytest.mark.parametrize(
     ("rule", "liar"), [pytest.param(rule, liar, id=f"{rule.id}-{liar.__name__}") for rule in RULES for liar in FAULTS.get(rule.id, [])]
 )
@@ -84,6 +89,7 @@ def test_liar_violates_the_rule(rule, liar):
     assert all(one.reason for one in bad if one.outcome in {"wrong", "unsafe", "unexplained"})
 
 
+@FORKS
 def test_honest_miniature_survives_in_a_child():
     assert not violated_in_a_child("producer.deleter-any-thread", Mini)
 
