@@ -114,6 +114,13 @@ TREE = (
         references=(Reference("[to_numpy(x, copy=True) for x in leaves]", budget=1.5),),
         note="10,000 tensors",
     ),
+    Case(
+        id="tree-records",
+        title="Dataclasses cost more than dicts: each is made anew in Python",
+        call='tree.convert(records, "numpy")',
+        references=(Reference("[to_numpy(x) for x in leaves]"),),
+        note="10,000 tensors in dataclasses of ten",
+    ),
 )
 
 NEUTRAL = (

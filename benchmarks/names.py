@@ -6,6 +6,7 @@ a library that starts threads at its import (jax) does it after the cases that d
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,11 @@ def _model() -> dict[str, dict[str, Any]]:
     return {f"layer{n:03}": {f"parameter{m}": tensor(SIDE) for m in range(10)} for n in range(LEAVES // 10)}
 
 
+def _records() -> list[Any]:
+    record = dataclasses.make_dataclass("Record", [f"field{m}" for m in range(10)])
+    return [record(*(tensor(SIDE) for _ in range(10))) for _ in range(LEAVES // 10)]
+
+
 def _same() -> Callable[[Any], Any]:
     from interop import neutral
 
@@ -89,13 +95,14 @@ HOST: dict[str, Callable[[], Any]] = {
     "array_namespace": lambda: importlib.import_module("array_api_compat").array_namespace,
     "tree": library("interop.tree"),
     "model": _model,
+    "records": _records,
     "leaves": lambda: [tensor(SIDE) for _ in range(LEAVES)],
     "same": _same,
     "plus": _plus,
     "j": lambda: importlib.import_module("jax.numpy").zeros((SIDE, SIDE), "float32"),
 }
-"""Arrays on the host: NumPy `a`, torch `t`, parameter `p`, bfloat16 `b`, jax `j`; a tree `model` and as many
-tensors in a list, `leaves`; neutral functions: `same` returns its argument, `plus` is written for NumPy."""
+"""Arrays on the host: NumPy `a`, torch `t`, parameter `p`, bfloat16 `b`, jax `j`; trees `model` and `records`, and
+as many tensors in a list, `leaves`; neutral functions: `same` returns its argument, `plus` is written for NumPy."""
 
 
 def resolve(names: Iterable[str], makers: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:

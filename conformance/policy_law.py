@@ -182,7 +182,7 @@ def _lies_awry(x: Description, target: Target, device: Device) -> bool:
         or (not x.aligned and not holds.unaligned)
         or (holds.compact and not _dense(walked))
         # Where memory starts matters to who takes it, not to who copies it to another device.
-        or (x.device == device == CPU and bool(x.size) and (x.pointer or 0) % holds.alignment != 0)
+        or (x.device == device and bool(x.size) and (x.pointer or 0) % holds.alignment_on(device) != 0)
     )
 
 
@@ -194,7 +194,7 @@ def _dense(walked: list[tuple[int, int]]) -> bool:
 
 def _is_picky(target: Target) -> bool:
     """Whether the target copies host memory by itself: what others make new need not start where it asks."""
-    return target.holds.alignment > 1
+    return target.holds.alignment_on(CPU) > 1
 
 
 def _passes(x: Description, target: Target, have: str, dtype: str, *, awry: bool) -> Iterator[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -49,67 +50,29 @@ def _by_type(function: Callable[[Any], T]) -> Callable[[Any], T]:
     return ask
 
 
-# Classes with fields: dataclasses, attrs, namespaces.
+# How an empty object of a class is made, with the attributes that are no parts of it.
 
 
-def _fields(whole: Any) -> list[str]:
-    kind: Any = type(whole)
-    return [name for name in _declared(kind) if hasattr(whole, name)]
+class _Making(NamedTuple):
+    """What a class says of its objects; holds nothing that would keep the class alive."""
 
-
-@_by_type
-def _declared(kind: Any) -> tuple[str, ...]:
-    if dataclasses.is_dataclass(kind):
-        return tuple(field.name for field in dataclasses.fields(kind))
-    return tuple(attribute.name for attribute in kind.__attrs_attrs__)
-
-
-def _suffixes_of(names: Callable[[Any], list[str]]) -> Callable[[Any], list[str]]:
-    return lambda whole: [f".{name}" for name in names(whole)]
-
-
-def _values_of(names: Callable[[Any], list[str]]) -> Callable[[Any], list[Any]]:
-    return lambda whole: [getattr(whole, name) for name in names(whole)]
-
-
-def _renewed_with(names: Callable[[Any], list[str]]) -> Callable[[Any, Sequence[Any]], Any]:
-    def renew(whole: Any, parts: Sequence[Any]) -> Any:
-        made = _twin(whole)
-        for name, part in zip(names(whole), parts, strict=True):
-            object.__setattr__(made, name, part)  # frozen ones too
-        return made
-
-    return renew
-
-
-def _twin(whole: Any) -> Any:
-    """Return an object of the same class with the same attributes, empty otherwise.
-
-    Not `copy.copy`, which a class may answer with itself, and which runs the class's own code on arrays.
-    """
-    kind: Any = type(whole)
-    made = _maker(kind)(kind)
-    for name in _slots(kind):
-        if hasattr(whole, name):
-            object.__setattr__(made, name, getattr(whole, name))
-    # What was computed from the old fields is computed anew.
-    kept = {name: value for name, value in getattr(whole, "__dict__", {}).items() if not _is_cached(kind, name)}
-    if kept:
-        vars(made).update(kept)
-    return made
+    new: Callable[[Any], Any]
+    slots: tuple[str, ...]
+    cached: frozenset[str]
 
 
 @_by_type
-def _maker(kind: Any) -> Any:
-    """Return the constructor of the nearest base that is not written in Python."""
-    return next(base.__new__ for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
+def _making(kind: Any) -> _Making:
+    # The constructor of the nearest base that is not written in Python.
+    new = next(base.__new__ for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
+    named = {name for base in kind.__mro__ for name in vars(base)}
+    return _Making(new, _slots(kind), frozenset(name for name in named if _is_cached(kind, name)))
 
 
 def _is_cached(kind: type, name: str) -> bool:
-    return isinstance(getattr(kind, name, None), functools.cached_property)
+    return isinstance(inspect.getattr_static(kind, name, None), functools.cached_property)
 
 
-@_by_type
 def _slots(kind: Any) -> tuple[str, ...]:
     found = []
     for base in kind.__mro__:
@@ -119,12 +82,53 @@ def _slots(kind: Any) -> tuple[str, ...]:
     return tuple(name for name in found if name not in ("__dict__", "__weakref__"))
 
 
-def _attributes(whole: Any) -> list[str]:
-    return list(vars(whole))
+def _twin(whole: Any) -> Any:
+    """Return an object of the same class with the same attributes, empty otherwise.
+
+    Not `copy.copy`, which a class may answer with itself, and which runs the class's own code on arrays.
+    """
+    kind: Any = type(whole)
+    new, slots, cached = _making(kind)
+    made = new(kind)
+    for name in slots:
+        if hasattr(whole, name):
+            object.__setattr__(made, name, getattr(whole, name))
+    own = getattr(whole, "__dict__", None)
+    if own:  # what was computed from the old fields is computed anew
+        vars(made).update({name: value for name, value in own.items() if name not in cached} if cached else own)
+    return made
 
 
-_FIELDS = Kind(_suffixes_of(_fields), _values_of(_fields), _renewed_with(_fields))
-_NAMESPACE = Kind(_suffixes_of(_attributes), _values_of(_attributes), _renewed_with(_attributes))
+# Classes with fields: dataclasses, attrs, namespaces.
+
+
+def _declared(kind: Any) -> tuple[str, ...]:
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    return tuple(attribute.name for attribute in kind.__attrs_attrs__)
+
+
+def _with_fields(kind: Any, *, renews: bool = True) -> Kind:
+    """Return the kind of the instances of a class with declared fields; one that was never set is no part."""
+    declared = _declared(kind)
+    return _with_attributes(lambda whole: [name for name in declared if hasattr(whole, name)], renews=renews)
+
+
+def _with_attributes(names: Callable[[Any], list[str]], *, renews: bool = True) -> Kind:
+    def renew(whole: Any, parts: Sequence[Any]) -> Any:
+        made = _twin(whole)
+        for name, part in zip(names(whole), parts, strict=True):
+            object.__setattr__(made, name, part)  # frozen ones too
+        return made
+
+    return Kind(
+        lambda whole: [f".{name}" for name in names(whole)],
+        lambda whole: [getattr(whole, name) for name in names(whole)],
+        renew if renews else None,
+    )
+
+
+_NAMESPACE = _with_attributes(lambda whole: list(vars(whole)))
 
 
 # Mappings and sequences.
@@ -188,7 +192,6 @@ _TUPLE = Kind(_indices, list, _renewed_tuple)
 _LIST = Kind(_indices, list, _renewed_list)
 _UNIQUE = Kind(lambda whole: [""] * len(whole), list, None)
 _FIXED = Kind(_keys, lambda whole: list(whole.values()), None)
-_TWOFOLD = Kind(_suffixes_of(_fields), _values_of(_fields), None)
 
 
 @_by_type
@@ -198,7 +201,7 @@ def kind_of(kind: Any) -> Kind | None:
         return None
     if dataclasses.is_dataclass(kind) or "__attrs_attrs__" in vars(kind):
         # One that is a dict as well (transformers' outputs) holds each array twice.
-        return _TWOFOLD if issubclass(kind, dict | list | tuple | set | UserDict) else _FIELDS
+        return _with_fields(kind, renews=not issubclass(kind, dict | list | tuple | set | UserDict))
     if kind is OrderedDict:
         return _ATTRIBUTED
     for base, found in _BASES:

@@ -7,7 +7,7 @@ nothing has changed comes back as itself.
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 from operator import is_not
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,11 +26,32 @@ __all__ = ["Node", "take_apart", "take_apart_named"]
 
 
 class Opened(NamedTuple):
-    """A leaf of optree that is a container: its parts, each a tree, or None for a leaf. No parts if it was met before."""
+    """A leaf of optree that is a container: its parts, and those of them that are trees, by position. No parts if it was met before."""
 
     whole: Any
     kind: Kind
-    parts: tuple[tuple[Any, Node | None], ...] | None
+    parts: Sequence[Any] | None
+    nodes: dict[int, Node]
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it holds arrays and cannot be made anew."""
+        return self.kind.renew is None and any(map(is_array, self.leaves()))
+
+    @property
+    def sticks(self) -> bool:
+        """Whether it or a container inside of it is stuck."""
+        return self.is_stuck or any(opened.sticks for node in self.nodes.values() for opened in node.opened.values())
+
+    def leaves(self) -> list[Any]:
+        """Return its leaves, in order."""
+        if not self.nodes:
+            return list(self.parts or ())
+        return list(chain.from_iterable(self.nodes[at].leaves if at in self.nodes else (part,) for at, part in enumerate(self.parts or ())))
+
+    def suffixes(self) -> list[str]:
+        """Return what is appended to its path for each part."""
+        return [] if self.parts is None else list(self.kind.suffixes(self.whole))
 
 
 class Node(NamedTuple):
@@ -58,20 +79,22 @@ class Node(NamedTuple):
             opened = self.opened.get(position)
             if opened is None:
                 yield path
-            elif opened.parts is not None:
-                for suffix, (_, part) in zip(opened.kind.suffixes(opened.whole), opened.parts, strict=True):
-                    yield from [path + suffix] if part is None else part.paths(path + suffix)
+            else:
+                for at, suffix in enumerate(opened.suffixes()):
+                    node = opened.nodes.get(at)
+                    yield from [path + suffix] if node is None else node.paths(path + suffix)
 
     def stuck(self, root: str) -> Iterator[tuple[str, UnsupportedTypeError]]:
         """Yield path and error of each container that holds arrays and cannot be made anew."""
-        for position, opened in self.opened.items():
-            path = self.spec.accessors()[position].codify(root)
-            parts = list(zip(opened.kind.suffixes(opened.whole), opened.parts or (), strict=False))
-            if opened.kind.renew is None and any(any(map(is_array, [old] if part is None else part.leaves)) for _, (old, part) in parts):
+        found = [(position, opened) for position, opened in self.opened.items() if opened.sticks]
+        accessors = self.spec.accessors() if found else ()  # all of them at once, which takes long
+        for position, opened in found:
+            path = accessors[position].codify(root)
+            if opened.is_stuck:
                 yield path, stuck(opened.whole)
-            for suffix, (_, part) in parts:
-                if part is not None:
-                    yield from part.stuck(path + suffix)
+            suffixes = opened.suffixes()
+            for at, node in opened.nodes.items():
+                yield from node.stuck(path + suffixes[at])
 
     def rebuild(self, results: Sequence[Any]) -> Any:
         """Return the tree with its leaves replaced by results, one for each, in their order."""
@@ -91,9 +114,14 @@ def _renewed(opened: Opened, results: Iterator[Any], renewed: dict[int, Any]) ->
     whole, key = opened.whole, id(opened.whole)
     if opened.parts is None:
         return renewed[key]
-    parts = [next(results) if node is None else _part(old, node, results, renewed) for old, node in opened.parts]
-    same = not any(map(is_not, parts, (old for old, _ in opened.parts)))
-    if same:
+    if not opened.nodes:
+        parts = list(islice(results, len(opened.parts)))
+    else:
+        nodes = map(opened.nodes.get, range(len(opened.parts)))
+        parts = [
+            next(results) if node is None else _part(old, node, results, renewed) for old, node in zip(opened.parts, nodes, strict=True)
+        ]
+    if not any(map(is_not, parts, opened.parts)):
         made = whole
     elif opened.kind.renew is None:
         raise stuck(whole)
@@ -116,16 +144,15 @@ def _settle(node: Node, renewed: dict[int, Any]) -> None:
     """Note the containers that were met here first and did not change."""
     for opened in node.opened.values():
         renewed.setdefault(id(opened.whole), opened.whole)
-        for _, part in opened.parts or ():
-            if part is not None:
-                _settle(part, renewed)
+        for part in opened.nodes.values():
+            _settle(part, renewed)
 
 
 def _refers_to_new(node: Node, renewed: dict[int, Any]) -> bool:
     for opened in node.opened.values():
         if renewed.get(id(opened.whole), opened.whole) is not opened.whole:
             return True
-        if any(part is not None and _refers_to_new(part, renewed) for _, part in opened.parts or ()):
+        if any(_refers_to_new(part, renewed) for part in opened.nodes.values()):
             return True
     return False
 
@@ -155,6 +182,7 @@ class _Taker:
     def __init__(self, is_leaf: Callable[[Any], bool] | None, namespace: str, *, once: bool) -> None:
         self.is_leaf, self.namespace, self.once = is_leaf, namespace, once
         self.met: dict[int, bool] = {}  # opened containers by id: whether they are open still, so that we are inside of them
+        self.arrays: set[type] = set()
 
     def take(self, tree: Any) -> Node:
         items, spec = optree.tree_flatten(tree, is_leaf=stops if self.is_leaf is None else self._stops, namespace=self.namespace)
@@ -185,13 +213,18 @@ class _Taker:
             if self.met[key]:
                 raise ValueError(f"the tree contains itself: a {type(whole).__qualname__} is reached from its own parts.")
             if self.once:
-                return Opened(whole, kind, None)
+                return Opened(whole, kind, None, {})
         self.met[key] = True
-        parts = []
-        for value in kind.parts(whole):
-            # The usual part is an array; a node for each would cost more than converting it.
-            node = None if is_array(value) else self.take(value)
-            leaves += [value] if node is None else node.leaves
-            parts.append((value, node))
+        parts = kind.parts(whole)
+        nodes: dict[int, Node] = {}
+        # The usual part is an array; a node for each would cost more than converting it.
+        if not self.arrays.issuperset(map(type, parts)):
+            for at, part in enumerate(parts):
+                if is_array(part):
+                    self.arrays.add(type(part))
+                else:
+                    nodes[at] = self.take(part)
         self.met[key] = False
-        return Opened(whole, kind, tuple(parts))
+        opened = Opened(whole, kind, parts, nodes)
+        leaves += opened.leaves()
+        return opened

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from interop.description import Device
+
 __all__ = ["Capabilities"]
 
 
@@ -30,7 +32,7 @@ class Capabilities:
     home : str
         The device type that data go to when they cannot stay where they are.
     lacking : mapping of str to frozenset of str
-        Dtypes that are missing on one device type.
+        Dtypes that are missing on a device type (``"mps"``) or on one device (``"ext:2"``).
     readonly_arrays, negative_strides, foreign_byte_order, unaligned, odd_strides : bool
         Whether an array can be read-only, walk backwards, be byte-swapped, be unaligned, and have strides
         that are not whole elements.
@@ -39,8 +41,8 @@ class Capabilities:
         numbers (objects, strings); whether it can is seen only when it does.
     axes : int
         The most axes that an array can have.
-    alignment : int
-        Bytes; memory that starts elsewhere than at a multiple of it cannot be taken as it is.
+    alignment : mapping of str to int
+        Bytes, by device type; memory that starts elsewhere than at a multiple of it cannot be taken as it is.
     compact : bool
         Whether memory must be without gaps, repeats and reversals: C order, or the same with the axes permuted.
     why_lacking : mapping of str to str
@@ -59,11 +61,16 @@ class Capabilities:
     unaligned: bool = False
     odd_strides: bool = False
     axes: int = 64
-    alignment: int = 1
+    alignment: Mapping[str, int] = field(default_factory=dict)
     compact: bool = False
     why_lacking: Mapping[str, str] = field(default_factory=dict)
     casts_opaque: tuple[str, ...] = ()
 
-    def dtypes_on(self, device_type: str) -> frozenset[str]:
-        """Return the dtypes that the library has on a device type."""
-        return self.dtypes - self.lacking.get(device_type, frozenset())
+    def dtypes_on(self, device: Device) -> frozenset[str]:
+        """Return the dtypes that the library has on a device."""
+        nothing: frozenset[str] = frozenset()
+        return self.dtypes - self.lacking.get(device.type, nothing) - self.lacking.get(str(device), nothing)
+
+    def alignment_on(self, device: Device) -> int:
+        """Return the bytes at a multiple of which memory of a device has to start."""
+        return self.alignment.get(device.type, 1)

@@ -32,20 +32,30 @@ if TYPE_CHECKING:
 
 __all__ = ["GUARDS", "decide", "settle"]
 
-_WHY_NO_DATA = {
-    "meta": "a meta tensor has a shape but no storage",
-    "fake": "a fake tensor only pretends to have data, for tracing and shape inference",
-    "vmap": "inside vmap the tensor stands for a whole batch, and has no memory of its own",
-    "grad": "inside grad or vjp the tensor is a tracking wrapper without memory of its own",
-    "jvp": "inside jvp the tensor is a tracking wrapper without memory of its own",
-    "functional": "a functionalised tensor is a wrapper that tracks mutations, without memory of its own",
-    "traced": "it is being traced: what it holds now, if anything, would be baked into the trace as a constant",
-    "deleted": "the array was deleted, or donated to a computation that has reused its memory",
-    "uninitialized": "a lazy parameter has neither a shape nor data before the first forward pass",
-    "no storage": "the tensor's storage was freed or resized to nothing",
-    "null": "the producer handed out a null pointer for an array that is not empty",
+_OUTSIDE = "convert a real tensor, outside of the transformation"
+_NO_DATA = {
+    "meta": ("a meta tensor has a shape but no storage", "give it storage first, with to_empty() or by loading its data"),
+    "fake": ("a fake tensor only pretends to have data, for tracing and shape inference", "convert a real tensor, outside of its mode"),
+    "vmap": ("inside vmap the tensor stands for a whole batch, and has no memory of its own", _OUTSIDE),
+    "grad": ("inside grad or vjp the tensor is a tracking wrapper without memory of its own", _OUTSIDE),
+    "jvp": ("inside jvp the tensor is a tracking wrapper without memory of its own", _OUTSIDE),
+    "functional": ("a functionalised tensor is a wrapper that tracks mutations, without memory of its own", _OUTSIDE),
+    "traced": (
+        "it is being traced: what it holds now, if anything, would be baked into the trace as a constant",
+        "convert a real array, outside of the traced function",
+    ),
+    "deleted": (
+        "the array was deleted, or donated to a computation that has reused its memory",
+        "convert it before, or keep it from being donated",
+    ),
+    "uninitialized": (
+        "a lazy parameter has neither a shape nor data before the first forward pass",
+        "run the module once on an input first",
+    ),
+    "no storage": ("the tensor's storage was freed or resized to nothing", "convert it before that is done"),
+    "null": ("the producer handed out a null pointer for an array that is not empty", "look for the fault in its library"),
 }
-_DATA_HINT = "There are no data, so no permission helps: convert a real tensor, outside of the transformation."
+"""Why an array has no data, by the word that `Description.no_data` has for it: the reason, and what to do instead."""
 
 
 def settle(description: Description, request: Request) -> Device:
@@ -114,9 +124,12 @@ def _check_stream(draft: Draft) -> None:
 
 def _decide_within(draft: Draft) -> None:
     description, request = draft.description, draft.request
-    if request.dtype is not None and request.dtype not in request.target.dtypes_on(draft.device.type):
-        _refuse_dtype_for_good(draft, request.dtype)
+    supported = request.target.dtypes_on(draft.device)
     crosses = draft.device != description.device
+    if request.dtype is not None and request.dtype not in supported:
+        _refuse_dtype_for_good(draft, request.dtype)
+    elif crosses and draft.dtype in request.target.dtypes - supported:
+        draft.dtype = _fall_back(draft, draft.dtype, supported)
     if crosses:
         _check_transfer(draft)
         reason = f"from {description.device} to {draft.device}, within {request.target.title}"
@@ -126,8 +139,8 @@ def _decide_within(draft: Draft) -> None:
         order = "byte-swapped " if description.swapped else ""
         forced = f"{order}{description.dtype} has to be cast to {draft.dtype}"
         cast = Step("cast", "source", forced, description.nbytes_as(draft.dtype), dtype=draft.dtype)
-        # What gets smaller does so before it travels: fewer bytes, and the other device may lack the wider dtype.
-        first = crosses and cast.bytes < description.nbytes
+        # What gets smaller does so before it travels, and so does what the other device has no dtype for.
+        first = crosses and (cast.bytes < description.nbytes or description.dtype not in supported)
         draft.steps = [cast, *(step._replace(bytes=cast.bytes) for step in draft.steps)] if first else [*draft.steps, cast]
     elif description.scalar:
         forced = "a scalar has no buffer to share"
@@ -169,7 +182,8 @@ def _decide_across(draft: Draft) -> None:
 
 def _refuse_no_data(draft: Draft) -> None:
     why = draft.description.no_data or ""
-    draft.refuse(NoDataError, f"there are no data: {_WHY_NO_DATA.get(why, why)}", _DATA_HINT)
+    reason, instead = _NO_DATA.get(why, (why, "convert an array that has them"))
+    draft.refuse(NoDataError, f"there are no data: {reason}", f"There are no data, so no permission helps: {instead}.")
 
 
 def _check_mask(draft: Draft) -> None:
@@ -213,7 +227,7 @@ def _check_dtype(draft: Draft) -> str | None:
     """Settle the dtype of the result; return, in words, the cast that it takes, if any."""
     description, request = draft.description, draft.request
     have = description.dense_dtype or description.dtype
-    supported = request.target.dtypes_on(draft.device.type)
+    supported = request.target.dtypes_on(draft.device)
     if request.dtype is not None:
         if request.dtype not in supported:
             _refuse_dtype_for_good(draft, request.dtype)
@@ -238,7 +252,7 @@ def _fall_back(draft: Draft, have: str, supported: frozenset[str]) -> str:
     allowed = draft.request.policy.casting
     if allowed not in (casting, "same_kind"):
         loss = "holds every value" if casting == "safe" else "is of the same kind, but loses precision or range"
-        reason = f"{title} has no {have} on {draft.device.type}{_because(draft, have)}; {dtype} {loss}"
+        reason = f"{title} has no {have} on {draft.device}{_because(draft, have)}; {dtype} {loss}"
         draft.refuse(DTypeError, reason, casting=casting)
     return dtype
 
@@ -253,9 +267,9 @@ _OPAQUE_HINT = "It has no numeric meaning in another library: convert it in its 
 
 def _refuse_dtype_for_good(draft: Draft, dtype: str) -> None:
     title = draft.request.target.title
-    near = fallback(dtype, draft.request.target.dtypes_on(draft.device.type))
+    near = fallback(dtype, draft.request.target.dtypes_on(draft.device))
     hint = f"Ask for dtype={near[0]!r}, the nearest that it has." if near else "Leave dtype out."
-    draft.refuse(DTypeError, f"{title} has no {dtype} on {draft.device.type}{_because(draft, dtype)}", hint)
+    draft.refuse(DTypeError, f"{title} has no {dtype} on {draft.device}{_because(draft, dtype)}", hint)
 
 
 def _check_transfer(draft: Draft) -> None:
@@ -268,7 +282,7 @@ def _check_transfer(draft: Draft) -> None:
         return
     if request.policy.transfer == "allow":
         return
-    because = "like= asks for that device" if request.device else f"{request.target.title} arrays live on {draft.device.type}"
+    because = "like= asks for that device" if request.device else f"{request.target.title} arrays live on {draft.device}"
     reason = f"the data are on {description.device} and would have to cross to {draft.device} ({because})"
     draft.refuse(TransferError, reason, transfer="allow")
 

@@ -45,7 +45,8 @@ def forced_copies(description: Description, request: Request, *, crosses: bool =
     Where the data lie says nothing if they cross to another device anyway.
     """
     target, title = request.target, request.target.title
-    off = not crosses and _off(description, target.alignment)
+    wanted = target.alignment_on(description.device)
+    off = not crosses and _off(description, wanted)
     takes = "land" if _lands(description.device, target) else "copy"
     obstacles = [
         ("densify", f"{description.layout} storage has to be made dense", description.layout != "strided"),
@@ -54,7 +55,7 @@ def forced_copies(description: Description, request: Request, *, crosses: bool =
         (takes, f"{title} has no negative strides", description.negative_strides and not target.negative_strides),
         ("copy", f"{title} has no foreign byte order", description.swapped and not target.foreign_byte_order),
         (takes, f"{title} has no unaligned data", not description.aligned and not target.unaligned and not off),
-        (takes, f"{title} takes only memory that is aligned to {target.alignment} bytes", off),
+        (takes, f"{title} takes only memory that is aligned to {wanted} bytes", off),
         (takes, f"{title} has no strides of broken elements", _odd(description) and not target.odd_strides),
         (takes, f"{title} takes only compact memory, without gaps and repeats", target.compact and not _compact(description)),
     ]
@@ -67,7 +68,7 @@ def _odd(description: Description) -> bool:
 
 def _lands(device: Device, target: Capabilities) -> bool:
     """Whether the target copies what it cannot take as it is: host memory, if it asks for more than NumPy's copies have."""
-    return device == CPU and target.alignment > 1
+    return device == CPU and target.alignment_on(CPU) > 1
 
 
 def _compact(description: Description) -> bool:
@@ -85,8 +86,8 @@ def _compact(description: Description) -> bool:
 
 
 def _off(description: Description, alignment: int) -> bool:
-    """Whether host memory does not start at a multiple; one whose address is not known is taken to do so."""
-    return description.device == CPU and bool(description.size) and bool((description.pointer or 0) % alignment)
+    """Whether memory does not start at a multiple; one whose address is not known is taken to do so."""
+    return bool(description.size) and bool((description.pointer or 0) % alignment)
 
 
 def write_steps(draft: Draft, *, crosses: bool) -> None:
@@ -117,7 +118,7 @@ def _landing(draft: Draft, *, fresh: bool) -> str:
     """Return why the target copies host memory instead of taking it, in words; empty if it takes it."""
     target = draft.request.target
     if fresh:  # where new memory starts is seen only when it is there
-        return f"{target.title} takes only memory that is aligned to {target.alignment} bytes, which new memory need not be"
+        return f"{target.title} takes only memory that is aligned to {target.alignment_on(CPU)} bytes, which new memory need not be"
     return ", and ".join(words for kind, words in forced_copies(draft.description, draft.request) if kind == "land")
 
 
@@ -152,8 +153,8 @@ def _border_dtype(draft: Draft) -> str:
     """Return the dtype in which the data cross the border: one that both sides hold."""
     description, request = draft.description, draft.request
     have = description.dense_dtype or description.dtype
-    castable = request.source.dtypes_on(description.device.type)
-    supported = request.target.dtypes_on(draft.device.type)
+    castable = request.source.dtypes_on(description.device)
+    supported = request.target.dtypes_on(draft.device)
     if draft.dtype == have or draft.dtype in castable:
         return draft.dtype
     if have in supported:

@@ -17,7 +17,12 @@ from interop.steps import _compact
 CUDA = Device("cuda", 0)
 SOURCE = Capabilities(name="a", title="A", dtypes=frozenset(DTYPES), devices=frozenset({"cpu", "cuda"}), negative_strides=True)
 PICKY = Capabilities(
-    name="b", title="B", dtypes=frozenset({"float32", "int32"}), devices=frozenset({"cpu", "cuda"}), alignment=64, compact=True
+    name="b",
+    title="B",
+    dtypes=frozenset({"float32", "int32"}),
+    devices=frozenset({"cpu", "cuda"}),
+    alignment={"cpu": 64, "cuda": 16},
+    compact=True,
 )
 
 
@@ -112,10 +117,6 @@ def test_what_others_make_new_is_copied_once_more():
     assert taken(plan(array((), scalar=True, pointer=None))) == [("copy", "source"), *LAND]
 
 
-def test_where_memory_starts_on_a_device_is_nobodys_business():
-    assert taken(plan(array(device=CUDA, pointer=4100))) == SHARE
-
-
 def test_on_a_device_the_source_makes_it_compact():
     assert taken(plan(array(device=CUDA, strides=(6, 2)))) == [("copy", "source"), *SHARE]
     assert plan(array(device=CUDA, strides=(6, 2)), Policy(copy=False)).refusals[0].code == "copy"
@@ -154,3 +155,34 @@ def test_compact_means_each_element_of_a_block_once(axes):
     shape, strides = tuple(extent for extent, _ in axes), tuple(step for _, step in axes)
     offsets = sorted(sum(n * step for n, step in zip(index, strides, strict=True)) for index in product(*map(range, shape)))
     assert _compact(array(shape, strides=strides)) == (offsets == list(range(len(offsets))))
+
+
+@pytest.mark.parametrize(("offset", "taken_as"), [(0, SHARE), (8, [("copy", "source"), *SHARE]), (16, SHARE), (48, SHARE)])
+def test_each_device_has_an_alignment_of_its_own(offset, taken_as):
+    made = plan(array(device=CUDA, pointer=4096 + offset), Policy())
+    assert taken(made) == taken_as
+    assert made.shares_memory == (offset % 16 == 0)
+    strict = plan(array(device=CUDA, pointer=4096 + offset), Policy(copy=False))
+    assert strict.ok == (offset % 16 == 0)
+    assert strict.ok or "aligned to 16 bytes" in strict.refusals[0].reason
+
+
+POOR = Capabilities(
+    name="a", title="A", dtypes=frozenset({"float64", "float32", "int8"}), devices=frozenset({"cpu", "mps"}), lacking={"mps": {"float64"}}
+)
+
+
+def within(have, policy, **words):
+    description = Description(backend="a", shape=(4,), dtype=have)
+    return decide(description, Request(POOR, POOR, policy, CPU, Device("mps"), device_named=True, **words))
+
+
+def test_within_a_library_the_other_device_may_lack_the_dtype():
+    refused = within("float64", Policy())
+    assert refused.refusals[0].reason == "A has no float64 on mps:0; float32 is of the same kind, but loses precision or range"
+    assert refused.permissions == {"casting": "same_kind"}
+    cast = within("float64", Policy(casting="same_kind"))
+    assert (cast.dtype, [step.kind for step in cast.steps]) == ("float32", ["cast", "transfer"])
+    assert within("float32", Policy()).ok
+    assert within("float64", Policy(), dtype="int8").ok
+    assert within("float32", Policy(), dtype="float64").final

@@ -19,7 +19,7 @@ from interop.dtypes import DTYPES
 __all__ = ["ALIGNMENT", "laid", "legacy", "producer"]
 
 ALIGNMENT = 64
-"""Bytes, at a multiple of which memory has to start."""
+"""Bytes, at a multiple of which host memory has to start."""
 
 
 def laid(view: Any, dtype: str) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import array_api_strict
+import numpy as np
 from array_api_strict import _info
 from array_api_strict._array_object import Array
 
@@ -18,7 +19,6 @@ from interop.backends._base import Backend
 from interop.backends.numpy import backend as numpy_backend
 from interop.capabilities import Capabilities
 from interop.description import CPU, Description, Device
-from interop.errors import DTypeError
 
 __all__ = ["ArrayAPIStrictBackend", "backend"]
 
@@ -30,6 +30,21 @@ _DTYPES = frozenset({
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
     *("float32", "float64", "complex64", "complex128"),
 })  # fmt: skip
+
+
+def _lacking() -> dict[str, frozenset[str]]:
+    """Return the dtypes that single devices are without, to be like other libraries' (array-api-strict from 2.6 on)."""
+    return {
+        f"ext:{index}": frozenset(name for name in _DTYPES if not _takes(device, name)) for index, device in enumerate(_DEVICES) if index
+    }
+
+
+def _takes(device: Any, dtype: str) -> bool:
+    try:
+        Array._new(np.empty(0, dtype), device=device)
+    except ValueError:
+        return False
+    return True
 
 
 class ArrayAPIStrictBackend(Backend):
@@ -45,6 +60,7 @@ class ArrayAPIStrictBackend(Backend):
         negative_strides=True,
         unaligned=True,
         odd_strides=True,
+        lacking=_lacking(),
     )
     troubles = TROUBLES
 
@@ -115,10 +131,7 @@ def _place(device: Any) -> Device:
 
 
 def _wrap(array: Any, device: Any) -> Any:
-    try:
-        return Array._new(array, device=device)
-    except ValueError as error:  # a device of its own without some dtypes
-        raise DTypeError(f"{device} has no {array.dtype}.", hint="Name a dtype that it has, with dtype=.") from error
+    return Array._new(array, device=device)
 
 
 backend = ArrayAPIStrictBackend()

@@ -49,7 +49,9 @@ def _capabilities(dtypes: frozenset[str], **words: Any) -> Capabilities:
         dtypes=dtypes,
         devices=frozenset({"cpu", "cuda", "rocm"}),
         readonly_arrays=True,  # none of its arrays can be written to
-        alignment=ALIGNMENT,
+        # XLA's kernels on a GPU refuse parameters that start elsewhere, but only when they run (CheckAlignment in its
+        # gpu_executable.cc; kEntryParameterAlignBytes is 16).
+        alignment={"cpu": ALIGNMENT, "cuda": 16, "rocm": 16},
         compact=True,
         casts_opaque=("jax.",),
         **words,

@@ -67,7 +67,7 @@ class _Page:
         """Print the table of what is there, and how to get what is not."""
         table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0), header_style="bold")
         for heading in ("library", "version", "devices", "DLPack out", "DLPack in", "C API"):
-            table.add_column(heading, overflow="fold")
+            table.add_column(heading, overflow="fold", no_wrap=heading == "library")  # a name in two pieces is no name
         for one in backends:
             if one["status"] == "ok":
                 table.add_row(*map(Text, _cells(one)))

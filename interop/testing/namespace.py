@@ -169,7 +169,7 @@ class RowNamespace(ModuleType):
 
     def _dtypes(self, device: Any) -> frozenset[str]:
         where = self._device if device is None else self._backend.device_of(device)
-        return self._backend.capabilities.dtypes_on(where.type)
+        return self._backend.capabilities.dtypes_on(where)
 
     def _dtype(self, dtype: Any, device: Any) -> Any:
         """Return the library's dtype for a name, and any other as it is; DTypeError if the library would put another in its place."""
