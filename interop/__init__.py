@@ -82,7 +82,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # On request: it needs optree, which takes half as long to import as all the rest.
-    if name == "tree":
-        return importlib.import_module("interop.tree")
+    # On request: trees need optree, which takes half as long to import as all the rest, and gradients need torch.
+    if name in ("autograd", "tree"):
+        return importlib.import_module(f"interop.{name}")
     raise AttributeError(f"module 'interop' has no attribute {name!r}")

@@ -13,7 +13,7 @@ from interop._batch import Batch
 from interop._nodes import take_apart, take_apart_named
 from interop._shape import given
 from interop.backends import backend_names, load_backend, name_of_target
-from interop.calls import Call, target_of
+from interop.calls import Inside
 from interop.description import CPU
 from interop.namespace import arrays_in, refuse_mixed
 from interop.policy import nearest
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from interop._shape import Shape
+    from interop.calls import Call
     from interop.namespace import Found
 
 __all__ = ["bringing"]
@@ -61,18 +62,6 @@ def _leader_of(mixed: str | None) -> str | None:
         return name_of_target(mixed)
     except (TypeError, ValueError):
         raise ValueError(f"mixed={mixed!r} is neither 'first' nor a backend{nearest(str(mixed), ['first', *backend_names()])}") from None
-
-
-class _NeutralCall(Call):
-    """A conversion on behalf of a neutral function: its text is what the user wrote, and where a permission would go."""
-
-    def text(self, changes: dict[str, Any] | None = None) -> str:
-        if not changes:
-            return self.verb
-        words = ", ".join(f"{name}={value!r}" for name, value in changes.items())
-        # What the decorator says comes before the scope.
-        said = changes.keys() & self.keywords.keys() or "policy" in self.keywords
-        return f"{words} into its @neutral(...)" + ("" if said else f", or call it inside `with interop.policy({words})`")
 
 
 class _Bringer:
@@ -129,7 +118,7 @@ class _Bringer:
         return Batch(call, take_apart(result), root="result").run()
 
     def _call(self, text: str, where: dict[str, Any]) -> Call:
-        return _NeutralCall(text, None, target_of(where.get("to"), where.get("like")), {**where, **self.permissions})
+        return Inside(text, {**where, **self.permissions}, "its @neutral(...)")
 
 
 def _as_it_is(result: Any) -> Any:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KEYWORDS",
     "Call",
+    "Inside",
     "Keywords",
     "Permissions",
     "Prepared",
@@ -95,6 +96,23 @@ class Call:
         target = [repr(self.target)] if self.to is not None else []
         named = [f"{name}={_spell(name, value)}" for name, value in (self.keywords | (changes or {})).items()]
         return f"{self.verb}({', '.join([self.subject, *target, *named])})"
+
+
+class Inside(Call):
+    """A conversion on behalf of a decorated function: its text is what the user wrote, and where a permission would go."""
+
+    def __init__(self, text: str, arguments: dict[str, Any], place: str) -> None:
+        super().__init__(text, None, target_of(arguments.get("to"), arguments.get("like")), arguments)
+        self.place = place
+
+    def text(self, changes: dict[str, Any] | None = None) -> str:
+        """Return what the user wrote, or where these keywords would have to stand."""
+        if not changes:
+            return self.verb
+        words = ", ".join(f"{name}={value!r}" for name, value in changes.items())
+        # What the decorator says comes before the scope.
+        said = changes.keys() & self.keywords.keys() or "policy" in self.keywords
+        return f"{words} into {self.place}" + ("" if said else f", or call it inside `with interop.policy({words})`")
 
 
 def _spell(name: str, value: Any) -> str:

@@ -32,6 +32,7 @@ ALLOWED = {
     "_shape": {"namespace", "errors"},
     "_brought": {"_batch", "_nodes", "_shape", "namespace", "calls", "backends", "description", "policy"},
     "decorate": {"_brought", "_shape", "namespace", "policy"},
+    "autograd": {"_batch", "_nodes", "_shape", "namespace", "calls", "backends", "dtypes", "errors", "policy", "quick", "scope"},
     "testing": {"_nodes", "convert", "ledger", "backends", "description", "dtypes", "errors", "policy"},
 }
 

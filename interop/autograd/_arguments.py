@@ -1,0 +1,194 @@
+"""The arguments and results of one call, taken apart: which are tensors, what they are called, and how they are put together again.
+
+The usual call has tensors and numbers only, and is not looked into; trees are taken apart by `interop._nodes`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from interop._nodes import take_apart, take_apart_named
+from interop._shape import Shape
+from interop.backends import find_backend, is_array
+from interop.errors import UnsupportedTypeError
+from interop.namespace import PLAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from interop._nodes import Node
+
+__all__ = ["Arguments", "Results", "Signature", "taken"]
+
+
+class Signature(Shape):
+    """The signature of a wrapped function, without the ``ctx`` that it may begin with."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        self.skipped = 0
+        self.takes_ctx = self.names[:1] == ["ctx"]
+        if self.takes_ctx and self.signature is not None:
+            self.names = self.names[1:]
+            self.signature = self.signature.replace(parameters=list(self.signature.parameters.values())[1:])
+
+
+class Arguments:
+    """The arguments of a call with its tensors taken out.
+
+    Attributes
+    ----------
+    tensors : list
+        The tensors, in order.
+    positions : int
+        How many arguments are given by position; only through those a gradient flows.
+    """
+
+    def __init__(self, shape: Shape, args: tuple[Any, ...], kwargs: dict[str, Any], is_tensor: Callable[[Any], bool]) -> None:
+        self.shape, self.positions, self.words = shape, len(args), tuple(kwargs)
+        named = [(shape.name_at(position), value) for position, value in enumerate(args)]
+        self.node: Node | None = take_apart_named([*named, *kwargs.items()])
+        self.leaves = list(self.node.leaves)
+        self._split(is_tensor)
+
+    @classmethod
+    def flat(cls, shape: Shape, args: tuple[Any, ...], slots: list[int]) -> Arguments:
+        """Return those of a call without keywords and trees, whose tensors are at `slots`."""
+        made = cls.__new__(cls)
+        made.shape, made.positions, made.words, made.node = shape, len(args), (), None
+        made.leaves, made.slots = list(args), slots
+        made.tensors = [args[slot] for slot in slots]
+        for slot in slots:  # they are torch's business from here on: kept here, they would outlive it
+            made.leaves[slot] = None
+        return made
+
+    def _split(self, is_tensor: Callable[[Any], bool]) -> None:
+        self.slots = [slot for slot, leaf in enumerate(self.leaves) if is_tensor(leaf)]
+        self.tensors = [self.leaves[slot] for slot in self.slots]
+        for slot in self.slots:
+            self.leaves[slot] = None
+
+    def names(self) -> list[str]:
+        """Return what the tensors are called in messages: ``x``, ``weights['a']``."""
+        if self.node is None:
+            return [self.shape.name_at(slot) for slot in self.slots]
+        paths = list(self.node.paths(""))
+        return [paths[slot] for slot in self.slots]
+
+    def by_keyword(self) -> list[bool]:
+        """Return which of the tensors are in arguments by keyword."""
+        names = [path.partition(".")[0].partition("[")[0] for path in self.names()]
+        return [name in self.words for name in names]
+
+    def filled(self, values: Sequence[Any], rest: Any = ...) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with other values for the tensors, and with `rest`, if given, for all else."""
+        leaves = list(self.leaves) if rest is ... else [rest] * len(self.leaves)
+        for slot, value in zip(self.slots, values, strict=True):
+            leaves[slot] = value
+        made = leaves if self.node is None else self.node.rebuild(leaves)
+        return tuple(made[: self.positions]), dict(zip(self.words, made[self.positions :], strict=True))
+
+    def gradients(self, given: Any, name: str) -> list[Any]:
+        """Return the gradient for each tensor, None without one, of what a rule returned for all arguments by position."""
+        grads = given if isinstance(given, tuple) else (given,)
+        if len(grads) != self.positions:
+            takes = f"{self.positions} argument{'s' if self.positions != 1 else ''}"
+            raise TypeError(
+                f"{name} returned {len(grads)} gradients, and its function got {takes}: return one for each, None where there is none."
+            )
+        if self.node is None:
+            extra = [slot for slot, grad in enumerate(grads) if grad is not None and slot not in self.slots]
+            if extra:
+                raise TypeError(f"{name} returned a gradient for {self.shape.name_at(extra[0])!r}, which is no tensor: return None.")
+            return [grads[slot] for slot in self.slots]
+        return self._in_trees(grads, name)
+
+    def _in_trees(self, grads: tuple[Any, ...], name: str) -> list[Any]:
+        found: dict[str, Any] = {}
+        for position, grad in enumerate(grads):
+            node = take_apart(grad)
+            found |= zip(node.paths(self.shape.name_at(position)), node.leaves, strict=True)
+        names = self.names()
+        if extra := found.keys() - set(names):
+            raise TypeError(
+                f"{name} returned a gradient at {min(extra)}, where its function got no tensor: the tree has to be that of the argument."
+            )
+        return [found.get(path) for path in names]
+
+
+class Results:
+    """What a function returned, with its arrays taken out: an array, a tuple of arrays, or trees.
+
+    Attributes
+    ----------
+    arrays : list
+        The arrays, in order.
+    """
+
+    def __init__(self, result: Any, name: str) -> None:
+        self.single = type(result) is not tuple
+        values = (result,) if self.single else result
+        self.node: Node | None = None
+        if not all(map(is_array, values)):
+            self.node = take_apart(values)
+            values = self.node.leaves
+        self.leaves = list(values)
+        self.slots = [slot for slot, leaf in enumerate(values) if _is_result(leaf, name)]
+        self.arrays = [values[slot] for slot in self.slots]
+        for slot in self.slots:
+            self.leaves[slot] = None
+
+    def filled(self, values: Sequence[Any], rest: Any = ...) -> Any:
+        """Return the result with other values for its arrays, and with `rest`, if given, for all else."""
+        made = self.spread(values, rest)
+        return made[0] if self.single else made
+
+    def spread(self, values: Sequence[Any], rest: Any = ...) -> tuple[Any, ...]:
+        """Return the same as a tuple, also of a single result."""
+        leaves = list(self.leaves) if rest is ... else [rest] * len(self.leaves)
+        for slot, value in zip(self.slots, values, strict=True):
+            leaves[slot] = value
+        return tuple(leaves) if self.node is None else tuple(self.node.rebuild(leaves))
+
+    def names(self) -> list[str]:
+        """Return what the arrays are called in messages."""
+        root = "the result"
+        if self.node is None:
+            return [root] if self.single else [f"{root}[{slot}]" for slot in self.slots]
+        paths = list(self.node.paths(root))
+        return [paths[slot].replace(f"{root}[0]", root, 1) if self.single else paths[slot] for slot in self.slots]
+
+
+def _is_result(leaf: Any, name: str) -> bool:
+    """Return whether a leaf of a result is an array; refuses what would have a gradient and cannot carry it."""
+    if is_array(leaf):
+        return True
+    if isinstance(leaf, float | complex):
+        kind = type(leaf).__name__
+        hint = "Return an array of no axes instead, as in numpy.asarray(value)."
+        raise UnsupportedTypeError(f"{name} returned a Python {kind}, which no gradient can flow through.", hint=hint)
+    if type(leaf) in PLAIN or isinstance(leaf, int | str):
+        return False
+    kind = f"{type(leaf).__module__}.{type(leaf).__qualname__}".removeprefix("builtins.")
+    raise UnsupportedTypeError(f"{name} returned a {kind}, which is no array.", hint="Return arrays, or trees of them.")
+
+
+def taken(shape: Shape, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: frozenset[type]) -> Arguments:
+    """Return the arguments of a call taken apart; `tensors` are the types that are met most often.
+
+    What can be given by position counts as given so, defaults too: the number of gradients is that of the parameters.
+    """
+    if (kwargs or len(args) != len(shape.names)) and shape.signature is not None:
+        bound = shape.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        args, kwargs = bound.args, bound.kwargs
+    if not kwargs:
+        kinds = list(map(type, args))
+        slots = [slot for slot, kind in enumerate(kinds) if kind in tensors]
+        if len(slots) == len(kinds) or all(kind in tensors or kind in PLAIN for kind in kinds):
+            return Arguments.flat(shape, args, slots)
+    return Arguments(shape, args, kwargs, _is_tensor)
+
+
+def _is_tensor(leaf: Any) -> bool:
+    return is_array(leaf) and find_backend(leaf).name == "torch"

@@ -1,0 +1,77 @@
+"""The border between torch and the library of a wrapped function: tensors go over as arrays, arrays come back as tensors.
+
+What needs no decision takes the quick path; all else is a call of `interop.convert` for many arrays at once, so that a
+refusal names each, and that records and guards know of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from interop._batch import Batch
+from interop._nodes import take_apart_named
+from interop.backends import load_backend
+from interop.calls import Inside
+from interop.policy import FIELDS, resolve_policy
+from interop.quick import sweep, table
+from interop.scope import hurdle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from interop.policy import Policy
+
+__all__ = ["Border"]
+
+
+class Border:
+    """What goes over, and under which permissions.
+
+    Parameters
+    ----------
+    backend : str
+        The library of the function.
+    place : str
+        Where a permission would be written, in words: ``its autograd.wrap(...)``.
+    permissions : dict
+        As `interop.convert` takes them.
+    """
+
+    def __init__(self, backend: str, place: str, permissions: dict[str, Any]) -> None:
+        self.backend, self.place, self.permissions = backend, place, permissions
+        self.target, self.torch = load_backend(backend), load_backend("torch")
+        self.protects = self.target.capabilities.readonly_arrays and permissions.get("readonly") != "share"
+        self._there, self._back = table(backend), table("torch")
+
+    def there(self, tensors: Sequence[Any | None], text: str, names: Callable[[], list[str]]) -> list[Any]:
+        """Return arrays on the memory of tensors, read-only where the library can say so: a write would not be seen by torch.
+
+        None stays None. `names` tells what each is called, where that has to be said.
+        """
+        # Outside of the graph before the border: nothing is lost, since the graph goes through the function as a whole.
+        bare = [None if tensor is None else self.torch.detach(tensor) for tensor in tensors]
+        arrays = self._moved(bare, self._there, text, names, {"to": self.backend, "grad": "detach"})
+        if self.protects:
+            for array in arrays:
+                if array is not None:
+                    self.target.protect(array)
+        return arrays
+
+    def back(self, arrays: Sequence[Any], device: Any, text: str, names: Callable[[], list[str]]) -> list[Any]:
+        """Return tensors on the memory of arrays, on a device."""
+        return self._moved(list(arrays), self._back, text, names, {"to": "torch", "device": device})
+
+    def policy(self) -> Policy:
+        """Return the policy in force."""
+        return resolve_policy(self.permissions.get("policy"), {name: value for name, value in self.permissions.items() if name in FIELDS})
+
+    def _moved(self, values: list[Any], quickly: Any, text: str, names: Callable[[], list[str]], words: dict[str, Any]) -> list[Any]:
+        results = sweep(values, quickly) if hurdle.get() is None else [None] * len(values)
+        left = [at for at, result in enumerate(results) if result is None and values[at] is not None]
+        if left:
+            known = names()
+            call = Inside(text, self.permissions | words, self.place)
+            made = Batch(call, take_apart_named([(known[at], values[at]) for at in left]), root="").run()
+            for at, result in zip(left, made, strict=True):
+                results[at] = result
+        return results

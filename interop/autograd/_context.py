@@ -1,0 +1,72 @@
+"""What a function and its rules tell each other: the ``ctx`` of `torch.autograd.Function`, for arrays of any library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["Context"]
+
+
+class Context:
+    """The ``ctx`` that a wrapped function, its ``setup_context`` and its rules are handed; torch's words, with arrays.
+
+    Attributes that are set on it are there in the rules. Arrays belong into `save_for_backward`: those that are inputs or
+    outputs are saved as the tensors that they came from, so that torch notices a change in place.
+    """
+
+    def __init__(self) -> None:
+        self._saved: tuple[Any, ...] | None = None
+        self._saved_forward: tuple[Any, ...] | None = None
+        self._dead: tuple[Any, ...] = ()
+        self._materializes = True
+        self._arrays: tuple[Any, ...] | None = None
+        self._needs: tuple[Any, ...] = ()
+
+    # In the forward pass.
+
+    def save_for_backward(self, *arrays: Any) -> None:
+        """Keep arrays (inputs, outputs, or others) for the backward rule; None stays None. The last call counts."""
+        self._saved = arrays
+
+    def save_for_forward(self, *arrays: Any) -> None:
+        """Keep arrays for the forward-mode rule; without it, it finds those that are saved for backward."""
+        self._saved_forward = arrays
+
+    def mark_non_differentiable(self, *outputs: Any) -> None:
+        """Say of outputs that no gradient flows through them. Those of integers and booleans need not be named."""
+        self._dead = outputs
+
+    def set_materialize_grads(self, value: bool) -> None:  # noqa: FBT001 - torch's signature
+        """Say whether the gradient of an output that was not used comes as zeros (the default) or as None."""
+        self._materializes = value
+
+    def mark_dirty(self, *_: Any) -> None:
+        """Refuse: the inputs of a wrapped function are read-only wherever its library can say so."""
+        raise TypeError("a wrapped function cannot modify its inputs in place, so there is nothing to mark: return a new array.")
+
+    # In the rules.
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """The saved arrays, in the library of the function; read-only where it can say so."""
+        if self._arrays is None:
+            raise RuntimeError("ctx.saved_tensors is there in the rules (backward, jvp), not while the function runs.")
+        return self._arrays
+
+    @property
+    def needs_input_grad(self) -> tuple[Any, ...]:
+        """Whether each input needs a gradient: a boolean for an array, a tree of them for a tree."""
+        return self._needs
+
+    def opened(self, arrays: tuple[Any, ...], needs: tuple[Any, ...] = ()) -> Context:
+        """Return the same context for one run of a rule, with what was saved. Not itself: it would keep the arrays."""
+        made = Context.__new__(Context)
+        vars(made).update(vars(self))
+        made._arrays, made._needs = arrays, needs
+        return made
+
+    def closed(self) -> Context:
+        """Let go of the arrays that are kept by torch from here on."""
+        self._saved = self._saved_forward = None
+        self._dead = ()
+        return self

@@ -1,0 +1,271 @@
+"""What a wrapped function does with tensors, apart from torch's machinery: run it, run its rules, check the gradients.
+
+torch calls these from `interop.backends._torch_functions`: a *task* is one run that is to be done, a *trace* what
+is left of it for the rules. A rule is a task of its own where something may be differentiated or vectorised through it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from interop.autograd._arguments import Results
+from interop.autograd._context import Context
+from interop.autograd._rules import Pull, Push
+from interop.backends import is_array
+from interop.backends._torch_functions import Task, Trace
+from interop.dtypes import fallback
+from interop.errors import DTypeError, GradError, UnsupportedTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from interop.autograd._arguments import Arguments
+    from interop.autograd._border import Border
+
+__all__ = ["Call", "Operation", "Run"]
+
+
+@dataclass(slots=True)
+class Operation:
+    """A function of another library, and its rules.
+
+    Attributes
+    ----------
+    forward, backward, jvp, setup_context : callable
+        As `interop.autograd.wrap` takes them.
+    takes_ctx : bool
+        Whether the function is handed the context itself, as its first argument.
+    once : bool
+        Whether the backward rule is given arrays; else it is given tensors, and can be differentiated itself.
+    leading : bool
+        Whether function and rules also take arrays with one more axis in front.
+    """
+
+    name: str
+    border: Border
+    forward: Callable[..., Any]
+    backward: Callable[..., Any] | None = None
+    jvp: Callable[..., Any] | None = None
+    setup_context: Callable[..., Any] | None = None
+    takes_ctx: bool = False
+    once: bool = True
+    leading: bool = False
+
+    def plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the function on its own arrays."""
+        return self.forward(Context(), *args, **kwargs) if self.takes_ctx else self.forward(*args, **kwargs)
+
+
+@dataclass
+class Call(Task):
+    """The function, to be run on the tensors of a call."""
+
+    operation: Operation
+    arguments: Arguments
+
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Run]:
+        """Return the results as tensors, after them what else is saved, and the trace."""
+        operation, arguments = self.operation, self.arguments
+        arrays = operation.border.there(tensors, f"{operation.name}(...)", arguments.names)
+        args, kwargs = arguments.filled(arrays)
+        context = Context()
+        result = operation.forward(context, *args, **kwargs) if operation.takes_ctx else operation.forward(*args, **kwargs)
+        results = Results(result, operation.name)
+        trace = Run(operation, arguments, results, context, [_Kind.of(tensor) for tensor in tensors])
+        if operation.setup_context is not None:
+            operation.setup_context(context, args, result)
+            others = trace.keep(arrays)
+        elif operation.takes_ctx:
+            others = trace.keep(arrays)
+        else:
+            trace.saved = trace.saved_forward = tuple(range(len(arrays))) if operation.backward or operation.jvp else ()
+            others = []
+        device = tensors[0].device if tensors else None
+        made = operation.border.back(
+            [*results.arrays, *others], device, f"the result of {operation.name}(...)", lambda: trace.outgoing(others)
+        )
+        results.arrays = []
+        context.closed()
+        return made, trace
+
+    @property
+    def name(self) -> str:
+        """What it is called in the graph."""
+        return self.operation.name
+
+    def leading(self, level: int, size: int) -> Task | None:  # noqa: ARG002 - at every level the same
+        """Return the task for arrays with one more axis in front, if the operation takes them."""
+        return self if self.operation.leading else None
+
+
+class _Kind:
+    """What a gradient has to be: shape and dtype of an input."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, shape: Any, dtype: Any) -> None:
+        self.shape, self.dtype = shape, dtype
+
+    @classmethod
+    def of(cls, tensor: Any) -> _Kind:
+        return cls(tensor.shape, tensor.dtype)
+
+
+@dataclass
+class Run(Trace):
+    """What is left of a run for the rules.
+
+    Attributes
+    ----------
+    kinds : list of _Kind
+        Of the tensors that went in.
+    """
+
+    operation: Operation
+    arguments: Arguments
+    results: Results
+    context: Context
+    kinds: list[_Kind]
+
+    def __post_init__(self) -> None:
+        self.once = self.operation.once
+
+    def led(self, lead: tuple[int, ...]) -> Run:
+        """Return the trace for inputs with further axes in front."""
+        return replace(self, kinds=[_Kind((*lead, *kind.shape), kind.dtype) for kind in self.kinds]) if lead else self
+
+    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Pull:
+        """Return the backward rule as a task; `holes` says which of what it gets are None."""
+        self.rule()
+        return Pull(self, tuple(holes), needs=tuple(needs))
+
+    def pushing(self, holes: Sequence[bool]) -> Push:
+        """Return the forward-mode rule as a task."""
+        return Push(self, tuple(holes))
+
+    def keep(self, arrays: list[Any]) -> list[Any]:
+        """Note what the context was told; return the arrays among it that are neither inputs nor outputs."""
+        context, outputs = self.context, self.results.arrays
+        known = {id(array): ~at for at, array in enumerate(outputs)} | {id(array): at for at, array in enumerate(arrays)}
+        others: list[Any] = []
+
+        def number(array: Any) -> int | None:
+            if array is None:
+                return None
+            if id(array) not in known:
+                if not is_array(array):
+                    hint = "Set it on the context, as an attribute: ctx.name = value."
+                    raise UnsupportedTypeError(
+                        f"{self.operation.name}: save_for_backward got a {type(array).__name__}, which is no array.", hint=hint
+                    )
+                known[id(array)] = ~(len(outputs) + len(others))
+                others.append(array)
+            return known[id(array)]
+
+        self.saved = tuple(map(number, context._saved or ()))
+        self.saved_forward = self.saved if context._saved_forward is None else tuple(map(number, context._saved_forward))
+        self.dead = tuple(~at for at in map(number, context._dead) if at is not None and at < 0)
+        self.extras, self.materializes = len(others), context._materializes
+        return others
+
+    def outgoing(self, others: list[Any]) -> list[str]:
+        """Return what is going out is called."""
+        return [*self.results.names(), *(f"what it saved[{at}]" for at in range(len(others)))]
+
+    # The rules, on tensors that have memory of their own.
+
+    def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+        """Run the backward rule: return the gradient of each input as a tensor, None where there is none."""
+        rule, name = self.rule(), f"the backward of {self.operation.name}"
+        incoming = [*saved, *grads]
+        if self.once:
+            incoming = self.operation.border.there(incoming, name, self._incoming("the gradient of", self.results.names))
+        context = self.context.opened(tuple(incoming[: len(saved)]), self.needs_tree(needs))
+        given = rule(context, *self.results.spread(incoming[len(saved) :], None))
+        device = next((tensor.device for tensor in (*grads, *saved) if tensor is not None), None)
+        return self._checked(self.arguments.gradients(given, name), needs, device)
+
+    def push(self, saved: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+        """Run the forward-mode rule: return the tangent of each output as a tensor, None where there is none."""
+        operation = self.operation
+        if operation.jvp is None:
+            raise GradError(
+                f"{operation.name} has no jvp, so forward mode stops here.",
+                hint=f"Give it one: wrap(..., jvp=rule), or @{operation.name}.jvp.",
+            )
+        there = [*saved, *tangents]
+        arrays = operation.border.there(there, f"the jvp of {operation.name}", self._incoming("the tangent of", self.arguments.names))
+        context = self.context.opened(tuple(arrays[: len(saved)]))
+        args, _ = self.arguments.filled(arrays[len(saved) :], None)
+        found = Results(operation.jvp(context, *args), f"the jvp of {operation.name}")
+        if len(found.arrays) != len(self.results.slots):
+            raise GradError(f"the jvp of {operation.name} returned {len(found.arrays)} tangents for {len(self.results.slots)} outputs.")
+        device = next(tensor.device for tensor in there if tensor is not None)
+        return operation.border.back(found.arrays, device, f"the jvp of {operation.name}", found.names)
+
+    def rule(self) -> Callable[..., Any]:
+        """Return the backward rule; GradError without one."""
+        if self.operation.backward is None:
+            name = self.operation.name
+            raise GradError(
+                f"{name} has no backward, so no gradient can flow through it.",
+                hint=f"Give it one: wrap(..., backward=rule), or @{name}.backward.",
+            )
+        return self.operation.backward
+
+    def needs_tree(self, needs: Sequence[bool]) -> tuple[Any, ...]:
+        """Return which inputs need a gradient, in the form of the arguments."""
+        return self.arguments.filled(needs, rest=False)[0]
+
+    def _incoming(self, what: str, names: Callable[[], list[str]]) -> Callable[[], list[str]]:
+        return lambda: [*(f"saved_tensors[{at}]" for at in range(len(self.saved))), *(f"{what} {name}" for name in names())]
+
+    def _checked(self, grads: list[Any], needs: Sequence[bool], device: Any) -> list[Any]:
+        """Return the gradients as tensors of the inputs' shapes; raises for the first that is no gradient of its input."""
+        wanted = [at for at, grad in enumerate(grads) if grad is not None and needs[at]]
+        for at in wanted:
+            self._check(grads[at], at)
+        text = f"the backward of {self.operation.name}"
+        made = self.operation.border.back(
+            [grads[at] for at in wanted], device, text, lambda: [f"the gradient of {self._name(at)}" for at in wanted]
+        )
+        results: list[Any] = [None] * len(grads)
+        for at, grad in zip(wanted, made, strict=True):
+            results[at] = self._fitted(grad, at)
+        return results
+
+    def _name(self, at: int) -> str:
+        return repr(self.arguments.names()[at])
+
+    def _check(self, grad: Any, at: int) -> None:
+        if not is_array(grad):
+            message = f"the backward of {self.operation.name}: the gradient of {self._name(at)} is a {type(grad).__name__}, not an array."
+            raise UnsupportedTypeError(message, hint="Return an array of the function's library, or None where there is no gradient.")
+
+    def _fitted(self, grad: Any, at: int) -> Any:
+        kind = self.kinds[at]
+        if grad.dtype != kind.dtype:
+            grad = self._cast(grad, at, kind)
+        if grad.shape == kind.shape:
+            return grad
+        if not _broadcasts(kind.shape, grad.shape):
+            message = f"the backward of {self.operation.name}: the gradient of {self._name(at)} has shape {tuple(grad.shape)}, the input {tuple(kind.shape)}."
+            raise GradError(message, hint="Return a gradient of the input's shape, or of one that it broadcasts to, which is summed.")
+        return grad.sum_to_size(kind.shape)
+
+    def _cast(self, grad: Any, at: int, kind: _Kind) -> Any:
+        border = self.operation.border
+        have, want = (str(one).removeprefix("torch.") for one in (grad.dtype, kind.dtype))
+        found = fallback(have, frozenset({want}))
+        if found is None or border.policy().casting not in (found[1], "same_kind"):
+            message = f"the backward of {self.operation.name}: the gradient of {self._name(at)} is {have}, the input {want}."
+            hint = f"Return it as {want}" + (f", or write casting={found[1]!r} into {border.place}." if found else ".")
+            raise DTypeError(message, hint=hint, permissions={"casting": found[1]} if found else {})
+        return border.torch.cast(grad, want)
+
+
+def _broadcasts(shape: Sequence[int], to: Sequence[int]) -> bool:
+    """Whether arrays of one shape are broadcast to another."""
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(have in (1, want) for have, want in pairs)

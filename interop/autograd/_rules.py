@@ -1,0 +1,116 @@
+"""The rules as tasks: where torch may differentiate or vectorise them, they are run like the function itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from interop.backends._torch_functions import Task, Trace
+from interop.errors import GradError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from interop.autograd._operation import Run
+
+__all__ = ["Pull", "Push"]
+
+
+@dataclass(frozen=True)
+class _Rule(Task):
+    """A rule of a trace, for tensors of which some are None (`holes`); `lead` is the length of an axis of vmap's in front."""
+
+    trace: Run
+    holes: tuple[bool, ...]
+    lead: tuple[int, ...] = ()
+
+    what = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the graph."""
+        return f"{self.trace.operation.name}_{self.what}"
+
+    def leading(self, level: int, size: int) -> _Rule | None:  # noqa: ARG002 - at every level the same
+        """Return the rule for arrays with one more axis in front, if the operation takes them."""
+        return replace(self, lead=(size,)) if self.trace.operation.leading and not self.lead else None
+
+    def _filled(self, tensors: Sequence[Any]) -> tuple[list[Any], list[Any], Run]:
+        """Return saved tensors and the others, with None in the holes, and the trace for them."""
+        left = iter(tensors)
+        whole = [None if hole else next(left) for hole in self.holes]
+        cut = len(whole) - self._others()
+        return whole[:cut], whole[cut:], self.trace.led(self.lead)
+
+    def _others(self) -> int:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Pull(_Rule):
+    """The backward rule."""
+
+    needs: tuple[bool, ...] = ()
+
+    what = "backward"
+
+    def _others(self) -> int:
+        return len(self.trace.results.slots)
+
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Spent]:
+        """Return the gradients that there are."""
+        saved, grads, trace = self._filled(tensors)
+        return Spent.of(self, trace.pull(saved, grads, self.needs))
+
+
+@dataclass(frozen=True)
+class Push(_Rule):
+    """The forward-mode rule."""
+
+    what = "jvp"
+
+    def _others(self) -> int:
+        return len(self.trace.kinds)
+
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Spent]:
+        """Return the tangents that there are."""
+        saved, tangents, trace = self._filled(tensors)
+        return Spent.of(self, trace.push(saved, tangents))
+
+
+class Spent(Trace):
+    """The trace of a rule: it has no rules of its own, and says so."""
+
+    once = False  # so that torch asks at once
+
+    def __init__(self, rule: _Rule, there: list[bool]) -> None:
+        self.rule, self.there = rule, there
+
+    @classmethod
+    def of(cls, rule: _Rule, found: list[Any]) -> tuple[list[Any], Spent]:
+        """Return the tensors among what a rule returned, and the trace that knows where they were."""
+        there = [one is not None for one in found]
+        return [one for one in found if one is not None], cls(rule, there)
+
+    def spread(self, made: list[Any]) -> list[Any]:
+        """Return what the rule returned."""
+        left = iter(made)
+        return [next(left) if there else None for there in self.there]
+
+    def _refuse(self) -> NoReturn:
+        name, what = self.rule.trace.operation.name, self.rule.what
+        message = f"the {what} of {name} is not differentiable: it works on arrays, where torch cannot look."
+        hint = "Make it of wrapped functions and torch's own, and say wrap(..., once_differentiable=False): it is given tensors then."
+        raise GradError(message, hint=hint if what == "backward" else "Differentiate in reverse mode, or in forward mode only.")
+
+    def pull(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: that would be the second derivative."""
+        self._refuse()
+
+    def pulling(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse."""
+        self._refuse()
+
+    def pushing(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse."""
+        self._refuse()
