@@ -91,6 +91,8 @@ class Arguments:
     def gradients(self, given: Any, name: str) -> list[Any]:
         """Return the gradient for each tensor, None without one, of what a rule returned for all arguments by position."""
         grads = given if isinstance(given, tuple) else (given,)
+        while len(grads) > self.positions and grads[-1] is None:  # of an argument that was left to its default
+            grads = grads[:-1]
         if len(grads) != self.positions:
             takes = f"{self.positions} argument{'s' if self.positions != 1 else ''}"
             raise TypeError(
@@ -176,11 +178,10 @@ def _is_result(leaf: Any, name: str) -> bool:
 def taken(shape: Shape, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: frozenset[type]) -> Arguments:
     """Return the arguments of a call taken apart; `tensors` are the types that are met most often.
 
-    What can be given by position counts as given so, defaults too: the number of gradients is that of the parameters.
+    What can be given by position counts as given so. Defaults do not count: library functions have many.
     """
-    if (kwargs or len(args) != len(shape.names)) and shape.signature is not None:
+    if kwargs and shape.signature is not None:
         bound = shape.signature.bind(*args, **kwargs)
-        bound.apply_defaults()
         args, kwargs = bound.args, bound.kwargs
     if not kwargs:
         kinds = list(map(type, args))

@@ -180,7 +180,7 @@ class Run(Trace):
         rule, name = self.rule(), f"the backward of {self.operation.name}"
         incoming = [*saved, *grads]
         if self.once:
-            incoming = self.operation.border.there(incoming, name, self._incoming("the gradient of", self.results.names))
+            incoming = self.operation.border.there(incoming, name, self._incoming(saved, "the gradient of", self.results.names))
         context = self.context.opened(tuple(incoming[: len(saved)]), self.needs_tree(needs))
         given = rule(context, *self.results.spread(incoming[len(saved) :], None))
         device = next((tensor.device for tensor in (*grads, *saved) if tensor is not None), None)
@@ -195,7 +195,9 @@ class Run(Trace):
                 hint=f"Give it one: wrap(..., jvp=rule), or @{operation.name}.jvp.",
             )
         there = [*saved, *tangents]
-        arrays = operation.border.there(there, f"the jvp of {operation.name}", self._incoming("the tangent of", self.arguments.names))
+        arrays = operation.border.there(
+            there, f"the jvp of {operation.name}", self._incoming(saved, "the tangent of", self.arguments.names)
+        )
         context = self.context.opened(tuple(arrays[: len(saved)]))
         args, _ = self.arguments.filled(arrays[len(saved) :], None)
         found = Results(operation.jvp(context, *args), f"the jvp of {operation.name}")
@@ -218,8 +220,8 @@ class Run(Trace):
         """Return which inputs need a gradient, in the form of the arguments."""
         return self.arguments.filled(needs, rest=False)[0]
 
-    def _incoming(self, what: str, names: Callable[[], list[str]]) -> Callable[[], list[str]]:
-        return lambda: [*(f"saved_tensors[{at}]" for at in range(len(self.saved))), *(f"{what} {name}" for name in names())]
+    def _incoming(self, saved: Sequence[Any], what: str, names: Callable[[], list[str]]) -> Callable[[], list[str]]:
+        return lambda: [*(f"saved_tensors[{at}]" for at in range(len(saved))), *(f"{what} {name}" for name in names())]
 
     def _checked(self, grads: list[Any], needs: Sequence[bool], device: Any) -> list[Any]:
         """Return the gradients as tensors of the inputs' shapes; raises for the first that is no gradient of its input."""

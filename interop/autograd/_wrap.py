@@ -10,7 +10,7 @@ from interop.autograd._arguments import Signature, taken
 from interop.autograd._border import Border
 from interop.autograd._operation import Call, Operation
 from interop.backends import name_of_target
-from interop.backends._torch_functions import TENSORS, apply, autocast, tracks
+from interop.backends._torch_functions import TENSORS, apply, autocast, leave_alone, tracks
 from interop.dtypes import dtype_name
 from interop.errors import GradError
 from interop.policy import FIELDS, check_names, nearest
@@ -157,8 +157,6 @@ class Wrapped:
         The function and its rules.
     """
 
-    _torchdynamo_disable = True  # torch.compile leaves the call alone, and does not trace the other library's code
-
     def __init__(self, operation: Operation, shape: Signature, cast_inputs: str | None) -> None:
         self.operation, self._shape, self._cast_inputs = operation, shape, cast_inputs
         functools.update_wrapper(self, operation.forward)
@@ -191,6 +189,7 @@ class Wrapped:
         forward = self.operation.forward.__get__(instance, owner)
         return Wrapped(replace(self.operation, forward=forward), Signature(forward), self._cast_inputs)
 
+    @leave_alone
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function: in torch's graph if there is a tensor among the arguments."""
         arguments = taken(self._shape, args, kwargs, TENSORS)

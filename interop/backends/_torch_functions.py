@@ -13,12 +13,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch._C._dynamo import eval_frame
 from torch.autograd import Function
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["TENSORS", "Task", "Trace", "apply", "autocast", "tracks"]
+__all__ = ["TENSORS", "Task", "Trace", "apply", "autocast", "leave_alone", "tracks"]
 
 TENSORS: frozenset[type] = frozenset({torch.Tensor, torch.nn.Parameter})
 """The types of tensors that are met most often."""
@@ -142,6 +143,18 @@ def apply(task: Task, tensors: Sequence[Any]) -> tuple[Tensors, Any]:
     else:
         *made, trace = _apply.__get__(None, everyday)(task, *torch._functorch.utils.unwrap_dead_wrappers(tuple(tensors)))
     return made, trace
+
+
+def leave_alone(function: Any) -> Any:
+    """Let `torch.compile` call a function as it is, and not trace it: a decorator.
+
+    What `torch.compiler.disable` does, without importing the compiler.
+    """
+    function._torchdynamo_disable = True
+    function._torchdynamo_disable_msg = "a function of another library: interop.autograd.wrap(..., name=, fake=) makes it an operator"
+    skip = eval_frame._FrameAction.SKIP
+    eval_frame.set_code_exec_strategy(function.__code__, eval_frame._FrameExecStrategy(skip, skip))
+    return function
 
 
 def tracks(tensor: torch.Tensor) -> bool:
