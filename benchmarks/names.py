@@ -40,16 +40,17 @@ def _torch() -> Any:
 
 
 def ndarray(side: int) -> Any:
-    """Return a float32 matrix; no page of it is touched, so that the 1 GiB one costs address space only."""
+    """Return a float32 matrix of zeros; no page of it is touched, so that the 1 GiB one costs address space only."""
     import numpy as np
 
-    return np.empty((side, side), "float32")
+    return np.zeros((side, side), "float32")
 
 
 def tensor(side: int, dtype: str = "float32") -> Any:
-    """Return a matrix, as untouched."""
+    """Return a matrix, as untouched if it is large. A small one has numbers in it: adding what memory holds may overflow."""
     torch = _torch()
-    return torch.empty(side, side, dtype=getattr(torch, dtype))
+    make = torch.empty if side == LARGE_SIDE else torch.zeros
+    return make(side, side, dtype=getattr(torch, dtype))
 
 
 def _model() -> dict[str, dict[str, Any]]:
