@@ -168,7 +168,19 @@ JAX = (
     ),
 )
 
-CASES: tuple[Case, ...] = (*QUICK, *LARGE, *LONG, *TREE, *NEUTRAL, *JAX)
+AUTOGRAD = (
+    Case(
+        id="autograd",
+        title="A wrapped function, forward and backward, costs what a torch.autograd.Function by hand costs",
+        call="gradient(wrapped(p), p, ones)",
+        references=(
+            Reference("gradient(by_hand(p), p, ones)", budget=1.25),
+            Reference("gradient(with_ctx(p), p, ones)"),
+        ),
+    ),
+)
+
+CASES: tuple[Case, ...] = (*QUICK, *LARGE, *LONG, *TREE, *NEUTRAL, *AUTOGRAD, *JAX)
 """What is measured with interop as it is installed."""
 
 

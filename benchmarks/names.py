@@ -78,6 +78,57 @@ def _plus() -> Callable[[Any], Any]:
     return neutral(runs_on="numpy")(lambda x: x + 0)
 
 
+def _by_hand() -> Any:
+    """Return NumPy's sine as a function of torch's, written as torch's documentation recommends."""
+    import numpy as np
+
+    torch = _torch()
+
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(x: Any) -> Any:
+            return torch.from_numpy(np.sin(x.detach().numpy()))
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # noqa: ARG004 - torch's signature
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            return torch.from_numpy(grad.numpy() * np.cos(x.detach().numpy()))
+
+    return Sine
+
+
+def _by_hand_with_ctx() -> Any:
+    """Return the same in the older form, which `torch.func` refuses."""
+    import numpy as np
+
+    torch = _torch()
+
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return torch.from_numpy(np.sin(x.detach().numpy()))
+
+        @staticmethod
+        def backward(ctx: Any, grad: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            return torch.from_numpy(grad.numpy() * np.cos(x.detach().numpy()))
+
+    return Sine
+
+
+def _wrapped() -> Any:
+    import numpy as np
+
+    from interop.autograd import wrap
+
+    return wrap(np.sin, lambda ctx, grad: grad * np.cos(ctx.saved_tensors[0]), backend="numpy")
+
+
 VERBS = ("convert", "describe", "explain", "policy", "to_cupy", "to_numpy", "to_torch")
 
 HOST: dict[str, Callable[[], Any]] = {
@@ -98,12 +149,17 @@ HOST: dict[str, Callable[[], Any]] = {
     "model": _model,
     "records": _records,
     "leaves": lambda: [tensor(SIDE) for _ in range(LEAVES)],
+    "gradient": lambda: _torch().autograd.grad,
+    "ones": lambda: _torch().ones(SIDE, SIDE),
+    "wrapped": _wrapped,
+    "by_hand": lambda: _by_hand().apply,
+    "with_ctx": lambda: _by_hand_with_ctx().apply,
     "same": _same,
     "plus": _plus,
     "j": lambda: importlib.import_module("jax.numpy").zeros((SIDE, SIDE), "float32"),
 }
 """Arrays on the host: NumPy `a`, torch `t`, parameter `p`, bfloat16 `b`, jax `j`; trees `model` and `records`, and
-as many tensors in a list, `leaves`; neutral functions: `same` returns its argument, `plus` is written for NumPy."""
+as many tensors in a list, `leaves`; sines of NumPy in torch's graph, `wrapped`, `by_hand` and `with_ctx` (its older form); neutral functions: `same` returns its argument, `plus` is written for NumPy."""
 
 
 def resolve(names: Iterable[str], makers: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:

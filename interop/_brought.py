@@ -25,19 +25,14 @@ if TYPE_CHECKING:
     from interop.calls import Call
     from interop.namespace import Found
 
-__all__ = ["bringing"]
+__all__ = ["Bringer", "bringing", "refuse_generators"]
 
 
 def bringing(function: Any, shape: Shape, *, mixed: str | None, runs_on: str | None, permissions: dict[str, Any]) -> Any:
     """Return the function with its arguments converted before the call, and with `runs_on` its results after it."""
-    if runs_on is not None and (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
-        raise TypeError(f"{shape.name} is a generator: what it yields could not be brought back. Return the results.")
-    bring = _Bringer(
-        shape,
-        _leader_of(mixed),
-        name_of_target(runs_on) if runs_on is not None else None,
-        permissions,
-    )
+    if runs_on is not None:
+        refuse_generators(function, shape)
+    bring = Bringer(shape, mixed, runs_on, permissions)
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
@@ -55,6 +50,12 @@ def bringing(function: Any, shape: Shape, *, mixed: str | None, runs_on: str | N
     return call
 
 
+def refuse_generators(function: Any, shape: Shape) -> None:
+    """Raise TypeError for a function whose results are not there when it returns."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{shape.name} is a generator: what it yields could not be brought back. Return the results.")
+
+
 def _leader_of(mixed: str | None) -> str | None:
     if mixed is None or mixed == "first":
         return mixed
@@ -64,15 +65,23 @@ def _leader_of(mixed: str | None) -> str | None:
         raise ValueError(f"mixed={mixed!r} is neither 'first' nor a backend{nearest(str(mixed), ['first', *backend_names()])}") from None
 
 
-class _Bringer:
+class Bringer:
     """Brings the arguments of one function where they have to be, and its results back."""
 
+    place = "its @neutral(...)"
+
     def __init__(self, shape: Shape, mixed: str | None, runs_on: str | None, permissions: dict[str, Any]) -> None:
-        self.shape, self.mixed, self.runs_on, self.permissions = shape, mixed, runs_on, permissions
+        self.shape, self.permissions = shape, permissions
+        self.mixed, self.runs_on = _leader_of(mixed), name_of_target(runs_on) if runs_on is not None else None
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], Callable[[Any], Any]]:
         """Return the arguments as the function takes them, and what is to be done with its result."""
-        found = arrays_in(self.shape.named(args, kwargs))
+        return self.bring(args, kwargs, arrays_in(self.shape.named(args, kwargs)))
+
+    def bring(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], found: list[Found]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], Callable[[Any], Any]]:
+        """Do the same where the arrays among the arguments are known."""
         back: Callable[[Any], Any] = _as_it_is
         if found:
             if self.mixed is None:
@@ -105,20 +114,26 @@ class _Bringer:
         library = self.runs_on or self.mixed
         leader = self._leader(found, library)
         where = {"like": leader.array} if leader else {"to": library}
-        node = take_apart_named(list(self.shape.named(args, kwargs)))
-        batch = Batch(self._call(f"{self.shape.name}(...)", where), node, root="", only={id(one.array) for one in found})
-        made, split = batch.run(), len(args) - self.shape.skipped
-        moved = (*args[: self.shape.skipped], *made[:split]), dict(zip(kwargs, made[split:], strict=True))
+        moved = self._moved(args, kwargs, found, where)
         if leader is None:  # they went to one library, each staying on its device
             refuse_mixed(f"{self.shape.name}(...)", arrays_in(self.shape.named(*moved)))
         return moved
+
+    def _moved(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], found: list[Found], where: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with these of their arrays converted."""
+        node = take_apart_named(list(self.shape.named(args, kwargs)))
+        batch = Batch(self._call(f"{self.shape.name}(...)", where), node, root="", only={id(one.array) for one in found})
+        made, split = batch.run(), len(args) - self.shape.skipped
+        return (*args[: self.shape.skipped], *made[:split]), dict(zip(kwargs, made[split:], strict=True))
 
     def _back(self, result: Any, **home: Any) -> Any:
         call = self._call(f"the result of {self.shape.name}(...)", home)
         return Batch(call, take_apart(result), root="result").run()
 
     def _call(self, text: str, where: dict[str, Any]) -> Call:
-        return Inside(text, {**where, **self.permissions}, "its @neutral(...)")
+        return Inside(text, {**where, **self.permissions}, self.place)
 
 
 def _as_it_is(result: Any) -> Any:

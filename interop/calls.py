@@ -32,6 +32,7 @@ __all__ = [
     "Keywords",
     "Permissions",
     "Prepared",
+    "Ungraded",
     "check_words",
     "finish",
     "look",
@@ -42,17 +43,22 @@ __all__ = [
 ]
 
 
-class Permissions(TypedDict, total=False):
-    """The keywords of `interop.convert` that permit something, for the verbs that pass them on."""
+class Ungraded(TypedDict, total=False):
+    """The keywords of `interop.convert` that permit something, without ``grad``: where gradients flow, nothing is detached."""
 
     copy: bool | None
     policy: Policy | str | None
-    grad: Grad | None
     transfer: Transfer | None
     readonly: ReadOnly | None
     casting: Casting | None
     mask: Mask | None
     layout: Layout | None
+
+
+class Permissions(Ungraded, total=False):
+    """All of them, for the verbs that pass them on."""
+
+    grad: Grad | None
 
 
 class Keywords(Permissions, total=False):

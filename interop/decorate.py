@@ -11,17 +11,18 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from interop._shape import Shape, given
 from interop.namespace import PLAIN, Found, arrays_in, is_single, namespace_of, refuse_mixed
-from interop.policy import FIELDS, check_names, resolve_policy
+from interop.policy import FIELDS, check_names, nearest, resolve_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from interop.calls import Permissions
+    from interop._bridge import Bridged
+    from interop.calls import Permissions, Ungraded
 
 __all__ = ["neutral"]
 
@@ -31,6 +32,10 @@ R = TypeVar("R")
 
 @overload
 def neutral(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def neutral(
+    *, runs_on: str, grad: Literal["bridge"], mixed: str | None = None, **permissions: Unpack[Ungraded]
+) -> Callable[[Callable[P, R]], Bridged[P, R]]: ...
 @overload
 def neutral(
     *, mixed: str | None = None, runs_on: str | None = None, **permissions: Unpack[Permissions]
@@ -55,6 +60,9 @@ def neutral(function: Any = None, /, *, mixed: str | None = None, runs_on: str |
     **permissions
         ``policy=`` and the single permissions of `interop.convert`, for what `mixed` and `runs_on` convert, in both directions;
         they come before those of the scope. What they do not permit is refused as always.
+        With `runs_on`, ``grad="bridge"`` is a word besides: where torch's autograd follows an argument, the gradient flows through
+        the function, by the rules that are registered with ``.backward``, ``.jvp`` and ``.setup_context`` of what is returned, as
+        those of `interop.autograd.wrap`. A function that is wrapped already brings its own, and its own permissions.
 
     Returns
     -------
@@ -96,8 +104,14 @@ def _decorate(function: Any, *, mixed: str | None, runs_on: str | None, permissi
             f"neutral decorates a function, got {function!r}; write it below @staticmethod and @classmethod, and above the def."
         )
     check_names(permissions, (*FIELDS, "policy"))
+    if bridges := _bridges(permissions.get("grad")):
+        permissions = {name: value for name, value in permissions.items() if name != "grad"}
     resolve_policy(permissions.get("policy"), {name: value for name, value in permissions.items() if name != "policy"})
     shape = Shape(function)
+    if bridges:
+        from interop._bridge import bridging
+
+        return bridging(function, shape, mixed=mixed, runs_on=runs_on, permissions=permissions)
     if mixed is None and runs_on is None:
         if permissions:
             raise TypeError("permissions say how to convert, and this converts nothing: give mixed= or runs_on=.")
@@ -105,6 +119,14 @@ def _decorate(function: Any, *, mixed: str | None, runs_on: str | None, permissi
     from interop._brought import bringing
 
     return bringing(function, shape, mixed=mixed, runs_on=runs_on, permissions=permissions)
+
+
+def _bridges(value: Any) -> bool:
+    """Whether ``grad=`` has the word that is `neutral`'s alone; ValueError for one that is not the permission's either."""
+    words = (*FIELDS["grad"].values, "bridge")
+    if isinstance(value, str) and value not in words:
+        raise ValueError(f"grad={value!r} is not a value of neutral's{nearest(value, words)} Values: {', '.join(map(repr, words))}.")
+    return isinstance(value, str) and value == "bridge"
 
 
 class _Kind:

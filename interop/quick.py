@@ -53,7 +53,7 @@ _tables: dict[tuple[str, str], dict[type, Callable[[Any], Any]]] = {}
 def table(target: str, permission: str = "") -> dict[type, Callable[[Any], Any]]:
     """Return the short cuts of a target: type -> function that returns the result, or None for the long way.
 
-    `permission` is ``""`` or ``"grad=detach"``. The table fills as backends are loaded.
+    `permission` is one of those of `Backend.shortcuts`. The table fills as backends are loaded.
     """
     return _tables.setdefault((target, permission), {})
 

@@ -1,6 +1,9 @@
 """Functions of NumPy inside torch's graph: what they are given, what becomes of their gradients, and what is refused."""
 
+import copy
 import gc
+import inspect
+import pickle
 import threading
 import weakref
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.utils.checkpoint import checkpoint
 
@@ -102,6 +106,16 @@ def test_every_dtype_of_floats(dtype):
     assert x.grad.dtype == x.dtype
 
 
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_small_floats(dtype):
+    """Nobody adds them, so the function and its rule widen and narrow them."""
+    wide = wrap(lambda x: x.astype("float32") * 2, lambda ctx, grad: (2 * grad).astype(ctx.saved_tensors[0].dtype), backend="numpy")
+    x = torch.tensor([0.5, 1.0]).to(getattr(torch, dtype)).requires_grad_()
+    wide(x).sum().backward()
+    assert x.grad.dtype == x.dtype
+    assert x.grad.float().tolist() == [2, 2]
+
+
 def test_complex_gradients_are_torchs():
     x, y = (torch.randn(3, dtype=torch.complex128, requires_grad=True) for _ in "xy")
     assert gradcheck(multiply, (x, y))
@@ -125,7 +139,7 @@ def test_complex_gradients_are_torchs():
 def test_layouts(make):
     x = double(4, 4)
     given = make(x)
-    assert torch.equal(sin(given), torch.sin(given))
+    assert torch.allclose(sin(given), torch.sin(given))
     assert gradcheck(lambda x: sin(make(x)), (x,))
 
 
@@ -183,6 +197,10 @@ def test_a_tensor_by_keyword_only_has_no_gradient():
     x, by = double(2), double(2)
     with pytest.raises(GradError, match="'by' is given by keyword only"):
         shift(x, by=by)
+    with forward_ad.dual_level(), pytest.raises(GradError, match="by keyword only"):
+        shift(x.detach(), by=forward_ad.make_dual(by.detach(), by.detach()))
+    with pytest.raises(GradError, match="by keyword only"):
+        torch.func.grad(lambda by: torch.vmap(lambda by: shift(x.detach(), by=by))(by).sum())(torch.ones(3, 2).double())
     shift(x, by=by.detach()).sum().backward()
     assert x.grad.tolist() == [1, 1]
     with torch.no_grad():
@@ -259,6 +277,32 @@ def test_one_array_as_two_results():
     one, two = twice(x)
     (one + 3 * two).sum().backward()
     assert x.grad.tolist() == [8, 8, 8]
+
+
+@pytest.mark.parametrize("rule", [lambda a: (a, a), lambda a: (a, a[:]), lambda a: (a, a[::-1])], ids=["one", "view", "reversed"])
+@pytest.mark.parametrize("saves", [False, True])
+def test_gradients_on_the_same_memory_are_taken_apart(rule, saves):
+    def backward(ctx, grad):
+        return rule(np.array(grad))
+
+    setup = (lambda ctx, inputs, output: None) if saves else None
+    x, y = double(3), double(3)
+    add = wrap(lambda x, y: x + y, backward, backend="numpy", setup_context=setup)
+    add(x, y).sum().backward()
+    assert not interop.shares_memory(x.grad, y.grad)
+    x.grad.zero_()
+    assert y.grad.tolist() == [1, 1, 1]
+
+
+def test_results_on_the_same_memory_are_taken_apart():
+    @wrap(backend="numpy")
+    def parts(x):
+        result = 2 * x
+        return result, result[1:], result[:1]
+
+    whole, tail, head = parts(double(3))
+    for one, other in ((whole, tail), (whole, head), (tail, head)):
+        assert not interop.shares_memory(one.detach(), other.detach())
 
 
 def test_gradients_of_broadcast_inputs_are_summed():
@@ -800,6 +844,18 @@ def test_guards_and_records():
         wrap(lambda x: x[::-1], backend="numpy")(x)
 
 
+@pytest.mark.parametrize("words", [{"copy": True}, {"policy": interop.Policy(copy=True)}])
+def test_the_permissions_of_wrap_hold(words):
+    seen = []
+    look = wrap(lambda x: seen.append(x) or x * 2, lambda ctx, grad: seen.append(grad) or 2 * grad, backend="numpy", **words)
+    x = double(2)
+    look(x).sum().backward()
+    assert len(seen) == 2
+    assert not interop.shares_memory(seen[0], x.detach())
+    with interop.policy(copy=True):
+        sin(x)
+
+
 def test_the_scopes_policy_holds():
     with interop.policy("strict"), pytest.raises(interop.CopyError) as caught:
         wrap(lambda x: x[1:], backend="numpy")(double(3))
@@ -844,10 +900,43 @@ def test_methods():
     assert isinstance(Filter.apply, Wrapped)
 
 
+def test_methods_with_a_context():
+    class Doubler:
+        @wrap(backend="numpy")
+        def double(self, ctx, x):
+            ctx.save_for_backward(x)
+            return x * 2
+
+        @double.backward
+        def _(ctx, grad):
+            assert len(ctx.saved_tensors) == 1
+            return 2 * grad
+
+    x = double(2)
+    Doubler().double(x).sum().backward()
+    assert x.grad.tolist() == [2, 2]
+
+
+def test_it_is_copied_and_pickled_like_a_function():
+    module = torch.nn.Module()
+    module.f = sin
+    assert copy.deepcopy(module).f is sin
+    assert pickle.loads(pickle.dumps(sin)) is sin
+
+
+def test_fake_tensors_have_no_data():
+    with FakeTensorMode() as mode:
+        fake = mode.from_tensor(torch.ones(2))
+        with pytest.raises(interop.NoDataError):
+            sin(fake)
+
+
 def test_it_looks_like_the_function():
     assert sin.__name__ == "sin"
     assert sin.__module__ == __name__
     assert repr(sin) == "<sin of numpy, wrapped for torch>"
+    assert str(inspect.signature(multiply)) == "(x, y)"
+    assert str(inspect.signature(wrap(lambda ctx, x, power=2: x, backend="numpy"))) == "(x, power=2)"
 
 
 @pytest.mark.parametrize(
@@ -876,3 +965,44 @@ def test_what_is_no_function():
 
 def test_it_is_found_on_request():
     assert interop.autograd.wrap is wrap
+
+
+# On a GPU.
+
+
+@pytest.mark.gpu
+def test_cuda_tensors_cross_where_it_is_permitted():
+    x = torch.randn(3, dtype=torch.float64, device="cuda", requires_grad=True)
+    with pytest.raises(interop.TransferError, match="at x"):
+        sin(x)
+    crossing = wrap(np.sin, lambda ctx, grad: grad * np.cos(ctx.saved_tensors[0]), backend="numpy", transfer="allow")
+    result = crossing(x)
+    assert result.device == x.device
+    result.sum().backward()
+    assert x.grad.device == x.device
+    assert torch.allclose(x.grad, torch.cos(x))
+
+
+@pytest.mark.gpu
+def test_functions_of_cupy():
+    cp = pytest.importorskip("cupy", reason="CuPy is not installed")
+    seen = []
+
+    @wrap(backend="cupy")
+    def cube(x):
+        seen.append(x.data.ptr)
+        return x**3
+
+    @cube.backward
+    def _(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return 3 * grad * x**2
+
+    x = torch.randn(4, 5, dtype=torch.float64, device="cuda", requires_grad=True)
+    assert gradcheck(cube, (x,))
+    assert gradcheck(lambda x: cube(x.t()), (x,))
+    cube(x)
+    assert seen[-1] == x.data_ptr()
+    assert isinstance(cube(cp.ones(2)), cp.ndarray)
+    with pytest.raises(interop.TransferError):
+        cube(torch.ones(2))

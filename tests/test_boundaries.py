@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,10 @@ ALLOWED = {
     "namespace": {"_nodes", "backends", "errors"},
     "_shape": {"namespace", "errors"},
     "_brought": {"_batch", "_nodes", "_shape", "namespace", "calls", "backends", "description", "policy"},
-    "decorate": {"_brought", "_shape", "namespace", "policy"},
+    "_bridge": {"_brought", "autograd", "namespace", "backends", "errors"},
+    "decorate": {"_bridge", "_brought", "_shape", "namespace", "policy"},
     "autograd": {"_batch", "_nodes", "_shape", "namespace", "calls", "backends", "dtypes", "errors", "policy", "quick", "scope"},
-    "testing": {"_nodes", "convert", "ledger", "backends", "description", "dtypes", "errors", "policy"},
+    "testing": {"_nodes", "autograd", "convert", "ledger", "backends", "description", "dtypes", "errors", "policy"},
 }
 
 
@@ -102,6 +104,12 @@ def test_the_check_sees_an_import_inside_a_function(tmp_path):
     file = tmp_path / "sly.py"
     file.write_text("def f():\n    import torch.nn\n    from numpy import array\n")
     assert [name for name, _ in imports(file)] == ["torch.nn", "numpy"]
+
+
+def test_every_package_is_shipped():
+    declared = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("__init__.py")}
+    assert there <= set(declared)
 
 
 def loaded_after(statement):

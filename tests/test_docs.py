@@ -36,7 +36,7 @@ def test_code_blocks_run(page, capsys):
 
 
 # Their text blocks say what the block before them prints. On other pages a text block may be something else.
-PRINTED = [ROOT / "docs" / name for name in ("errors.md", "neutral.md")]
+PRINTED = [ROOT / "docs" / name for name in ("autograd.md", "errors.md", "neutral.md")]
 
 
 @pytest.mark.parametrize("page", PRINTED, ids=lambda page: page.name)

@@ -5,6 +5,7 @@ rules in `_operation` and `_rules`, and is put into the graph by `interop.backen
 """
 
 from interop.autograd._context import Context
+from interop.autograd._to_jax import to_jax
 from interop.autograd._wrap import Wrapped, wrap
 
-__all__ = ["Context", "Wrapped", "wrap"]
+__all__ = ["Context", "Wrapped", "to_jax", "wrap"]

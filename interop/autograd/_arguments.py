@@ -140,6 +140,13 @@ class Results:
         for slot in self.slots:
             self.leaves[slot] = None
 
+    @classmethod
+    def of_one(cls) -> Results:
+        """Return those of a single array that is not there any more."""
+        made = cls.__new__(cls)
+        made.single, made.node, made.leaves, made.slots, made.arrays = True, None, [None], [0], []
+        return made
+
     def filled(self, values: Sequence[Any], rest: Any = ...) -> Any:
         """Return the result with other values for its arrays, and with `rest`, if given, for all else."""
         made = self.spread(values, rest)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from interop._batch import Batch
 from interop._nodes import take_apart_named
 from interop.backends import load_backend
+from interop.backends._torch_functions import apart
 from interop.calls import Inside
 from interop.policy import FIELDS, resolve_policy
 from interop.quick import sweep, table
@@ -42,12 +43,18 @@ class Border:
         self.target, self.torch = load_backend(backend), load_backend("torch")
         self.protects = self.target.capabilities.readonly_arrays and permissions.get("readonly") != "share"
         self._there, self._back = table(backend), table("torch")
+        self._sealed = table(backend, "sealed") if self.protects else {}
+        self._quickly = not permissions.keys() & {"copy", "policy"}  # the others say nothing of what needs no decision
 
     def there(self, tensors: Sequence[Any | None], text: str, names: Callable[[], list[str]]) -> list[Any]:
         """Return arrays on the memory of tensors, read-only where the library can say so: a write would not be seen by torch.
 
         None stays None. `names` tells what each is called, where that has to be said.
         """
+        if self._sealed and self._quickly and hurdle.get() is None:
+            arrays = sweep(list(tensors), self._sealed)
+            if all(array is not None for array in arrays):
+                return arrays
         # Outside of the graph before the border: nothing is lost, since the graph goes through the function as a whole.
         bare = [None if tensor is None else self.torch.detach(tensor) for tensor in tensors]
         arrays = self._moved(bare, self._there, text, names, {"to": self.backend, "grad": "detach"})
@@ -58,15 +65,20 @@ class Border:
         return arrays
 
     def back(self, arrays: Sequence[Any], device: Any, text: str, names: Callable[[], list[str]]) -> list[Any]:
-        """Return tensors on the memory of arrays, on a device."""
-        return self._moved(list(arrays), self._back, text, names, {"to": "torch", "device": device})
+        """Return tensors on the memory of arrays, on a device; arrays on the same memory as one before them are copied."""
+        made = self._moved(list(arrays), self._back, text, names, {"to": "torch", "device": device})
+        return apart(made) if len(made) > 1 else made
+
+    def tables(self) -> tuple[dict[type, Any], dict[type, Any]] | None:
+        """Return the short cuts there and back; None where permissions have to be looked at."""
+        return (self._sealed, self._back) if self._quickly and self.protects else None
 
     def policy(self) -> Policy:
         """Return the policy in force."""
         return resolve_policy(self.permissions.get("policy"), {name: value for name, value in self.permissions.items() if name in FIELDS})
 
     def _moved(self, values: list[Any], quickly: Any, text: str, names: Callable[[], list[str]], words: dict[str, Any]) -> list[Any]:
-        results = sweep(values, quickly) if hurdle.get() is None else [None] * len(values)
+        results = sweep(values, quickly) if self._quickly and hurdle.get() is None else [None] * len(values)
         left = [at for at, result in enumerate(results) if result is None and values[at] is not None]
         if left:
             known = names()

@@ -58,6 +58,13 @@ class Context:
         """Whether each input needs a gradient: a boolean for an array, a tree of them for a tree."""
         return self._needs
 
+    @classmethod
+    def for_rule(cls, arrays: tuple[Any, ...], needs: tuple[Any, ...]) -> Context:
+        """Return one that nothing was set on, for one run of a rule."""
+        made = cls.__new__(cls)
+        made._arrays, made._needs = arrays, needs
+        return made
+
     def opened(self, arrays: tuple[Any, ...], needs: tuple[Any, ...] = ()) -> Context:
         """Return the same context for one run of a rule, with what was saved. Not itself: it would keep the arrays."""
         made = Context.__new__(Context)

@@ -7,10 +7,11 @@ is left of it for the rules. A rule is a task of its own where something may be 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop.autograd._arguments import Results
 from interop.autograd._context import Context
+from interop.autograd._derived import Derived
 from interop.autograd._rules import Pull, Push
 from interop.backends import is_array
 from interop.backends._torch_functions import Task, Trace
@@ -40,6 +41,8 @@ class Operation:
         Whether the backward rule is given arrays; else it is given tensors, and can be differentiated itself.
     leading : bool
         Whether function and rules also take arrays with one more axis in front.
+    derivatives : object, optional
+        What the library makes the rules with, if it can (`interop.backends._base.Backend.derivatives`).
     """
 
     name: str
@@ -51,6 +54,16 @@ class Operation:
     takes_ctx: bool = False
     once: bool = True
     leading: bool = False
+    derivatives: Any = None
+
+    def task(self, arguments: Arguments) -> Task:
+        """Return the run on the tensors of a call."""
+        return Derived.of(self, arguments) if self.derives else Call(self, arguments)
+
+    @property
+    def derives(self) -> bool:
+        """Whether the library itself makes the rules."""
+        return self.derivatives is not None and self.backward is self.jvp is self.setup_context is None
 
     def plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function on its own arrays."""
@@ -71,10 +84,15 @@ class Call(Task):
         args, kwargs = arguments.filled(arrays)
         context = Context()
         result = operation.forward(context, *args, **kwargs) if operation.takes_ctx else operation.forward(*args, **kwargs)
+        return self.finish(tensors, arrays, result, context)
+
+    def finish(self, tensors: Sequence[Any], arrays: list[Any], result: Any, context: Context) -> tuple[list[Any], Run]:
+        """Return the same, of a function that was run on `arrays`."""
+        operation, arguments = self.operation, self.arguments
         results = Results(result, operation.name)
-        trace = Run(operation, arguments, results, context, [_Kind.of(tensor) for tensor in tensors])
+        trace = Run(operation, arguments, results, context, [Kind(tensor.shape, tensor.dtype) for tensor in tensors])
         if operation.setup_context is not None:
-            operation.setup_context(context, args, result)
+            operation.setup_context(context, arguments.filled(arrays)[0], result)
             others = trace.keep(arrays)
         elif operation.takes_ctx:
             others = trace.keep(arrays)
@@ -99,17 +117,11 @@ class Call(Task):
         return self if self.operation.leading else None
 
 
-class _Kind:
+class Kind(NamedTuple):
     """What a gradient has to be: shape and dtype of an input."""
 
-    __slots__ = ("dtype", "shape")
-
-    def __init__(self, shape: Any, dtype: Any) -> None:
-        self.shape, self.dtype = shape, dtype
-
-    @classmethod
-    def of(cls, tensor: Any) -> _Kind:
-        return cls(tensor.shape, tensor.dtype)
+    shape: Any
+    dtype: Any
 
 
 @dataclass
@@ -118,7 +130,7 @@ class Run(Trace):
 
     Attributes
     ----------
-    kinds : list of _Kind
+    kinds : list of Kind
         Of the tensors that went in.
     """
 
@@ -126,14 +138,14 @@ class Run(Trace):
     arguments: Arguments
     results: Results
     context: Context
-    kinds: list[_Kind]
+    kinds: list[Kind]
 
     def __post_init__(self) -> None:
         self.once = self.operation.once
 
     def led(self, lead: tuple[int, ...]) -> Run:
         """Return the trace for inputs with further axes in front."""
-        return replace(self, kinds=[_Kind((*lead, *kind.shape), kind.dtype) for kind in self.kinds]) if lead else self
+        return replace(self, kinds=[Kind((*lead, *kind.shape), kind.dtype) for kind in self.kinds]) if lead else self
 
     def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Pull:
         """Return the backward rule as a task; `holes` says which of what it gets are None."""
@@ -183,6 +195,11 @@ class Run(Trace):
             incoming = self.operation.border.there(incoming, name, self._incoming(saved, "the gradient of", self.results.names))
         context = self.context.opened(tuple(incoming[: len(saved)]), self.needs_tree(needs))
         given = rule(context, *self.results.spread(incoming[len(saved) :], None))
+        return self.pulled(given, saved, grads, needs)
+
+    def pulled(self, given: Any, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+        """Return the same, of a rule that was run and returned `given`."""
+        name = f"the backward of {self.operation.name}"
         device = next((tensor.device for tensor in (*grads, *saved) if tensor is not None), None)
         return self._checked(self.arguments.gradients(given, name), needs, device)
 
@@ -256,7 +273,7 @@ class Run(Trace):
             raise GradError(message, hint="Return a gradient of the input's shape, or of one that it broadcasts to, which is summed.")
         return grad.sum_to_size(kind.shape)
 
-    def _cast(self, grad: Any, at: int, kind: _Kind) -> Any:
+    def _cast(self, grad: Any, at: int, kind: Kind) -> Any:
         border = self.operation.border
         have, want = (str(one).removeprefix("torch.") for one in (grad.dtype, kind.dtype))
         found = fallback(have, frozenset({want}))
@@ -265,6 +282,10 @@ class Run(Trace):
             hint = f"Return it as {want}" + (f", or write casting={found[1]!r} into {border.place}." if found else ".")
             raise DTypeError(message, hint=hint, permissions={"casting": found[1]} if found else {})
         return border.torch.cast(grad, want)
+
+
+SINGLE = Results.of_one()
+"""Of a function that returned one array."""
 
 
 def _broadcasts(shape: Sequence[int], to: Sequence[int]) -> bool:

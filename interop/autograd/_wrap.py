@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from interop.autograd._arguments import Signature, taken
+from interop.autograd._arguments import Arguments, Signature, taken
 from interop.autograd._border import Border
-from interop.autograd._operation import Call, Operation
-from interop.backends import name_of_target
-from interop.backends._torch_functions import TENSORS, apply, autocast, leave_alone, tracks
+from interop.autograd._operation import SINGLE, Operation
+from interop.autograd._operators import Operator
+from interop.autograd._plain import Plain
+from interop.backends import load_backend, name_of_target
+from interop.backends._torch_followed import rules_for
+from interop.backends._torch_functions import TENSORS, apply, autocast, leave_alone, transforms
+from interop.backends._torch_operators import holds_tensor, is_transformed
+from interop.calls import Ungraded
 from interop.dtypes import dtype_name
 from interop.errors import GradError
 from interop.policy import FIELDS, check_names, nearest
@@ -19,13 +24,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from interop.autograd._arguments import Arguments
-    from interop.calls import Permissions
-
 __all__ = ["Wrapped", "wrap"]
 
 _VMAP = ("loop", "leading")
 _PERMISSIONS = (*(name for name in FIELDS if name != "grad"), "policy")
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class _Words(Ungraded, total=False):
+    """The keywords of `wrap` besides its rules, for type checkers."""
+
+    setup_context: Callable[..., Any] | None
+    jvp: Callable[..., Any] | None
+    vmap: str
+    once_differentiable: bool
+    cast_inputs: Any
+    name: str | None
+    fake: Callable[..., Any] | None
+    schema: str | None
+
+
+@overload
+def wrap(
+    forward: Callable[..., Any], backward: Callable[..., Any] | None = None, /, *, backend: str, **words: Unpack[_Words]
+) -> Wrapped: ...
+@overload
+def wrap(*, backend: str, **words: Unpack[_Words]) -> Callable[[Callable[..., Any]], Wrapped]: ...
 
 
 def wrap(
@@ -39,7 +64,10 @@ def wrap(
     vmap: str = "loop",
     once_differentiable: bool = True,
     cast_inputs: Any = None,
-    **permissions: Unpack[Permissions],
+    name: str | None = None,
+    fake: Callable[..., Any] | None = None,
+    schema: str | None = None,
+    **permissions: Unpack[Ungraded],
 ) -> Any:
     """Put a function of another library, with its gradient, into torch's graph.
 
@@ -51,7 +79,8 @@ def wrap(
         If its first parameter is called ``ctx`` it is given the context too, and may keep on it what the rules need.
     backward : callable, optional
         ``backward(ctx, *grads)``: given a gradient for each result, it returns one for each argument, None where there is none
-        (a tree for a tree). Without it a backward pass through the function raises `GradError`.
+        (a tree for a tree). Without it a backward pass through the function raises `GradError`; but a pure function of JAX needs
+        no rule: `jax.vjp`, `jax.jvp` and `jax.vmap` make its derivatives, of every order, unless any rule is given.
     backend : str
         The library of the function.
     setup_context : callable, optional
@@ -68,6 +97,15 @@ def wrap(
     cast_inputs : dtype, optional
         Inside of `torch.autocast`, tensors of floats (but float64) are cast to this one first, as by `torch.amp.custom_fwd`.
         Without it they arrive in the dtype that they have.
+    name : str, optional
+        ``"lib::op"`` makes the function an operator of torch, ``torch.ops.lib.op``, which `torch.compile` and `torch.export`
+        take as it is, with its backward pass. Arguments are tensors, lists of them, and numbers; results are tensors.
+    fake : callable, optional
+        For an operator: what the function returns for tensors without data, as in ``lambda x: torch.empty_like(x)``.
+        Only shapes, dtypes and devices count.
+    schema : str, optional
+        For an operator, as torch writes it: ``"(Tensor x, float a=1.0) -> (Tensor, Tensor)"``. Without it, it is inferred from the
+        annotations: what is not annotated as a number is a tensor, and one is returned unless the annotation is ``tuple[...]``.
     **permissions
         Of `interop.convert`, for all that crosses, both ways: ``transfer="allow"`` for tensors on a device that the library
         cannot work on; ``casting=`` for dtypes that it lacks, and for gradients in another dtype than their input;
@@ -92,6 +130,9 @@ def wrap(
     A gradient of a shape that the input's broadcasts to is summed. Complex gradients are in torch's convention (the conjugate
     Wirtinger derivative). What was saved and is changed in place before the backward pass raises torch's own error.
 
+    JAX's derivatives are computed anew from the inputs, and compiled if the function is (`jax.jit`). Arguments that are no tensors
+    are constants in them: one that changes with each call is better passed as a tensor. For float64 JAX needs ``jax_enable_x64``.
+
     Examples
     --------
     >>> import numpy as np, torch
@@ -107,6 +148,14 @@ def wrap(
     >>> sinc(x).sum().backward()
     >>> x.grad
     tensor([-1.2732,  0.1415])
+
+    A function of JAX has its rules already:
+
+    >>> import jax.numpy as jnp
+    >>> log_cosh = wrap(lambda x: jnp.log(jnp.cosh(x)).sum(), backend="jax")
+    >>> torch.autograd.functional.hessian(log_cosh, torch.zeros(2))
+    tensor([[1., 0.],
+            [0., 1.]])
     """
     if forward is None:
         words: dict[str, Any] = {
@@ -116,7 +165,7 @@ def wrap(
             "vmap": vmap,
             "once_differentiable": once_differentiable,
         }
-        return functools.partial(wrap, **words, cast_inputs=cast_inputs, **permissions)
+        return functools.partial(wrap, **words, cast_inputs=cast_inputs, name=name, fake=fake, schema=schema, **permissions)
     if not callable(forward):
         raise TypeError(f"wrap takes a function, got {forward!r}.")
     if vmap not in _VMAP:
@@ -132,8 +181,14 @@ def wrap(
         takes_ctx=shape.takes_ctx,
         once=once_differentiable,
         leading=vmap == "leading",
+        derivatives=None if shape.takes_ctx else load_backend(name_of_target(backend)).derivatives(forward),
     )
-    return Wrapped(operation, shape, dtype_name(cast_inputs) if cast_inputs is not None else None)
+    cast = dtype_name(cast_inputs) if cast_inputs is not None else None
+    if name is not None:
+        return Named(operation, shape, cast, Operator(operation, shape, name, fake=fake, schema=schema, cast=cast))
+    if fake is not None or schema is not None:
+        raise TypeError("fake= and schema= are those of an operator: give it a name, as in name='lib::op'.")
+    return Wrapped(operation, shape, cast)
 
 
 def _border(backend: str, permissions: dict[str, Any]) -> Border:
@@ -159,24 +214,32 @@ class Wrapped:
 
     def __init__(self, operation: Operation, shape: Signature, cast_inputs: str | None) -> None:
         self.operation, self._shape, self._cast_inputs = operation, shape, cast_inputs
+        self._tasks: dict[int, Plain] = {}
+        plain = operation.once and not operation.takes_ctx and operation.derivatives is None and operation.border.tables() is not None
+        self._usual = plain and cast_inputs is None
         functools.update_wrapper(self, operation.forward)
+        self.__signature__ = shape.signature
 
     def __repr__(self) -> str:
         return f"<{self.operation.name} of {self.operation.border.backend}, wrapped for torch>"
 
-    def backward(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+    def __reduce__(self) -> str:
+        """Pickle and copy as a function: by its name, and to itself."""
+        return str(vars(self).get("__qualname__", self.operation.name))
+
+    def backward(self, rule: F) -> F:
         """Take a function as the backward rule; a decorator."""
         return self._take("backward", rule)
 
-    def jvp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+    def jvp(self, rule: F) -> F:
         """Take a function as the rule of forward mode; a decorator."""
         return self._take("jvp", rule)
 
-    def setup_context(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+    def setup_context(self, rule: F) -> F:
         """Take a function that says what is saved; a decorator."""
         return self._take("setup_context", rule)
 
-    def _take(self, what: str, rule: Callable[..., Any]) -> Callable[..., Any]:
+    def _take(self, what: str, rule: F) -> F:
         if not callable(rule):
             raise TypeError(f"@{self.operation.name}.{what} decorates a function, got {rule!r}.")
         setattr(self.operation, what, rule)
@@ -187,25 +250,73 @@ class Wrapped:
         if instance is None:
             return self
         forward = self.operation.forward.__get__(instance, owner)
-        return Wrapped(replace(self.operation, forward=forward), Signature(forward), self._cast_inputs)
+        shape = Signature(forward)
+        derivatives = self.operation.border.target.derivatives(forward)
+        bound = replace(self.operation, forward=forward, takes_ctx=shape.takes_ctx, derivatives=None if shape.takes_ctx else derivatives)
+        return Wrapped(bound, shape, self._cast_inputs)
 
     @leave_alone
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function: in torch's graph if there is a tensor among the arguments."""
+        if not kwargs and args and TENSORS.issuperset(map(type, args)) and (task := self._plain(len(args))) is not None:
+            made, trace = apply(task, args)
+            return made[0] if trace.results is SINGLE else trace.results.filled(made)
         arguments = taken(self._shape, args, kwargs, TENSORS)
         tensors = arguments.tensors
         if not tensors:
             return self.operation.plainly(args, kwargs)
-        if arguments.words:
+        if arguments.words and not self.operation.derives:
             self._refuse_by_keyword(arguments)
         if self._cast_inputs is not None:
             tensors = autocast(tensors, self._cast_inputs)
-        made, trace = apply(Call(self.operation, arguments), tensors)
+        made, trace = apply(self.operation.task(arguments), tensors)
         return trace.results.filled(made[: len(made) - trace.extras])
+
+    def _plain(self, number: int) -> Plain | None:
+        """Return the task of the usual call with so many tensors; None where it is not the usual one."""
+        operation = self.operation
+        if operation.setup_context is not None or not self._usual or transforms():
+            return None
+        if number not in self._tasks:
+            self._tasks[number] = Plain(operation, Arguments.flat(self._shape, (None,) * number, list(range(number))))
+        return self._tasks[number]
 
     def _refuse_by_keyword(self, arguments: Arguments) -> None:
         """Refuse tensors in keyword-only arguments that would need a gradient: a rule returns none for them."""
         for name, tensor, word in zip(arguments.names(), arguments.tensors, arguments.by_keyword(), strict=True):
-            if word and tracks(tensor):
+            if word and rules_for(tensor):
                 message = f"{self.operation.name}: {name!r} is given by keyword only, and gradients flow through arguments by position."
                 raise GradError(message, hint=f"Pass {name}.detach(), or let the function take it by position.")
+
+
+class Named(Wrapped):
+    """A wrapped function that is an operator of torch: `wrap` makes it of one with a name.
+
+    `torch.compile` looks into its call, and finds the operator. The operator is given all arguments, those by default too, and
+    so are `setup_context`, which is run in the backward pass, and the rule. Where the rule returns None the gradient is zeros.
+    Results are copied that share memory with an argument or are not contiguous. A graph may run the function once for two equal
+    calls, or not at all if nothing needs it, and may write to its results.
+    """
+
+    def __init__(self, operation: Operation, shape: Signature, cast_inputs: str | None, operator: Operator) -> None:
+        super().__init__(operation, shape, cast_inputs)
+        self._operator = operator
+
+    def __reduce__(self) -> str:
+        # As functions are copied and pickled: there is one operator of the name.
+        return str(getattr(self, "__qualname__", self.operation.name))
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Refuse to be a method: an operator cannot be given an object."""
+        if instance is None:
+            return self
+        raise TypeError(f"{self.operation.name} is an operator, and not a method: keep it outside of the class, or in a staticmethod.")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the operator, or the function itself if there is no tensor among the arguments."""
+        if not holds_tensor([*args, *kwargs.values()]):
+            return self.operation.plainly(args, kwargs)
+        if is_transformed():  # without the operator, which has no forward mode there
+            args, kwargs = self._operator.filled(args, kwargs)
+            return super().__call__(*args, **kwargs)
+        return self._operator(args, kwargs)

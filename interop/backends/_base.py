@@ -180,6 +180,15 @@ class Backend(ABC):
         """
         return contextlib.nullcontext()
 
+    # Derivatives.
+
+    def derivatives(self, forward: Callable[..., Any]) -> Any | None:
+        """Return what makes the derivatives of a function of this library; None from a library that cannot differentiate.
+
+        It has one method, ``pure(function, key, others)``: `interop.backends._jax_gradients.Derivatives` says what it is given and returns.
+        """
+        return None
+
     # Within the library.
 
     @abstractmethod
@@ -255,5 +264,9 @@ class Backend(ABC):
     # Short cuts: target backend's name -> type of the source -> guards and handoff.
 
     def shortcuts(self) -> Mapping[tuple[str, str], Mapping[Any, Shortcut]]:
-        """Return the short cuts by (target, permission) where permission is ``""`` or ``"grad=detach"``."""
+        """Return the short cuts by (target, permission).
+
+        The permission is ``""``, ``"grad=detach"``, or ``"sealed"``: read-only whatever autograd says of the array, for
+        functions inside of torch's graph.
+        """
         return {}

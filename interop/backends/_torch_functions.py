@@ -19,14 +19,16 @@ from torch.autograd import Function
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["TENSORS", "Task", "Trace", "apply", "autocast", "leave_alone", "tracks"]
+__all__ = ["TENSORS", "Task", "Trace", "alive", "apart", "apply", "autocast", "functions_named", "leave_alone", "tracks", "transforms"]
 
 TENSORS: frozenset[type] = frozenset({torch.Tensor, torch.nn.Parameter})
 """The types of tensors that are met most often."""
 
 Tensors = list[torch.Tensor]
-_transformed = torch._C._are_functorch_transforms_active
+transforms = torch._C._are_functorch_transforms_active
+"""Whether a transformation of torch.func is at work."""
 _stack = torch._C._functorch.peek_interpreter_stack
+alive = torch._C._functorch.unwrap_if_dead  # what is left of a transformation that has ended stands for its tensor
 # C's own: that of Function looks at the signature of `forward` each time.
 _apply = vars(torch._C._FunctionBase)["apply"]
 
@@ -67,6 +69,8 @@ class Trace(ABC):
         Whether the gradient of a result that was not used comes as zeros.
     once : bool
         Whether torch cannot look at the backward rule.
+    usual : bool
+        Whether all inputs are saved for the backward rule, and nothing else is to be said.
     """
 
     saved: tuple[int | None, ...] = ()
@@ -75,6 +79,7 @@ class Trace(ABC):
     extras: int = 0
     materializes: bool = True
     once: bool = True
+    usual: bool = False
 
     @abstractmethod
     def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
@@ -96,7 +101,7 @@ class _Rules(Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         trace, needs = ctx.trace, ctx.needs_input_grad[1:]
         saved, grads = ctx.saved_tensors, grads[: ctx.results]
-        if not trace.once or not (torch.is_grad_enabled() or _transformed()):
+        if not trace.once or not (torch.is_grad_enabled() or transforms()):
             return None, *trace.pull(saved, grads, needs)
         return None, *_looked_at(trace.pulling(needs, _holes(saved, grads)), saved, grads)
 
@@ -137,11 +142,11 @@ class _Transformed(_Rules):
 
 def apply(task: Task, tensors: Sequence[Any]) -> tuple[Tensors, Any]:
     """Run a task in torch's graph: return its results, and the trace."""
-    everyday, transformed = _functions(task.name)
-    if _transformed():
+    everyday, transformed = functions_named(task.name)
+    if transforms():
         *made, trace = transformed.apply(task, *tensors)
     else:
-        *made, trace = _apply.__get__(None, everyday)(task, *torch._functorch.utils.unwrap_dead_wrappers(tuple(tensors)))
+        *made, trace = everyday(task, *map(alive, tensors))
     return made, trace
 
 
@@ -155,6 +160,25 @@ def leave_alone(function: Any) -> Any:
     skip = eval_frame._FrameAction.SKIP
     eval_frame.set_code_exec_strategy(function.__code__, eval_frame._FrameExecStrategy(skip, skip))
     return function
+
+
+def apart(tensors: list[Any]) -> list[Any]:
+    """Return tensors of which no two share memory, unless they are one: torch would not know of it.
+
+    It may take a gradient as it is for ``x.grad``, to which it then adds in place.
+    """
+    seen: dict[int, tuple[int, int]] = {}
+    results = []
+    for tensor in tensors:
+        if tensor is not None and id(tensor) not in seen:
+            start = tensor.untyped_storage().data_ptr()
+            end = start + tensor.untyped_storage().nbytes()
+            if any(start < other_end and other_start < end for other_start, other_end in seen.values()):
+                results.append(tensor.clone())
+                continue
+            seen[id(tensor)] = start, end
+        results.append(tensor)
+    return results
 
 
 def tracks(tensor: torch.Tensor) -> bool:
@@ -173,16 +197,22 @@ def autocast(tensors: Sequence[Any], dtype: str) -> list[Any]:
 
 
 @lru_cache(maxsize=1024)
-def _functions(name: str) -> tuple[Any, Any]:
-    """Return the functions whose nodes in the graph have this name."""
-    return type(name, (_Everyday,), {}), type(name, (_Transformed,), {})
+def functions_named(name: str) -> tuple[Any, Any]:
+    """Return the functions whose nodes in the graph have this name: for every day the call of C's, else the class."""
+    return _apply.__get__(None, type(name, (_Everyday,), {})), type(name, (_Transformed,), {})
 
 
 def _set_up(ctx: Any, trace: Trace, tensors: Sequence[Any], made: Sequence[Any]) -> None:
+    ctx.trace = trace
+    if trace.usual:
+        ctx.results = 1
+        ctx.save_for_backward(*tensors)
+        return
+
     def named(numbers: Sequence[int | None]) -> list[Any]:
         return [None if n is None else tensors[n] if n >= 0 else made[~n] for n in numbers]
 
-    ctx.trace, ctx.results = trace, len(made) - trace.extras
+    ctx.results = len(made) - trace.extras
     ctx.save_for_backward(*named(trace.saved))
     if trace.saved_forward:
         ctx.save_for_forward(*named(trace.saved_forward))

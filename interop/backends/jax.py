@@ -167,6 +167,11 @@ class JAXBackend(Backend):
         finally:
             _crossing.reset(token)
 
+    def derivatives(self, forward: Any) -> Any:
+        from interop.backends._jax_gradients import Derivatives
+
+        return Derivatives(forward)
+
     # Within JAX. The memory may be somebody else's, who writes to it as soon as this returns, so the copy is waited for.
 
     def copy(self, x: Any) -> Any:

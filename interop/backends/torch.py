@@ -257,6 +257,8 @@ class TorchBackend(Backend):
         to_numpy = Shortcut(torch.Tensor.numpy, strict=torch.is_grad_enabled, falsy=(tracked,), **outside, **checked)
         # .data does what detach() does, in two thirds of the time; nobody can reach the graph from here anyway.
         detached = Shortcut(torch.Tensor.numpy, truthy=(tracked,), via=(torch.Tensor.data,), sealed=True, **outside, **checked)
+        # Inside a node of the graph it does not matter whether autograd follows a tensor: the node speaks for it.
+        inside = Shortcut(torch.Tensor.numpy, via=(torch.Tensor.data,), sealed=True, **outside, **checked)
         # torch checks dtype, byte order, negative and odd strides; it warns about read-only, and accepts unaligned.
         # Inside functionalize it would answer with a wrapper.
         arriving = Shortcut(torch.from_numpy, truthy=(BEHAVED,), quiet=(_modes, _functorch_level), refuses=(TypeError, ValueError))
@@ -265,6 +267,7 @@ class TorchBackend(Backend):
         return {
             ("numpy", ""): {torch.Tensor: to_numpy, torch.nn.Parameter: to_numpy},
             ("numpy", "grad=detach"): {torch.Tensor: detached, torch.nn.Parameter: detached},
+            ("numpy", "sealed"): {torch.Tensor: inside, torch.nn.Parameter: inside},
             ("torch", ""): {np.ndarray: arriving, **own},
             ("torch", "grad=detach"): {np.ndarray: arriving, **own},
         }
@@ -292,7 +295,13 @@ def _in_dual_level() -> bool:
 
 def _tangent(x: torch.Tensor) -> bool:
     # Guards against deviation `torch-dual-export`.
-    return _in_dual_level() and forward_ad.unpack_dual(x).tangent is not None
+    if not _in_dual_level():
+        return False
+    if _functorch_level() is None:
+        return forward_ad.unpack_dual(x).tangent is not None
+    from interop.backends._torch_followed import rules_for
+
+    return "jvp" in rules_for(x)
 
 
 def _is_pinned(x: torch.Tensor) -> bool:

@@ -18,6 +18,7 @@ the same rows are at hand:
 from interop.testing._values import default_rtol
 from interop.testing.assertions import assert_close, assert_equal
 from interop.testing.crossings import assert_no_crossings
+from interop.testing.gradients import gradcheck
 from interop.testing.memory import assert_copied, assert_shares_memory, assert_source_untouched
 from interop.testing.namespace import RowNamespace
 from interop.testing.rows import Row, list_rows
@@ -32,5 +33,6 @@ __all__ = [
     "assert_shares_memory",
     "assert_source_untouched",
     "default_rtol",
+    "gradcheck",
     "list_rows",
 ]

@@ -1,0 +1,203 @@
+"""Functions of a library that differentiates by itself: their rules are functions of that library too.
+
+A call's function, from flat arrays to flat arrays, is pure, and so is whatever derives from it: its gradient, its tangent,
+its run on arrays with one more axis. Each is one task of the same kind, so that every order and mixture of torch's transformations
+comes out of three steps.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, replace
+from numbers import Number
+from typing import TYPE_CHECKING, Any
+
+from interop.autograd._arguments import Arguments, Results
+from interop.backends._torch_functions import Task, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from interop.autograd._border import Border
+    from interop.autograd._operation import Operation
+
+    Names = Callable[[], list[str]]
+
+__all__ = ["Derived", "emptied"]
+
+_TENSOR = object()
+
+
+@dataclass
+class Derived(Task):
+    """A pure function, to be run on tensors.
+
+    Attributes
+    ----------
+    border : Border
+        Between torch and its library.
+    node : str
+        What it is called in the graph.
+    text : str
+        What it is called in messages.
+    pure : object
+        The function of the library, as its backend's `derivatives` makes them.
+    incoming, outgoing : callable
+        What its arrays are called in messages.
+    there : tuple of bool
+        For a rule: for which inputs or outputs it returns something.
+    form : _Form or None
+        For what is no rule: what knows the form of the results.
+    """
+
+    border: Border
+    node: str
+    text: str
+    pure: Any
+    incoming: Names
+    outgoing: Names
+    there: tuple[bool, ...] = ()
+    form: _Form | None = None
+
+    @classmethod
+    def of(cls, operation: Operation, arguments: Arguments) -> Derived:
+        """Return the run of an operation on the tensors of a call."""
+        form = _Form(operation, arguments)
+        others = [operation.forward, getattr(operation.forward, "__self__", None), *form.arguments.leaves]
+        pure = operation.derivatives.pure(form, form.key(), others)
+        text = f"{operation.name}(...)"
+        return cls(operation.border, operation.name, text, pure, form.arguments.names, form.names, form=form)
+
+    @property
+    def name(self) -> str:
+        """What it is called in the graph."""
+        return self.node
+
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Ran]:
+        """Return the results as tensors, and the trace."""
+        found = self.pure(*self.border.there(tensors, self.text, self.incoming))
+        made = self.border.back(found, tensors[0].device, f"the result of {self.text}", self.outgoing)
+        return made, Ran(self, tensors, made)
+
+    def leading(self, level: int, size: int) -> Derived:  # noqa: ARG002 - at every level the same
+        """Return the run on arrays with one more axis in front, by the library's own vmap."""
+        return replace(self, pure=self.pure.mapped())
+
+    def pulled(self, needs: tuple[bool, ...], holes: tuple[bool, ...]) -> Derived:
+        """Return the backward rule."""
+
+        def incoming() -> list[str]:
+            return [*self.incoming(), *_chosen("the gradient of", self.outgoing(), [not hole for hole in holes])]
+
+        def outgoing() -> list[str]:
+            return _chosen("the gradient of", self.incoming(), needs)
+
+        name, text = f"{self.name}_backward", f"the backward of {self.text}"
+        return Derived(self.border, name, text, self.pure.pulled(needs, holes), incoming, outgoing, needs)
+
+    def pushed(self, moves: tuple[bool, ...], there: tuple[bool, ...]) -> Derived:
+        """Return the forward-mode rule."""
+
+        def incoming() -> list[str]:
+            return [*self.incoming(), *_chosen("the tangent of", self.incoming(), moves)]
+
+        def outgoing() -> list[str]:
+            return _chosen("the tangent of", self.outgoing(), there)
+
+        return Derived(self.border, f"{self.name}_jvp", f"the jvp of {self.text}", self.pure.pushed(moves), incoming, outgoing, there)
+
+
+class Ran(Trace):
+    """What is left of a run: which of its inputs and outputs have derivatives. The inputs are saved by torch."""
+
+    materializes = False
+
+    def __init__(self, task: Derived, tensors: Sequence[Any], made: Sequence[Any]) -> None:
+        self.task = task
+        self.results = task.form.results if task.form is not None else None
+        self.smooth, self.smooth_results = tuple(map(_is_smooth, tensors)), tuple(map(_is_smooth, made))
+        self.saved = self.saved_forward = tuple(range(len(tensors)))
+
+    def spread(self, made: Sequence[Any]) -> list[Any]:
+        """Return what a rule found, with None where there is nothing."""
+        left = iter(made)
+        return [next(left) if there else None for there in self.task.there]
+
+    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Derived:
+        """Return the backward rule as a task."""
+        wanted = tuple(need and smooth for need, smooth in zip(needs, self.smooth, strict=True))
+        return self.task.pulled(wanted, tuple(holes[len(self.smooth) :]))
+
+    def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+        """Run the backward rule."""
+        made, trace = self.pulling(needs, [one is None for one in (*saved, *grads)]).run(
+            [*saved, *(one for one in grads if one is not None)]
+        )
+        return trace.spread(made)
+
+    def pushing(self, holes: Sequence[bool]) -> Derived:
+        """Return the forward-mode rule as a task."""
+        return self.task.pushed(tuple(not hole for hole in holes[len(self.smooth) :]), self.smooth_results)
+
+
+class _Form:
+    """The function of a call, from flat arrays to flat arrays; it remembers the form of the results.
+
+    It may be kept with a compiled rule for long, so it holds no tensor.
+    """
+
+    results: Results
+
+    def __init__(self, operation: Operation, arguments: Arguments) -> None:
+        self.forward, self.name, self.arguments = operation.forward, operation.name, emptied(arguments)
+
+    def __call__(self, *arrays: Any) -> list[Any]:
+        args, kwargs = self.arguments.filled(arrays)
+        results = Results(self.forward(*args, **kwargs), self.name)
+        made, results.arrays = results.arrays, []
+        self.results = results
+        return made
+
+    def names(self) -> list[str]:
+        return self.results.names()
+
+    def key(self) -> tuple[Hashable, ...] | None:
+        """Return what calls have in common that differ in their arrays only; None if that cannot be said."""
+        arguments = self.arguments
+        forms: list[Any] = []
+        if arguments.node is not None:
+            nodes = arguments.node.opened[0].nodes
+            if any(node.opened for node in nodes.values()):
+                return None
+            forms = [(at, node.spec) for at, node in nodes.items()]
+        fixed = [(slot, type(leaf), _exactly(leaf)) for slot, leaf in enumerate(arguments.leaves) if leaf is not None]
+        key = (self.forward, arguments.positions, arguments.words, tuple(arguments.slots), *forms, *fixed)
+        try:
+            hash(key)
+        except TypeError:
+            return None
+        return key
+
+
+def emptied(arguments: Arguments) -> Arguments:
+    """Return the arguments without their tensors, which trees hold too."""
+    if arguments.node is None:
+        made = copy(arguments)
+    else:
+        args, kwargs = arguments.filled([_TENSOR] * len(arguments.slots))
+        made = Arguments(arguments.shape, args, kwargs, lambda leaf: leaf is _TENSOR)
+    made.tensors = []
+    return made
+
+
+def _exactly(leaf: Any) -> Any:
+    """Return what a value is compared by: 0.0 is not -0.0, and one NaN is as good as another."""
+    return repr(leaf) if isinstance(leaf, Number) else leaf
+
+
+def _is_smooth(tensor: Any) -> bool:
+    return bool(tensor.is_floating_point() or tensor.is_complex())
+
+
+def _chosen(what: str, names: Sequence[str], chosen: Sequence[bool]) -> list[str]:
+    return [f"{what} {name}" for name, choice in zip(names, chosen, strict=True) if choice]

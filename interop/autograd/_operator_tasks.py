@@ -1,0 +1,124 @@
+"""The operator of a wrapped function in torch's graph, above the dispatcher's kernels: tasks that call it, and what they leave.
+
+Unlike the run of a function itself, that of an operator leaves its tensors only: its rule is an operator too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from interop.autograd._arguments import Arguments, Results
+from interop.autograd._context import Context
+from interop.autograd._operation import Kind, Run
+from interop.autograd._rules import Pull, Push, Spent
+from interop.backends._torch_functions import Task
+from interop.backends._torch_operators import below, is_transformed, zeros
+from interop.errors import GradError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from interop.autograd._operators import Operator
+
+__all__ = ["Backward", "Forward", "Left", "OperatorResults", "told"]
+
+
+def told(trace: Run, grads: Sequence[Any], results: Sequence[Any]) -> list[Any]:
+    """Return the gradients as the rule is promised them: zeros or None of results that have none."""
+    known = [None if at in trace.dead else grad for at, grad in enumerate(grads)]
+    wants = trace.materializes
+    return [zeros(result) if grad is None and wants and result is not None else grad for grad, result in zip(known, results, strict=True)]
+
+
+class OperatorResults(Results):
+    """What an operator returns."""
+
+    def __init__(self, count: int, single: bool) -> None:  # noqa: FBT001 - as it is known
+        self.single, self.node = single, None
+        self.leaves: list[Any] = [None] * count
+        self.slots, self.arrays = list(range(count)), []
+
+
+@dataclass
+class Forward(Task):
+    """The operator, to be run below its autograd."""
+
+    operator: Operator
+    arguments: Arguments
+
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Any]:
+        operator, arguments = self.operator, self.arguments
+        args, words = arguments.filled(tensors)
+        made = below(operator.forward, *args, *words.values())
+        trace = Left(
+            operator.operation, arguments, operator.results(), Context(), [Kind(tensor.shape, tensor.dtype) for tensor in tensors], operator
+        )
+        trace.saved = tuple(range(len(tensors)))
+        if operator.operation.setup_context is not None:
+            trace.saved += tuple(~at for at in range(len(made)))
+        # Zeros or None: that is for setup_context to say, in the rule's operator.
+        trace.materializes = operator.operation.setup_context is None and not operator.operation.derives
+        if operator.operation.jvp is not None:
+            trace.saved_forward = trace.saved
+        return made, trace
+
+    @property
+    def name(self) -> str:
+        return self.operator.operation.name
+
+    def leading(self, level: int, size: int) -> Task | None:  # noqa: ARG002 - at every level the same
+        return self if self.operator.operation.leading else None
+
+
+@dataclass
+class Left(Run):
+    """What is left of a run of the operator: its arguments and, for setup_context, its results."""
+
+    operator: Operator
+
+    def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+        """Run the operator of the rule."""
+        tensors, results = self._parted(saved)
+        if not self.once:
+            trace, saved = self.operator.left(self.arguments, tensors, results)
+            return trace.pull(saved, told(trace, grads, results), needs)
+        args, words = self.arguments.filled(tensors)
+        found = iter(below(self.operator.backward, *grads, *results, list(needs), *args, *words.values()))
+        return [next(found) if need else None for need in needs]
+
+    def pushing(self, holes: Sequence[bool]) -> Push:
+        """Return the forward-mode rule as a task, which is no operator."""
+        if is_transformed():
+            name = self.operation.name
+            raise GradError(f"torch.ops has no forward mode of {name} in torch.func.", hint=f"Call {name} itself.")
+        return super().pushing(holes)
+
+    def push(self, saved: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+        """Run the rule of forward mode."""
+        if self.operation.jvp is None:
+            return super().push(saved, tangents)  # refuses
+        tensors, results = self._parted(saved)
+        trace, saved = self.operator.left(self.arguments, tensors, results, forward=True)
+        return trace.push(saved, tangents)
+
+    def _parted(self, saved: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        cut = len(self.kinds)
+        return list(saved[:cut]), list(saved[cut:]) or [None] * len(self.results.slots)
+
+
+@dataclass
+class Backward(Task):
+    """The operator of the rule, to be run below its autograd: what comes out of it is not differentiable."""
+
+    operator: Operator
+    arguments: Arguments
+
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Spent]:
+        args, _ = self.arguments.filled(tensors)
+        rule: Any = self.operator  # what Spent wants of a trace is the operation
+        return Spent.of(Pull(rule, ()), below(self.operator.backward, *args))
+
+    @property
+    def name(self) -> str:
+        return f"{self.operator.operation.name}_backward"

@@ -1,0 +1,202 @@
+"""Wrapped functions as operators of torch, which `torch.compile` takes as they are: what such an operator does.
+
+A compiled graph knows tensors and numbers only, in and out. So nothing that a function leaves for its rules can cross it:
+the backward operator is given arguments and results once more, and runs `setup_context` then.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from interop.autograd._arguments import Arguments, taken
+from interop.autograd._context import Context
+from interop.autograd._derived import Ran
+from interop.autograd._operation import Call, Kind, Run
+from interop.autograd._operator_tasks import Backward, Forward, OperatorResults, told
+from interop.autograd._schema import inferred, needed
+from interop.backends._torch_functions import TENSORS, Task
+from interop.backends._torch_operators import Kernels, holds_tensor, is_live, register, zeros
+from interop.backends._torch_schemas import Layout
+from interop.errors import GradError, NoDataError, UnsupportedTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from interop.autograd._arguments import Results, Signature
+    from interop.autograd._operation import Operation
+
+__all__ = ["Operator"]
+
+_NAME = re.compile(r"[A-Za-z_]\w*::[A-Za-z_]\w*")
+
+
+class Operator(Kernels):
+    """A wrapped function as an operator.
+
+    Parameters
+    ----------
+    operation : Operation
+        The function and its rules; those may be given to it later.
+    shape : Signature
+        Of the function.
+    name : str
+        As in ``"lib::op"``.
+    fake : callable, optional
+        What the function returns for tensors without data.
+    schema : str, optional
+        Of torch's; without it that of the annotations.
+    cast : str, optional
+        The dtype that floats are cast to inside of `torch.autocast`.
+    """
+
+    def __init__(
+        self, operation: Operation, shape: Signature, name: str, *, fake: Callable[..., Any] | None, schema: str | None, cast: str | None
+    ) -> None:
+        self.operation, self.shape, self._fake = operation, shape, fake
+        self._check(name)
+        text, single = (schema, None) if schema is not None else inferred(shape, operation.forward)
+        self.layout = Layout(name, text)
+        self.single = self.layout.count == 1 if single is None else single
+        self.leading = operation.leading
+        self._keywords = self._by_keyword()
+        # Of a run that only the operator sees nothing is left for the rules.
+        self._bare = replace(operation, backward=None, jvp=None, setup_context=None)
+        self.forward, self.backward = register(self, cast=cast)
+
+    def _check(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"name={name!r} is not the name of an operator: write a library's and its own, as in 'lib::op'.")
+        if self.shape.takes_ctx:
+            hint = "Let setup_context(ctx, inputs, output) keep what the rules need; it is run in the backward pass."
+            raise UnsupportedTypeError(f"{self.shape.name} keeps things on ctx, and they cannot cross the operator {name!r}.", hint=hint)
+        if self.shape.skipped:
+            hint = "Wrap a function, and call it in the method."
+            raise UnsupportedTypeError(f"{self.shape.name} is a method, and no operator can be given its {self.shape.names[0]}.", hint=hint)
+
+    def _by_keyword(self) -> list[str]:
+        """Return the arguments that are given to the function by keyword, which are the last; checks that it has them all."""
+        names, signature = self.layout.names, self.shape.signature
+        if signature is None:
+            return []
+        words = [one.name for one in signature.parameters.values() if one.kind is one.KEYWORD_ONLY and one.name in names]
+        cut = len(names) - len(words)
+        loose = any(one.kind is one.VAR_POSITIONAL for one in signature.parameters.values())
+        missing = set(needed(signature)) - set(names)
+        if (names[:cut] != self.shape.names[:cut] and not loose) or names[cut:] != words or missing:
+            raise ValueError(f"{self.shape.name}{signature} cannot be called with the arguments of its schema: {', '.join(names)}.")
+        return words
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the operator. `torch.compile` looks into this."""
+        made = self.forward(*args, **kwargs)
+        return made if self.single or self.layout.count > 1 else (made,)
+
+    def filled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a call with those by default: torch does not tell an operator which were given."""
+        return self._parted(self.layout.filled(args, kwargs))
+
+    def arguments(self, args: Sequence[Any]) -> Arguments:
+        """Return all arguments of the operator as those of the function."""
+        return taken(self.shape, *self._parted(args), TENSORS)
+
+    def _parted(self, args: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what is given by position, and by keyword."""
+        if not self._keywords:
+            return tuple(args), {}
+        cut = len(args) - len(self._keywords)
+        return tuple(args[:cut]), dict(zip(self._keywords, args[cut:], strict=True))
+
+    # The operator.
+
+    def run(self, args: list[Any]) -> list[Any]:
+        """Run the function on tensors that have memory."""
+        arguments = self.arguments(args)
+        task = self.operation.task(arguments) if self.operation.derives else Call(self._bare, arguments)
+        made, trace = task.run(arguments.tensors)
+        results: Any = trace.results
+        if results.node is None and len(made) == self.layout.count and results.single == self.single:
+            return made
+        what = "a tree" if results.node is not None else "one array" if results.single else f"a tuple of {len(made)}"
+        hint = "Annotate what it returns, as in: tuple[np.ndarray, np.ndarray], or give schema=."
+        raise UnsupportedTypeError(f"{self.operation.name} returned {what}, and its operator is {self.layout.text}.", hint=hint)
+
+    def fake(self, args: list[Any]) -> list[Any]:
+        """Return what the function would, without data."""
+        name, layout = self.operation.name, self.layout
+        if self._fake is None:
+            hint = f"wrap(..., name={layout.operator!r}, fake=lambda {', '.join(layout.names)}: torch.empty_like({layout.names[0]}))"
+            raise NoDataError(f"{name} has no fake, and what it returns is not known without running it.", hint=hint)
+        arguments = self.arguments(args)
+        given, words = arguments.filled(arguments.tensors)
+        made = self._fake(*given, **words)
+        results = list(made) if isinstance(made, tuple | list) else [made]
+        if len(results) != layout.count or not all(holds_tensor([one]) for one in results):
+            kinds = ", ".join(type(one).__name__ for one in results)
+            message = f"the fake of {name} returned {kinds}, and its operator is {layout.text}."
+            raise UnsupportedTypeError(message, hint="Return torch tensors, as many.")
+        return results
+
+    def task(self, args: list[Any]) -> tuple[Task, Sequence[Any]]:
+        """Return the operator as a node of the graph, and its tensors."""
+        arguments = self.arguments(args)
+        if self.operation.derives and is_live(arguments.tensors):  # what the library derives has derivatives of all orders
+            return self.operation.task(arguments), arguments.tensors
+        return Forward(self, arguments), arguments.tensors
+
+    def results(self) -> Results:
+        """Return the form of what is returned."""
+        return OperatorResults(self.layout.count, self.single)
+
+    # The rule, which is an operator of its own.
+
+    def run_backward(self, grads: list[Any], results: list[Any], needs: list[bool], args: list[Any]) -> list[Any]:
+        """Run the rule on tensors that have memory: return the gradient of each that needs one, zeros where the rule says None."""
+        arguments = self.arguments(args)
+        tensors = arguments.tensors
+        if self.operation.derives:
+            found = self._derived(arguments).pull(tensors, grads, needs)
+        else:
+            trace, saved = self.left(arguments, tensors, results)
+            found = trace.pull(saved, told(trace, grads, results), needs)
+        return [zeros(tensor) if grad is None else grad for grad, tensor, need in zip(found, tensors, needs, strict=True) if need]
+
+    def task_backward(self, args: list[Any]) -> tuple[Task, Sequence[Any]]:
+        """Return the rule as a node of the graph, and its tensors."""
+        node = Arguments(self.shape, tuple(args), {}, lambda leaf: holds_tensor([leaf]))
+        return Backward(self, node), node.tensors
+
+    def _derived(self, arguments: Arguments) -> Ran:
+        task: Any = self.operation.task(arguments)
+        task.form.results = self.results()  # a compiled rule does not run the function again, which would say it
+        return Ran(task, arguments.tensors, ())
+
+    def left(self, arguments: Arguments, tensors: Sequence[Any], results: Sequence[Any], *, forward: bool = False) -> tuple[Run, list[Any]]:
+        """Return what a run with these results leaves for the rules, and the saved tensors; of forward mode, if so."""
+        operation = self.operation
+        trace = Run(operation, arguments, self.results(), Context(), [Kind(tensor.shape, tensor.dtype) for tensor in tensors])
+        if operation.setup_context is None:
+            trace.saved = tuple(range(len(tensors)))
+            return trace, list(tensors)
+        if any(result is None for result in results):
+            message = f"{operation.name} was given its setup_context after it was compiled."
+            raise GradError(message, hint="Give it before, or forget what is compiled: torch.compiler.reset().")
+        others = self._set_up(trace, [*tensors, *results], len(tensors))
+        outputs = [*results, *others]
+        numbers = trace.saved_forward if forward else trace.saved
+        return trace, [None if at is None else tensors[at] if at >= 0 else outputs[~at] for at in numbers]
+
+    def _set_up(self, trace: Run, there: list[Any], cut: int) -> list[Any]:
+        """Run setup_context; return what it saves that is neither argument nor result."""
+        operation, text = self.operation, f"the setup_context of {self.operation.name}"
+        assert operation.setup_context is not None
+        if operation.once:
+            there = operation.border.there(there, text, lambda: [*trace.arguments.names(), *trace.results.names()])
+        trace.results.arrays = there[cut:]
+        args, _ = trace.arguments.filled(there[:cut])
+        operation.setup_context(trace.context, args, trace.results.filled(there[cut:]))
+        others = trace.keep(there[:cut])
+        trace.results.arrays = []
+        trace.context.closed()
+        return operation.border.back(others, None, text, lambda: trace.outgoing(others)) if operation.once else others

@@ -1,0 +1,115 @@
+"""The usual call, without detours: tensors only, one array as result, the inputs saved, nothing to be decided.
+
+Everything here is done by `interop.autograd._operation` as well, which is asked as soon as a step is not the usual one:
+what is done already is handed over, so that a function is never run twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from interop.autograd._context import Context
+from interop.autograd._operation import SINGLE, Call, Kind, Run
+from interop.backends._torch_functions import Task, Trace, apart
+from interop.quick import sweep
+from interop.scope import hurdle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from interop.autograd._arguments import Arguments
+    from interop.autograd._operation import Operation
+
+__all__ = ["Plain"]
+
+
+class Plain(Task):
+    """A call with tensors by position; made once for each number of them."""
+
+    def __init__(self, operation: Operation, arguments: Arguments) -> None:
+        self.operation, self.arguments = operation, arguments
+        self._name = operation.name
+        tables = operation.border.tables()
+        assert tables is not None, "made for those that have them"
+        self.there, self.back = tables
+
+    @property
+    def name(self) -> str:
+        """What it is called in the graph."""
+        return self._name
+
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Trace]:
+        """Return the result as a tensor, and the trace."""
+        call = Call(self.operation, self.arguments)
+        if hurdle.get() is not None:
+            return call.run(tensors)
+        arrays = sweep(list(tensors), self.there)
+        for array in arrays:
+            if array is None:
+                return call.run(tensors)
+        result = self.operation.forward(*arrays)
+        attempt = self.back.get(type(result))
+        made = None if attempt is None else attempt(result)
+        if made is None:
+            return call.finish(tensors, arrays, result, Context())
+        return [made], PlainRun(self, [(tensor.shape, tensor.dtype) for tensor in tensors])
+
+
+class PlainRun(Trace):
+    """What such a call leaves."""
+
+    def __init__(self, task: Plain, kinds: list[tuple[Any, Any]]) -> None:
+        self.task, self.kinds = task, kinds
+        operation = task.operation
+        self.saved = tuple(range(len(kinds))) if operation.backward or operation.jvp else ()
+        self.saved_forward = self.saved if operation.jvp else ()
+        self.usual = operation.backward is not None and operation.jvp is None
+
+    @property
+    def results(self) -> Any:
+        """One array."""
+        return SINGLE
+
+    def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+        """Run the backward rule: return a gradient or None for each input."""
+        rule = self.task.operation.backward
+        if rule is None or hurdle.get() is not None:
+            return self.whole().pull(saved, grads, needs)
+        arrays = sweep([*saved, *grads], self.task.there)
+        for array in arrays:
+            if array is None:
+                return self.whole().pull(saved, grads, needs)
+        inputs = tuple(arrays[:-1])
+        context = Context.for_rule(inputs, tuple(needs))
+        given = rule(context, arrays[-1])
+        results = self._fitting(given if type(given) is tuple else (given,), inputs, needs)
+        return self.whole().pulled(given, saved, grads, needs) if results is None else results
+
+    def _fitting(self, given: tuple[Any, ...], inputs: tuple[Any, ...], needs: Sequence[bool]) -> list[Any] | None:
+        """Return the gradients as tensors, if each is just what it should be; else None."""
+        if len(given) != len(inputs):
+            return None
+        wanted = [grad if need else None for grad, need in zip(given, needs, strict=True)]
+        for grad, array in zip(wanted, inputs, strict=True):
+            if grad is not None and (type(grad) is not type(array) or grad.shape != array.shape or grad.dtype != array.dtype):
+                return None
+        results = sweep(wanted, self.task.back)
+        for grad, result in zip(wanted, results, strict=True):
+            if grad is not None and result is None:
+                return None
+        return apart(results) if len(results) > 1 else results
+
+    def whole(self) -> Run:
+        """Return the same as what any other call leaves."""
+        kinds = [Kind(*kind) for kind in self.kinds]
+        run = Run(self.task.operation, self.task.arguments, SINGLE, Context(), kinds)
+        run.saved, run.saved_forward = self.saved, self.saved_forward
+        return run
+
+    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
+        """Return the backward rule as a task."""
+        return self.whole().pulling(needs, holes)
+
+    def pushing(self, holes: Sequence[bool]) -> Task:
+        """Return the forward-mode rule as a task."""
+        return self.whole().pushing(holes)

@@ -1,0 +1,86 @@
+"""Functions of torch as a library without torch's graph needs them: their results' kinds without a run, and their gradients.
+
+A gradient is a function of the inputs and of the results' gradients, which torch can differentiate again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import torch
+
+from interop.errors import DTypeError, NoDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    Function = Callable[..., list[torch.Tensor]]
+    Kind = tuple[tuple[int, ...], str]  # shape, and dtype by name
+
+__all__ = ["by_itself", "copied", "kinds_of", "pulled"]
+
+
+@contextlib.contextmanager
+def by_itself() -> Iterator[None]:
+    """Run as a callback's thread does, whatever modes the caller is in: a function may take gradients of its own."""
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        yield
+
+
+def copied(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a copy outside of the graph, in memory that nobody else has, without gaps."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+def kinds_of(function: Function, kinds: Sequence[Kind], name: str) -> list[Kind]:
+    """Return what the results would be for such inputs, from a run on fake tensors."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # on request: it takes long
+
+    with by_itself(), FakeTensorMode(allow_non_fake_inputs=True):
+        inputs = [torch.empty(shape, dtype=_dtype(dtype)) for shape, dtype in kinds]
+        try:
+            results = function(*inputs)
+        except RuntimeError as error:  # all of torch's own: data-dependent shapes and values, what has no fake implementation
+            message = f"{name} cannot be run without data, to see the shapes of its results: {str(error).partition(chr(10))[0]}"
+            hint = "Say them: to_jax(..., fake=function), with a function of tensors without data that returns such tensors."
+            raise NoDataError(message, hint=hint) from error
+    return [(tuple(result.shape), str(result.dtype).removeprefix("torch.")) for result in results]
+
+
+def _dtype(name: str) -> torch.dtype:
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype):
+        raise DTypeError(f"torch has no {name}.", hint="Cast it with JAX first: x.astype('float32').")
+    return found
+
+
+def pulled(function: Function, needs: Sequence[bool], moved: Sequence[bool]) -> Function:
+    """Return the function from inputs and gradients to gradients, in JAX's convention: the conjugate of torch's.
+
+    Parameters
+    ----------
+    needs : sequence of bool
+        Which inputs have gradients.
+    moved : sequence of bool
+        Which results have them.
+    """
+
+    def pull(*tensors: torch.Tensor) -> list[torch.Tensor]:
+        again = any(tensor.requires_grad for tensor in tensors)
+        inputs = [_tracked(one) if need else one for one, need in zip(tensors[: len(needs)], needs, strict=True)]
+        results = [one for one, moves in zip(function(*inputs), moved, strict=True) if moves]
+        pairs = [(one, grad) for one, grad in zip(results, tensors[len(needs) :], strict=True) if one.requires_grad]
+        wanted = [one for one, need in zip(inputs, needs, strict=True) if need]
+        if not pairs or not wanted:
+            return list(map(torch.zeros_like, wanted))
+        incoming = [grad.conj().to(one.dtype) for one, grad in pairs]
+        found = torch.autograd.grad([one for one, _ in pairs], wanted, incoming, create_graph=again, allow_unused=True)
+        return [torch.zeros_like(one) if grad is None else grad.conj() for one, grad in zip(wanted, found, strict=True)]
+
+    return pull
+
+
+def _tracked(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor where gradients can be asked of it: apart from the others, if it occurs more than once."""
+    return tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()

@@ -1,0 +1,265 @@
+"""Operators of torch's dispatcher for functions that it cannot look into, for `torch.compile` and `torch.export`.
+
+Each is two operators, the function and its backward rule, so that a compiled backward pass does not look into the rule
+either. They are registered with `torch.library.Library`, the floor of `torch.library.custom_op`: the autograd of the latter
+refuses `torch.func` (pytorch/pytorch#170834), and leaves the tangents of forward mode out without a word. Here autograd is
+that of `interop.backends._torch_functions`, with the operator below it in the place of the function.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd import forward_ad
+from torch.library import Library, register_autocast, register_fake, register_vmap
+
+from interop.backends._torch_functions import alive, functions_named, tracks, transforms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from interop.backends._torch_functions import Task
+    from interop.backends._torch_schemas import Layout
+
+    Kernel = Callable[..., Any]
+
+__all__ = ["Kernels", "below", "holds_tensor", "is_live", "is_transformed", "register", "zeros"]
+
+_LIBRARIES: dict[str, Library] = {}  # what is registered is gone with its library
+_AUTOCASTS = ("cpu", "cuda", "xpu", "mps")
+
+
+class Kernels(ABC):
+    """What an operator does. `args` are always all of its arguments; what is returned are lists of tensors.
+
+    Attributes
+    ----------
+    layout : Layout
+        The name and schema of the operator.
+    leading : bool
+        Whether it takes tensors with one more axis in front.
+    """
+
+    layout: Layout
+    leading: bool
+
+    @abstractmethod
+    def run(self, args: list[Any]) -> list[torch.Tensor]:
+        """Run the function on tensors that have memory."""
+
+    @abstractmethod
+    def fake(self, args: list[Any]) -> list[torch.Tensor]:
+        """Return what `run` would return, without data."""
+
+    @abstractmethod
+    def task(self, args: list[Any]) -> tuple[Task, Sequence[Any]]:
+        """Return the operator as a node of the graph, and the tensors that go in."""
+
+    @abstractmethod
+    def run_backward(self, grads: list[Any], results: list[Any], needs: list[bool], args: list[Any]) -> list[torch.Tensor]:
+        """Run the rule: return the gradient of each tensor that needs one."""
+
+    @abstractmethod
+    def task_backward(self, args: list[Any]) -> tuple[Task, Sequence[Any]]:
+        """Return the rule as a node of the graph, and the tensors that go in; `args` are those of its operator."""
+
+
+def register(kernels: Kernels, *, cast: str | None) -> tuple[Any, Any]:
+    """Register an operator and its rule under the names in its layout; return both.
+
+    Parameters
+    ----------
+    kernels : Kernels
+        What they do.
+    cast : str, optional
+        The dtype that floats are cast to inside of `torch.autocast`.
+
+    Raises
+    ------
+    ValueError
+        If there is an operator of that name.
+    """
+    layout = kernels.layout
+    name, rule = layout.operator, f"{layout.operator}_backward"
+    for taken in filter(_find, (name, rule)):
+        raise ValueError(f"there is an operator {taken!r} already, and a name is given once: choose another for {name!r}.")
+    space, _, short = name.partition("::")
+    _LIBRARIES[name] = library = Library(space, "FRAGMENT")
+    operator = _define(library, short, layout.text)
+    backward = _define(library, f"{short}_backward", layout.backward())
+    _forward_kernels(library, short, kernels)
+    _backward_kernels(library, f"{short}_backward", kernels)
+    for device in _AUTOCASTS if cast else ():
+        register_autocast(name, device, getattr(torch, str(cast)), lib=library)
+    return operator, backward
+
+
+def _find(name: str) -> Any:
+    space, _, short = name.partition("::")
+    return getattr(getattr(torch.ops, space), short, None)
+
+
+def _define(library: Library, short: str, schema: str) -> Any:
+    library.define(f"{short}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
+    return getattr(getattr(torch.ops, library.ns), short).default
+
+
+def _forward_kernels(library: Library, short: str, kernels: Kernels) -> None:
+    layout = kernels.layout
+
+    def single(made: list[torch.Tensor]) -> Any:
+        return made[0] if layout.count == 1 else tuple(made)
+
+    def run(*args: Any) -> Any:
+        return single(_own(kernels.run(layout.filled(args)), args))
+
+    def fake(*args: Any) -> Any:
+        return single([one.contiguous() for one in kernels.fake(layout.filled(args))])
+
+    def autograd(*args: Any) -> Any:
+        return single(_one_level(*kernels.task(layout.filled(args))))
+
+    _kernels(library, short, run, fake, autograd, leading=kernels.leading)
+
+
+def _backward_kernels(library: Library, short: str, kernels: Kernels) -> None:
+    count = kernels.layout.count
+
+    def run(*args: Any) -> Any:
+        grads, results, needs, given = list(args[:count]), list(args[count : 2 * count]), args[2 * count], list(args[2 * count + 1 :])
+        return _own(kernels.run_backward(grads, results, needs, given), args)
+
+    def fake(*args: Any) -> Any:
+        tensors = _tensors(args[2 * count + 1 :])
+        needed = [tensor for tensor, need in zip(tensors, args[2 * count], strict=True) if need]
+        return [torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device) for tensor in needed]
+
+    def autograd(*args: Any) -> Any:
+        return _one_level(*kernels.task_backward(list(args)))
+
+    _kernels(library, short, run, fake, autograd, leading=kernels.leading)
+
+
+def _kernels(library: Library, short: str, run: Kernel, fake: Kernel, autograd: Kernel, *, leading: bool) -> None:
+    name, operator = f"{library.ns}::{short}", getattr(getattr(torch.ops, library.ns), short).default
+
+    def vmap(info: Any, dims: Sequence[Any], *args: Any) -> Any:
+        return _vmapped(operator, info.batch_size, dims, args, leading=leading)
+
+    library.impl(short, run, "CompositeExplicitAutograd")
+    library.impl(short, autograd, "Autograd")
+    register_fake(name, fake, lib=library)
+    register_vmap(name, vmap, lib=library)
+
+
+def _one_level(task: Task, tensors: Sequence[Any]) -> list[torch.Tensor]:
+    """Run a task in the graph of the level that the dispatcher is at: it is what goes through the levels of `torch.func` here."""
+    everyday, _ = functions_named(task.name)
+    if transforms():
+        with enable_single_level_autograd_function():
+            *made, _ = everyday(task, *map(alive, tensors))
+    elif forward_ad._current_level >= 0 or any(map(tracks, tensors)):
+        *made, _ = everyday(task, *tensors)
+    else:
+        made, _ = task.run(tensors)
+    return list(made)
+
+
+def _vmapped(operator: Any, size: int, dims: Sequence[Any], args: Sequence[Any], *, leading: bool) -> tuple[Any, Any]:
+    """Call an operator on batched tensors: once, if it takes them with the axis in front, else once for each slice."""
+    if leading:
+        made = operator(
+            *(
+                _each(arg, dim, lambda one, at: one.expand(size, *one.shape) if at is None else one.movedim(at, 0))
+                for arg, dim in zip(args, dims, strict=True)
+            )
+        )
+        return made, 0 if isinstance(made, torch.Tensor) else type(made)([0] * len(made))
+    if not size:
+        raise ValueError(f"vmap over no slices: {operator} cannot be run once to see what it returns.")
+
+    def sliced(number: int) -> list[Any]:
+        return [_each(arg, dim, lambda one, at: one if at is None else one.select(at, number)) for arg, dim in zip(args, dims, strict=True)]
+
+    runs = [operator(*sliced(number)) for number in range(size)]
+    if isinstance(runs[0], torch.Tensor):
+        return torch.stack(runs), 0
+    columns = [torch.stack(column) for column in zip(*runs, strict=True)]
+    return type(runs[0])(columns), type(runs[0])([0] * len(columns))
+
+
+def _each(arg: Any, dim: Any, change: Callable[[Any, int | None], Any]) -> Any:
+    """Change a tensor, or those in a list, each with its batched axis."""
+    if isinstance(arg, list | tuple):
+        return [_each(one, at, change) for one, at in zip(arg, dim or [None] * len(arg), strict=True)]
+    return change(arg, dim) if isinstance(arg, torch.Tensor) else arg
+
+
+def below(operator: Any, *args: Any) -> list[torch.Tensor]:
+    """Call an operator without its autograd; return its results as a list."""
+    with torch._C._AutoDispatchBelowAutograd():
+        made = operator(*args)
+    return [made] if isinstance(made, torch.Tensor) else list(made)
+
+
+def holds_tensor(args: Sequence[Any]) -> bool:
+    """Whether there is a tensor among arguments, or in a list among them. `torch.compile` looks into this."""
+    for arg in args:
+        if isinstance(arg, torch.Tensor):
+            return True
+        if isinstance(arg, list | tuple) and any(isinstance(one, torch.Tensor) for one in arg):
+            return True
+    return False
+
+
+def is_live(tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether derivatives may be asked of a run on tensors that have memory: not inside of a compiled graph, nor while it is traced."""
+    if torch._C._len_torch_dispatch_stack():
+        return False
+    return bool(transforms()) or forward_ad._current_level >= 0 or any(map(tracks, tensors))
+
+
+def is_transformed() -> bool:
+    """Whether a transformation of `torch.func` is at work on tensors that have memory."""
+    return not torch.compiler.is_compiling() and bool(transforms()) and not torch._C._len_torch_dispatch_stack()
+
+
+def zeros(tensor: torch.Tensor) -> torch.Tensor:
+    """Return zeros like a tensor."""
+    return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+
+
+def _tensors(args: Sequence[Any]) -> list[torch.Tensor]:
+    """Return the tensors among arguments, in order."""
+    return [one for arg in args for one in (arg if isinstance(arg, list | tuple) else (arg,)) if isinstance(one, torch.Tensor)]
+
+
+# Memory: an operator returns memory of its own, laid out as its fake says, or a compiled graph would be wrong.
+
+
+def _own(made: Sequence[torch.Tensor], args: Sequence[Any]) -> list[torch.Tensor]:
+    """Return contiguous tensors, copies of those that overlap with a tensor of the arguments or one before them."""
+    spans = [span for tensor in _tensors(args) if (span := _span(tensor))]
+    results = []
+    for one in made:
+        result, span = one.contiguous(), _span(one)
+        if span and result is one and any(span[0] < end and start < span[1] for start, end in spans):
+            result = one.clone()
+        elif span and result is one:
+            spans.append(span)
+        results.append(result)
+    return results
+
+
+def _span(tensor: torch.Tensor) -> tuple[int, int] | None:
+    """Return the addresses between which a tensor's elements are; None without any.
+
+    Not its storage: each crossing makes a new one, for the same memory.
+    """
+    if tensor.layout is not torch.strided or not tensor.numel():
+        return None
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
