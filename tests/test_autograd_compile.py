@@ -682,7 +682,36 @@ def test_a_name_is_given_once():
     wrap(np.sin, backend="numpy", name=name, schema="(Tensor x) -> Tensor")
     for taken in (name, f"{name}_backward"):
         with pytest.raises(ValueError, match=f"there is an operator '{taken}' already"):
-            wrap(np.sin, backend="numpy", name=taken, schema="(Tensor x) -> Tensor")
+            wrap(np.cos, backend="numpy", name=taken, schema="(Tensor x) -> Tensor")
+
+
+def test_a_function_that_is_defined_anew_takes_its_name_along():
+    """As in a notebook, where a cell is run again."""
+    name = fresh()
+
+    def define(factor):
+        @wrap(backend="numpy", name=name, fake=torch.empty_like)
+        def scaled(x):
+            return factor * x
+
+        @scaled.backward
+        def _(ctx, grad):
+            return factor * grad
+
+        return scaled
+
+    for factor in (2, 3):
+        torch.compiler.reset()
+        scaled, x = define(factor), torch.ones(2, requires_grad=True)
+        torch.compile(scaled, fullgraph=True, backend="aot_eager")(x).sum().backward()
+        assert x.grad.tolist() == [factor, factor]
+
+
+def test_functions_without_a_name_are_never_the_same():
+    name = fresh()
+    wrap(lambda x: x + 1, backend="numpy", name=name)
+    with pytest.raises(ValueError, match="already"):
+        wrap(lambda x: x + 1, backend="numpy", name=name)
 
 
 def test_a_method_is_no_operator():

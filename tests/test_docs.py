@@ -27,6 +27,10 @@ def test_a_stale_part_is_seen():
     assert set(re.findall(r"generated: (\w+)", "".join((ROOT / page).read_text() for page in PAGES))) == set(PARTS)
 
 
+JIT = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first dual
+
+
+@JIT
 @pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
 def test_code_blocks_run(page, capsys):
     namespace = {}
@@ -39,6 +43,7 @@ def test_code_blocks_run(page, capsys):
 PRINTED = [ROOT / "docs" / name for name in ("autograd.md", "errors.md", "neutral.md")]
 
 
+@JIT
 @pytest.mark.parametrize("page", PRINTED, ids=lambda page: page.name)
 def test_what_the_docs_say_is_printed_is_what_is_printed(page, capsys):
     namespace, shown = {}, 0

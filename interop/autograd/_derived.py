@@ -76,7 +76,8 @@ class Derived(Task):
     def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Ran]:
         """Return the results as tensors, and the trace."""
         found = self.pure(*self.border.there(tensors, self.text, self.incoming))
-        made = self.border.back(found, tensors[0].device, f"the result of {self.text}", self.outgoing)
+        # The device by name: whose a native one is takes long to find out.
+        made = self.border.back(found, str(tensors[0].device), f"the result of {self.text}", self.outgoing)
         return made, Ran(self, tensors, made)
 
     def leading(self, level: int, size: int) -> Derived:  # noqa: ARG002 - at every level the same

@@ -63,7 +63,7 @@ class Operator(Kernels):
         self._keywords = self._by_keyword()
         # Of a run that only the operator sees nothing is left for the rules.
         self._bare = replace(operation, backward=None, jvp=None, setup_context=None)
-        self.forward, self.backward = register(self, cast=cast)
+        self.forward, self.backward = register(self, owner=_owner(operation.forward), cast=cast)
 
     def _check(self, name: str) -> None:
         if not _NAME.fullmatch(name):
@@ -200,3 +200,9 @@ class Operator(Kernels):
         trace.results.arrays = []
         trace.context.closed()
         return operation.border.back(others, None, text, lambda: trace.outgoing(others)) if operation.once else others
+
+
+def _owner(function: Any) -> str:
+    """Return the full name of a function, of one without a name what tells it from all others."""
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "<lambda>")
+    return f"{module}.{name}" if "<lambda>" not in name else f"{module}.{name} at {id(function)}"

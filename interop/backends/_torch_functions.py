@@ -19,7 +19,20 @@ from torch.autograd import Function
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["TENSORS", "Task", "Trace", "alive", "apart", "apply", "autocast", "functions_named", "leave_alone", "tracks", "transforms"]
+__all__ = [
+    "TENSORS",
+    "Task",
+    "Trace",
+    "alive",
+    "apart",
+    "apply",
+    "autocast",
+    "functions_named",
+    "leave_alone",
+    "span",
+    "tracks",
+    "transforms",
+]
 
 TENSORS: frozenset[type] = frozenset({torch.Tensor, torch.nn.Parameter})
 """The types of tensors that are met most often."""
@@ -170,15 +183,26 @@ def apart(tensors: list[Any]) -> list[Any]:
     seen: dict[int, tuple[int, int]] = {}
     results = []
     for tensor in tensors:
-        if tensor is not None and id(tensor) not in seen:
-            start = tensor.untyped_storage().data_ptr()
-            end = start + tensor.untyped_storage().nbytes()
-            if any(start < other_end and other_start < end for other_start, other_end in seen.values()):
-                results.append(tensor.clone())
-                continue
-            seen[id(tensor)] = start, end
-        results.append(tensor)
+        at = None if tensor is None or id(tensor) in seen else span(tensor)
+        if at is None:
+            results.append(tensor)
+        elif any(at[0] < end and start < at[1] for start, end in seen.values()):
+            results.append(tensor.clone())
+        else:
+            seen[id(tensor)] = at
+            results.append(tensor)
     return results
+
+
+def span(tensor: torch.Tensor) -> tuple[int, int] | None:
+    """Return the addresses between which a tensor's elements are; None without any.
+
+    Not its storage: each crossing makes a new one, for the same memory.
+    """
+    if tensor.layout is not torch.strided or not tensor.numel():
+        return None
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
 
 def tracks(tensor: torch.Tensor) -> bool:

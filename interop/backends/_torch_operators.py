@@ -16,7 +16,7 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.library import Library, register_autocast, register_fake, register_vmap
 
-from interop.backends._torch_functions import alive, functions_named, tracks, transforms
+from interop.backends._torch_functions import alive, functions_named, span, tracks, transforms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Kernels", "below", "holds_tensor", "is_live", "is_transformed", "register", "zeros"]
 
-_LIBRARIES: dict[str, Library] = {}  # what is registered is gone with its library
+_libraries: dict[str, tuple[Library, str]] = {}
+"""Of each operator the library, with which it would go, and whose it is."""
 _AUTOCASTS = ("cpu", "cuda", "xpu", "mps")
 
 
@@ -67,27 +68,32 @@ class Kernels(ABC):
         """Return the rule as a node of the graph, and the tensors that go in; `args` are those of its operator."""
 
 
-def register(kernels: Kernels, *, cast: str | None) -> tuple[Any, Any]:
+def register(kernels: Kernels, *, owner: str, cast: str | None) -> tuple[Any, Any]:
     """Register an operator and its rule under the names in its layout; return both.
 
     Parameters
     ----------
     kernels : Kernels
         What they do.
+    owner : str
+        The full name of the function. One that is defined anew, as in a notebook, takes the place of the old one.
     cast : str, optional
         The dtype that floats are cast to inside of `torch.autocast`.
 
     Raises
     ------
     ValueError
-        If there is an operator of that name.
+        If there is an operator of that name, and of another owner.
     """
     layout = kernels.layout
     name, rule = layout.operator, f"{layout.operator}_backward"
+    if name in _libraries and _libraries[name][1] == owner:
+        _libraries.pop(name)[0]._destroy()
     for taken in filter(_find, (name, rule)):
         raise ValueError(f"there is an operator {taken!r} already, and a name is given once: choose another for {name!r}.")
     space, _, short = name.partition("::")
-    _LIBRARIES[name] = library = Library(space, "FRAGMENT")
+    library = Library(space, "FRAGMENT")
+    _libraries[name] = library, owner
     operator = _define(library, short, layout.text)
     backward = _define(library, f"{short}_backward", layout.backward())
     _forward_kernels(library, short, kernels)
@@ -242,24 +248,13 @@ def _tensors(args: Sequence[Any]) -> list[torch.Tensor]:
 
 def _own(made: Sequence[torch.Tensor], args: Sequence[Any]) -> list[torch.Tensor]:
     """Return contiguous tensors, copies of those that overlap with a tensor of the arguments or one before them."""
-    spans = [span for tensor in _tensors(args) if (span := _span(tensor))]
+    spans = [at for tensor in _tensors(args) if (at := span(tensor))]
     results = []
     for one in made:
-        result, span = one.contiguous(), _span(one)
-        if span and result is one and any(span[0] < end and start < span[1] for start, end in spans):
+        result, at = one.contiguous(), span(one)
+        if at and result is one and any(at[0] < end and start < at[1] for start, end in spans):
             result = one.clone()
-        elif span and result is one:
-            spans.append(span)
+        elif at and result is one:
+            spans.append(at)
         results.append(result)
     return results
-
-
-def _span(tensor: torch.Tensor) -> tuple[int, int] | None:
-    """Return the addresses between which a tensor's elements are; None without any.
-
-    Not its storage: each crossing makes a new one, for the same memory.
-    """
-    if tensor.layout is not torch.strided or not tensor.numel():
-        return None
-    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
