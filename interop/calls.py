@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
-from interop.backends import FOREIGN, backend_names, find_backend, load_backend, name_of_target
+from interop.backends import FOREIGN, backend_names, find_backend, is_backend, load_backend, name_of_target
 from interop.backends._streams import cuda_stream_number
 from interop.decide import decide, settle
 from interop.description import STREAMED, Description, Device
@@ -251,7 +251,7 @@ def _named_device(device: Any, target: Backend) -> Device:
     if isinstance(device, str | Device):  # before the names of third parties are looked up, which takes long
         return target.device_of(device)
     library = str(type(device).__module__).partition(".")[0]
-    owner = load_backend(library) if library in backend_names() else target
+    owner = load_backend(library) if is_backend(library) else target
     return owner.device_of(device)
 
 

@@ -272,8 +272,14 @@ def test_one_tensor_twice():
 
 
 def test_one_array_as_two_results():
-    twice = wrap(lambda x: (x * 2,) * 2, lambda ctx, one, two: 2 * (one + two), backend="numpy")
+    def push(ctx, tangent):
+        return 2 * tangent, 2 * tangent
+
+    twice = wrap(lambda x: (x * 2,) * 2, lambda ctx, one, two: 2 * (one + two), backend="numpy", jvp=push)
     x = double(3)
+    with forward_ad.dual_level():
+        results = twice(forward_ad.make_dual(x.detach(), x.detach()))
+        assert all(torch.equal(forward_ad.unpack_dual(result).tangent, 2 * x) for result in results)
     one, two = twice(x)
     (one + 3 * two).sum().backward()
     assert x.grad.tolist() == [8, 8, 8]
@@ -292,6 +298,43 @@ def test_gradients_on_the_same_memory_are_taken_apart(rule, saves):
     assert not interop.shares_memory(x.grad, y.grad)
     x.grad.zero_()
     assert y.grad.tolist() == [1, 1, 1]
+
+
+def test_a_gradient_that_is_handed_on_is_not_copied():
+    add = wrap(lambda x, y: x + y, lambda ctx, grad: (grad, grad), backend="numpy")
+    minus = wrap(lambda x, y: x - y, lambda ctx, grad: (grad, -grad), backend="numpy", setup_context=lambda *_: None)
+    x, y = double(3), double(3)
+    with interop.guard(copies="error"):
+        (add(x, y) + minus(x, y)).sum().backward()
+    assert x.grad.tolist() == [2, 2, 2]
+    assert y.grad.tolist() == [0, 0, 0]
+    given = torch.ones(3, dtype=torch.float64)
+    found = torch.autograd.grad(add(x, y), (x, y), given)
+    assert [one.data_ptr() for one in found] == [given.data_ptr()] * 2
+    x.grad = y.grad = None
+    add(x, y).sum().backward()
+    x.grad.zero_()
+    assert y.grad.tolist() == [1, 1, 1]
+
+
+def test_a_rule_that_is_given_tensors_returns_tensors():
+    mixed = wrap(lambda x: x * 2, lambda ctx, grad: 2 * grad.numpy(), backend="numpy", once_differentiable=False)
+    with pytest.raises(UnsupportedTypeError, match="is a ndarray, not a tensor") as caught:
+        mixed(double(2)).sum().backward()
+    assert "once_differentiable=False" in caught.value.hint
+
+
+def test_a_rule_of_tensors_under_vmap():
+    product = wrap(
+        lambda x, y: x * y,
+        lambda ctx, grad: (grad * ctx.saved_tensors[1], grad * ctx.saved_tensors[0]),
+        backend="numpy",
+        once_differentiable=False,
+    )
+    x, y = double(3), double(3)
+    result = product(x, y)
+    rows = torch.vmap(lambda v: torch.autograd.grad(result, (x, y), v, retain_graph=True)[0])(torch.eye(3, dtype=torch.float64))
+    assert torch.equal(rows, torch.diag(y.detach()))
 
 
 def test_results_on_the_same_memory_are_taken_apart():
@@ -672,6 +715,14 @@ def test_a_rule_that_was_used_after_its_transformation():
     assert torch.allclose(pull(torch.ones_like(x))[0], torch.cos(x))
 
 
+def test_the_older_vmap_is_refused():
+    x = double(3)
+    result = sin(x)
+    with pytest.raises(GradError, match="is_grads_batched") as caught:
+        torch.autograd.grad(result, x, torch.eye(3, dtype=torch.float64), is_grads_batched=True)
+    assert "torch.func.jacrev" in caught.value.hint
+
+
 def test_vmap_over_nothing():
     with pytest.raises(ValueError, match="no slices"):
         torch.vmap(sin)(torch.ones(0, 3))
@@ -797,6 +848,21 @@ def test_nothing_is_left_after_ten_thousand_calls():
 
 class Kept(np.ndarray):
     """An array that a weak reference may point to."""
+
+
+@pytest.mark.parametrize("wraps", [lambda x: x, lambda x: {"a": [x]}], ids=["flat", "tree"])
+def test_what_is_not_saved_is_let_go(wraps):
+    double_it = wrap(lambda x: 2 * np.asarray(_leaf(x)), lambda ctx, grad: grad, backend="numpy", setup_context=lambda *_: None)
+    x = double(3) * 1
+    alive = weakref.ref(x)
+    result = double_it(wraps(x))
+    del x
+    assert alive() is None
+    assert result.requires_grad
+
+
+def _leaf(x):
+    return x["a"][0] if isinstance(x, dict) else x
 
 
 def test_no_cycle_keeps_results_alive():

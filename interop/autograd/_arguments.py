@@ -5,6 +5,7 @@ The usual call has tensors and numbers only, and is not looked into; trees are t
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from interop._nodes import take_apart, take_apart_named
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from interop._nodes import Node
 
 __all__ = ["Arguments", "Results", "Signature", "taken"]
+
+
+_TENSOR = object()
+"""In the place of a tensor."""
 
 
 class Signature(Shape):
@@ -67,6 +72,16 @@ class Arguments:
         self.tensors = [self.leaves[slot] for slot in self.slots]
         for slot in self.slots:
             self.leaves[slot] = None
+
+    def emptied(self) -> Arguments:
+        """Return the arguments without their tensors, which trees hold too: what is left of a call must not keep them alive."""
+        if self.node is None:
+            made = copy(self)
+        else:
+            args, kwargs = self.filled([_TENSOR] * len(self.slots))
+            made = Arguments(self.shape, args, kwargs, lambda leaf: leaf is _TENSOR)
+        made.tensors = []
+        return made
 
     def names(self) -> list[str]:
         """Return what the tensors are called in messages: ``x``, ``weights['a']``."""

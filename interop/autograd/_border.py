@@ -64,10 +64,13 @@ class Border:
                     self.target.protect(array)
         return arrays
 
-    def back(self, arrays: Sequence[Any], device: Any, text: str, names: Callable[[], list[str]]) -> list[Any]:
-        """Return tensors on the memory of arrays, on a device; arrays on the same memory as one before them are copied."""
+    def back(self, arrays: Sequence[Any], device: Any, text: str, names: Callable[[], list[str]], *, same: bool = False) -> list[Any]:
+        """Return tensors on the memory of arrays, on a device of torch's.
+
+        Arrays on the same memory as one before them are copied; but an array that occurs twice may be the `same` tensor.
+        """
         made = self._moved(list(arrays), self._back, text, names, {"to": "torch", "device": device})
-        return apart(made) if len(made) > 1 else made
+        return apart(made, same=same) if len(made) > 1 else made
 
     def tables(self) -> tuple[dict[type, Any], dict[type, Any]] | None:
         """Return the short cuts there and back; None where permissions have to be looked at."""
@@ -82,6 +85,8 @@ class Border:
         left = [at for at, result in enumerate(results) if result is None and values[at] is not None]
         if left:
             known = names()
+            if "device" in words:
+                words["device"] = None if words["device"] is None else self.torch.device_of(words["device"])
             call = Inside(text, self.permissions | words, self.place)
             made = Batch(call, take_apart_named([(known[at], values[at]) for at in left]), root="").run()
             for at, result in zip(left, made, strict=True):

@@ -7,25 +7,23 @@ comes out of three steps.
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass, replace
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
-from interop.autograd._arguments import Arguments, Results
+from interop.autograd._arguments import Results
 from interop.backends._torch_functions import Task, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
+    from interop.autograd._arguments import Arguments
     from interop.autograd._border import Border
     from interop.autograd._operation import Operation
 
     Names = Callable[[], list[str]]
 
-__all__ = ["Derived", "emptied"]
-
-_TENSOR = object()
+__all__ = ["Derived"]
 
 
 @dataclass
@@ -150,7 +148,7 @@ class _Form:
     results: Results
 
     def __init__(self, operation: Operation, arguments: Arguments) -> None:
-        self.forward, self.name, self.arguments = operation.forward, operation.name, emptied(arguments)
+        self.forward, self.name, self.arguments = operation.forward, operation.name, arguments.emptied()
 
     def __call__(self, *arrays: Any) -> list[Any]:
         args, kwargs = self.arguments.filled(arrays)
@@ -178,17 +176,6 @@ class _Form:
         except TypeError:
             return None
         return key
-
-
-def emptied(arguments: Arguments) -> Arguments:
-    """Return the arguments without their tensors, which trees hold too."""
-    if arguments.node is None:
-        made = copy(arguments)
-    else:
-        args, kwargs = arguments.filled([_TENSOR] * len(arguments.slots))
-        made = Arguments(arguments.shape, args, kwargs, lambda leaf: leaf is _TENSOR)
-    made.tensors = []
-    return made
 
 
 def _exactly(leaf: Any) -> Any:

@@ -13,7 +13,7 @@ from interop.autograd._arguments import Results
 from interop.autograd._context import Context
 from interop.autograd._derived import Derived
 from interop.autograd._rules import Pull, Push
-from interop.backends import is_array
+from interop.backends import find_backend, is_array
 from interop.backends._torch_functions import Task, Trace
 from interop.dtypes import fallback
 from interop.errors import DTypeError, GradError, UnsupportedTypeError
@@ -90,7 +90,7 @@ class Call(Task):
         """Return the same, of a function that was run on `arrays`."""
         operation, arguments = self.operation, self.arguments
         results = Results(result, operation.name)
-        trace = Run(operation, arguments, results, context, [Kind(tensor.shape, tensor.dtype) for tensor in tensors])
+        trace = Run(operation, arguments.emptied(), results, context, [Kind(tensor.shape, tensor.dtype) for tensor in tensors])
         if operation.setup_context is not None:
             operation.setup_context(context, arguments.filled(arrays)[0], result)
             others = trace.keep(arrays)
@@ -195,13 +195,25 @@ class Run(Trace):
             incoming = self.operation.border.there(incoming, name, self._incoming(saved, "the gradient of", self.results.names))
         context = self.context.opened(tuple(incoming[: len(saved)]), self.needs_tree(needs))
         given = rule(context, *self.results.spread(incoming[len(saved) :], None))
-        return self.pulled(given, saved, grads, needs)
+        return self.pulled(given, saved, grads, needs, incoming[len(saved) :])
 
-    def pulled(self, given: Any, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
-        """Return the same, of a rule that was run and returned `given`."""
+    def pulled(self, given: Any, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool], arrays: Sequence[Any]) -> list[Any]:
+        """Return the same, of a rule that was run on `arrays` in the place of `grads` and returned `given`."""
         name = f"the backward of {self.operation.name}"
+        found = self.arguments.gradients(given, name)
+        wanted = [at for at, grad in enumerate(found) if grad is not None and needs[at]]
+        for at in wanted:
+            self._check(found[at], at)
+        # A rule may hand on what it was given, which then is the tensor that it came from.
+        known = {id(array): grad for array, grad in zip(arrays, grads, strict=True)}
+        made = {at: found[at] if not self.once else known.get(id(found[at])) for at in wanted}
+        crossing = [at for at in wanted if made[at] is None]
         device = next((tensor.device for tensor in (*grads, *saved) if tensor is not None), None)
-        return self._checked(self.arguments.gradients(given, name), needs, device)
+        crossed = self.operation.border.back(
+            [found[at] for at in crossing], device, name, lambda: [f"the gradient of {self._name(at)}" for at in crossing], same=True
+        )
+        made |= zip(crossing, crossed, strict=True)
+        return [self._fitted(made[at], at) if at in made else None for at in range(len(found))]
 
     def push(self, saved: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         """Run the forward-mode rule: return the tangent of each output as a tensor, None where there is none."""
@@ -240,27 +252,17 @@ class Run(Trace):
     def _incoming(self, saved: Sequence[Any], what: str, names: Callable[[], list[str]]) -> Callable[[], list[str]]:
         return lambda: [*(f"saved_tensors[{at}]" for at in range(len(saved))), *(f"{what} {name}" for name in names())]
 
-    def _checked(self, grads: list[Any], needs: Sequence[bool], device: Any) -> list[Any]:
-        """Return the gradients as tensors of the inputs' shapes; raises for the first that is no gradient of its input."""
-        wanted = [at for at, grad in enumerate(grads) if grad is not None and needs[at]]
-        for at in wanted:
-            self._check(grads[at], at)
-        text = f"the backward of {self.operation.name}"
-        made = self.operation.border.back(
-            [grads[at] for at in wanted], device, text, lambda: [f"the gradient of {self._name(at)}" for at in wanted]
-        )
-        results: list[Any] = [None] * len(grads)
-        for at, grad in zip(wanted, made, strict=True):
-            results[at] = self._fitted(grad, at)
-        return results
-
     def _name(self, at: int) -> str:
         return repr(self.arguments.names()[at])
 
     def _check(self, grad: Any, at: int) -> None:
+        what = f"the backward of {self.operation.name}: the gradient of {self._name(at)} is a {type(grad).__name__}"
         if not is_array(grad):
-            message = f"the backward of {self.operation.name}: the gradient of {self._name(at)} is a {type(grad).__name__}, not an array."
-            raise UnsupportedTypeError(message, hint="Return an array of the function's library, or None where there is no gradient.")
+            message, kind = f"{what}, not an array.", "an array of the function's library" if self.once else "a tensor"
+            raise UnsupportedTypeError(message, hint=f"Return {kind}, or None where there is no gradient.")
+        if not self.once and find_backend(grad).name != "torch":
+            hint = "Make the rule of wrapped functions and torch's own, or leave once_differentiable=False out."
+            raise UnsupportedTypeError(f"{what}, not a tensor: torch could not differentiate it.", hint=hint)
 
     def _fitted(self, grad: Any, at: int) -> Any:
         kind = self.kinds[at]

@@ -83,7 +83,7 @@ class PlainRun(Trace):
         context = Context.for_rule(inputs, tuple(needs))
         given = rule(context, arrays[-1])
         results = self._fitting(given if type(given) is tuple else (given,), inputs, needs)
-        return self.whole().pulled(given, saved, grads, needs) if results is None else results
+        return self.whole().pulled(given, saved, grads, needs, arrays[-1:]) if results is None else results
 
     def _fitting(self, given: tuple[Any, ...], inputs: tuple[Any, ...], needs: Sequence[bool]) -> list[Any] | None:
         """Return the gradients as tensors, if each is just what it should be; else None."""
@@ -97,7 +97,7 @@ class PlainRun(Trace):
         for grad, result in zip(wanted, results, strict=True):
             if grad is not None and result is None:
                 return None
-        return apart(results) if len(results) > 1 else results
+        return apart(results, same=True) if len(results) > 1 else results
 
     def whole(self) -> Run:
         """Return the same as what any other call leaves."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from interop.autograd._arguments import Arguments, Results, Signature
 from interop.autograd._border import Border
-from interop.autograd._derived import emptied
 from interop.backends import find_backend, is_array, load_backend
 from interop.backends._torch_gradients import by_itself, copied, kinds_of, pulled
 from interop.errors import DTypeError, UnsupportedTypeError
@@ -114,7 +113,7 @@ def to_jax(
     def call(*args: Any, **kwargs: Any) -> Any:
         arguments = Arguments(shape, args, kwargs, _is_input)
         arrays = arguments.tensors
-        form = _Form(function, fake, emptied(arguments), shape.name)
+        form = _Form(function, fake, arguments.emptied(), shape.name)
         made = embed(_Task(way, form, form.unreal, form.arguments.names, form.names), arrays, vmap_method)
         return form.results.filled(made)
 

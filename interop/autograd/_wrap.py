@@ -87,8 +87,8 @@ def wrap(
         ``setup_context(ctx, inputs, output)``, as in torch: says with ``ctx.save_for_backward`` what the rules need. Without it,
         and without a ``ctx`` in `forward`, the inputs are saved.
     jvp : callable, optional
-        ``jvp(ctx, *tangents)``, the rule of forward mode: given a tangent for each argument (None for what has none), it
-        returns one for each result.
+        ``jvp(ctx, *tangents)``, the rule of forward mode: given a tangent for each argument (None for what is no tensor of
+        floats; zeros where none came in, or None after ``ctx.set_materialize_grads(False)``), it returns one for each result.
     vmap : str
         Under `torch.vmap`: ``"loop"`` runs the function once for each slice; ``"leading"`` once for all, if function and
         rules take arrays with one more axis in front (every array has it then).

@@ -17,7 +17,7 @@ from interop.policy import nearest
 if TYPE_CHECKING:
     from interop.backends._base import Backend
 
-__all__ = ["BUILTIN", "FOREIGN", "backend_names", "find_backend", "is_array", "load_backend", "name_of_target"]
+__all__ = ["BUILTIN", "FOREIGN", "backend_names", "find_backend", "is_array", "is_backend", "load_backend", "name_of_target"]
 
 
 class BuiltIn(NamedTuple):
@@ -68,6 +68,11 @@ _no_arrays: WeakSet[type] = WeakSet()
 def backend_names() -> list[str]:
     """Return the names of all backends, those of third parties included."""
     return [*BUILTIN, *(point.name for point in _entry_points())]
+
+
+def is_backend(name: str) -> bool:
+    """Return whether there is a backend of this name; third parties are asked for last, because it takes long."""
+    return name in BUILTIN or name in backend_names()
 
 
 def load_backend(name: str) -> Backend:
@@ -183,6 +188,6 @@ def name_of_target(to: Any) -> str:
         name = to.__name__.rpartition("array_api_compat.")[2].partition(".")[0]
     else:
         raise TypeError(f"to= is a backend's name or its namespace module, got {to!r}; for an array use like=.")
-    if name not in BUILTIN and name not in backend_names():
+    if not is_backend(name):
         raise ValueError(f"{name!r} is not a backend{nearest(name, backend_names())} Known: {', '.join(backend_names())}.")
     return name

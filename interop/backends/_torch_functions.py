@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch._C._dynamo import eval_frame
 from torch.autograd import Function
+
+from interop.errors import GradError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +43,7 @@ Tensors = list[torch.Tensor]
 transforms = torch._C._are_functorch_transforms_active
 """Whether a transformation of torch.func is at work."""
 _stack = torch._C._functorch.peek_interpreter_stack
+_is_of_older_vmap = torch._C._functorch.is_legacy_batchedtensor
 alive = torch._C._functorch.unwrap_if_dead  # what is left of a transformation that has ended stands for its tensor
 # C's own: that of Function looks at the signature of `forward` each time.
 _apply = vars(torch._C._FunctionBase)["apply"]
@@ -114,6 +117,9 @@ class _Rules(Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         trace, needs = ctx.trace, ctx.needs_input_grad[1:]
         saved, grads = ctx.saved_tensors, grads[: ctx.results]
+        for grad in grads:
+            if grad is not None and _is_of_older_vmap(grad):
+                _refuse_older_vmap(ctx)
         if not trace.once or not (torch.is_grad_enabled() or transforms()):
             return None, *trace.pull(saved, grads, needs)
         return None, *_looked_at(trace.pulling(needs, _holes(saved, grads)), saved, grads)
@@ -175,15 +181,15 @@ def leave_alone(function: Any) -> Any:
     return function
 
 
-def apart(tensors: list[Any]) -> list[Any]:
-    """Return tensors of which no two share memory, unless they are one: torch would not know of it.
+def apart(tensors: list[Any], *, same: bool) -> list[Any]:
+    """Return tensors of which no two share memory, unless they are one and may be the `same`: torch would not know of it.
 
     It may take a gradient as it is for ``x.grad``, to which it then adds in place.
     """
     seen: dict[int, tuple[int, int]] = {}
     results = []
     for tensor in tensors:
-        at = None if tensor is None or id(tensor) in seen else span(tensor)
+        at = None if tensor is None or (same and id(tensor) in seen) else span(tensor)
         if at is None:
             results.append(tensor)
         elif any(at[0] < end and start < at[1] for start, end in seen.values()):
@@ -244,6 +250,12 @@ def _set_up(ctx: Any, trace: Trace, tensors: Sequence[Any], made: Sequence[Any])
         ctx.mark_non_differentiable(*(made[n] for n in trace.dead), *made[ctx.results :])
     if not trace.materializes:
         ctx.set_materialize_grads(False)
+
+
+def _refuse_older_vmap(ctx: Any) -> NoReturn:
+    name = type(ctx).__name__.removesuffix("Backward")
+    hint = "Use torch.func.vmap over torch.func.vjp, or torch.func.jacrev; in gradcheck, check_batched_grad=False."
+    raise GradError(f"torch's older vmap (is_grads_batched=True) cannot run the backward of {name}, which it cannot look into.", hint=hint)
 
 
 def _holes(*groups: Sequence[Any]) -> list[bool]:
