@@ -116,7 +116,7 @@ class _Bridge(Bringer):
 
     def leave_alone(self) -> None:
         """Let `torch.compile` call it as it is; to be done before it does."""
-        from interop.backends._torch_functions import leave_alone  # on request: it needs torch
+        from interop.backends._torch_modes import leave_alone  # on request: it needs torch
 
         leave_alone(self.made)
 

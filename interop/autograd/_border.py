@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from interop._batch import Batch
 from interop._nodes import take_apart_named
 from interop.backends import load_backend
-from interop.backends._torch_functions import apart
+from interop.backends._torch_memory import apart
 from interop.calls import Inside
 from interop.policy import FIELDS, resolve_policy
 from interop.quick import sweep, table

@@ -14,7 +14,7 @@ from interop.autograd._context import Context
 from interop.autograd._derived import Derived
 from interop.autograd._rules import Pull, Push
 from interop.backends import find_backend, is_array
-from interop.backends._torch_functions import Task, Trace
+from interop.backends._torch_tasks import Task, Trace
 from interop.dtypes import fallback
 from interop.errors import DTypeError, GradError, UnsupportedTypeError
 

@@ -12,8 +12,8 @@ from interop.autograd._arguments import Arguments, Results
 from interop.autograd._context import Context
 from interop.autograd._operation import Kind, Run
 from interop.autograd._rules import Pull, Push, Spent
-from interop.backends._torch_functions import Task
 from interop.backends._torch_operators import below, is_transformed, zeros
+from interop.backends._torch_tasks import Task
 from interop.errors import GradError
 
 if TYPE_CHECKING:

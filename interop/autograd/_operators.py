@@ -16,7 +16,7 @@ from interop.autograd._derived import Ran
 from interop.autograd._operation import Call, Kind, Run
 from interop.autograd._operator_tasks import Backward, Forward, OperatorResults, told
 from interop.autograd._schema import inferred, needed
-from interop.backends._torch_functions import TENSORS, Task
+from interop.backends._torch_functions import TENSORS
 from interop.backends._torch_operators import Kernels, holds_tensor, is_live, register, zeros
 from interop.backends._torch_schemas import Layout
 from interop.errors import GradError, NoDataError, UnsupportedTypeError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from interop.autograd._arguments import Results, Signature
     from interop.autograd._operation import Operation
+    from interop.backends._torch_tasks import Task
 
 __all__ = ["Operator"]
 

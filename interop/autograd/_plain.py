@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from interop.autograd._context import Context
 from interop.autograd._operation import SINGLE, Call, Kind, Run
-from interop.backends._torch_functions import Task, Trace, apart
+from interop.backends._torch_memory import apart
+from interop.backends._torch_tasks import Task, Trace
 from interop.quick import sweep
 from interop.scope import hurdle
 

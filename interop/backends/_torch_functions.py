@@ -1,113 +1,37 @@
 """Functions of other libraries in torch's graph: `torch.autograd.Function`, without knowing what the function does.
 
-A *task* is what is to be run on tensors, a *trace* what its run leaves for the rules. Two kinds of functions do the same:
-one for every day, and one for the transformations of `torch.func`, which set the context up apart from the run, at
-several levels, with tensors that have no memory. So the rules are tasks as well wherever something may look at them: torch
-brings each down to tensors with memory before it is run.
+Two kinds of functions do the same: one for every day, and one for the transformations of `torch.func`, which set the context
+up apart from the run, at several levels, with tensors that have no memory. So the rules are tasks as well wherever something may
+look at them: torch brings each down to tensors with memory before it is run.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from torch._C._dynamo import eval_frame
 from torch.autograd import Function
 
+from interop.backends._torch_modes import transforms
+from interop.backends._torch_slices import vmapped
 from interop.errors import GradError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "TENSORS",
-    "Task",
-    "Trace",
-    "alive",
-    "apart",
-    "apply",
-    "autocast",
-    "functions_named",
-    "leave_alone",
-    "span",
-    "tracks",
-    "transforms",
-]
+    from interop.backends._torch_tasks import Task, Tensors, Trace
+
+__all__ = ["TENSORS", "alive", "apply", "functions_named"]
 
 TENSORS: frozenset[type] = frozenset({torch.Tensor, torch.nn.Parameter})
 """The types of tensors that are met most often."""
 
-Tensors = list[torch.Tensor]
-transforms = torch._C._are_functorch_transforms_active
-"""Whether a transformation of torch.func is at work."""
-_stack = torch._C._functorch.peek_interpreter_stack
 _is_of_older_vmap = torch._C._functorch.is_legacy_batchedtensor
-alive = torch._C._functorch.unwrap_if_dead  # what is left of a transformation that has ended stands for its tensor
+alive = torch._C._functorch.unwrap_if_dead
+"""Returns for what is left of a transformation that has ended the tensor that it stood for."""
 # C's own: that of Function looks at the signature of `forward` each time.
 _apply = vars(torch._C._FunctionBase)["apply"]
-
-
-class Task(ABC):
-    """Something to be run on tensors."""
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What it is called in the graph."""
-
-    @abstractmethod
-    def run(self, tensors: Sequence[Any]) -> tuple[Tensors, Any]:
-        """Return the results, after them what else is to be saved, and the trace."""
-
-    def leading(self, level: int, size: int) -> Task | None:
-        """Return the task for one run on tensors with an axis of vmap's in front; None if each slice needs a run of its own."""
-        return None
-
-    def slice(self, level: int, number: int) -> Task:
-        """Return the task for one slice of vmap's."""
-        return self
-
-
-class Trace(ABC):
-    """What a run leaves.
-
-    Attributes
-    ----------
-    saved, saved_forward : tuple of int or None
-        What is saved for the rules: numbers of inputs, and of what the run returned as ``~n``.
-    dead : tuple of int
-        The results that have no gradient.
-    extras : int
-        So many of what the run returned, at its end, are only there to be saved.
-    materializes : bool
-        Whether the gradient of a result that was not used comes as zeros.
-    once : bool
-        Whether torch cannot look at the backward rule.
-    usual : bool
-        Whether all inputs are saved for the backward rule, and nothing else is to be said.
-    """
-
-    saved: tuple[int | None, ...] = ()
-    saved_forward: tuple[int | None, ...] = ()
-    dead: tuple[int, ...] = ()
-    extras: int = 0
-    materializes: bool = True
-    once: bool = True
-    usual: bool = False
-
-    @abstractmethod
-    def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
-        """Run the backward rule: return a gradient or None for each input."""
-
-    @abstractmethod
-    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
-        """Return the backward rule as a task; `holes` says which of saved and gradients are None."""
-
-    @abstractmethod
-    def pushing(self, holes: Sequence[bool]) -> Task:
-        """Return the forward-mode rule as a task."""
 
 
 class _Rules(Function):
@@ -156,7 +80,7 @@ class _Transformed(_Rules):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, task: Task, *tensors: Any) -> Any:
-        return _vmapped(info.batch_size, in_dims[1:], task, tensors)
+        return vmapped(apply, info.batch_size, in_dims[1:], task, tensors)
 
 
 def apply(task: Task, tensors: Sequence[Any]) -> tuple[Tensors, Any]:
@@ -167,63 +91,6 @@ def apply(task: Task, tensors: Sequence[Any]) -> tuple[Tensors, Any]:
     else:
         *made, trace = everyday(task, *map(alive, tensors))
     return made, trace
-
-
-def leave_alone(function: Any) -> Any:
-    """Let `torch.compile` call a function as it is, and not trace it: a decorator.
-
-    What `torch.compiler.disable` does, without importing the compiler.
-    """
-    function._torchdynamo_disable = True
-    function._torchdynamo_disable_msg = "a function of another library: interop.autograd.wrap(..., name=, fake=) makes it an operator"
-    skip = eval_frame._FrameAction.SKIP
-    eval_frame.set_code_exec_strategy(function.__code__, eval_frame._FrameExecStrategy(skip, skip))
-    return function
-
-
-def apart(tensors: list[Any], *, same: bool) -> list[Any]:
-    """Return tensors of which no two share memory, unless they are one and may be the `same`: torch would not know of it.
-
-    It may take a gradient as it is for ``x.grad``, to which it then adds in place.
-    """
-    seen: dict[int, tuple[int, int]] = {}
-    results = []
-    for tensor in tensors:
-        at = None if tensor is None or (same and id(tensor) in seen) else span(tensor)
-        if at is None:
-            results.append(tensor)
-        elif any(at[0] < end and start < at[1] for start, end in seen.values()):
-            results.append(tensor.clone())
-        else:
-            seen[id(tensor)] = at
-            results.append(tensor)
-    return results
-
-
-def span(tensor: torch.Tensor) -> tuple[int, int] | None:
-    """Return the addresses between which a tensor's elements are; None without any.
-
-    Not its storage: each crossing makes a new one, for the same memory.
-    """
-    if tensor.layout is not torch.strided or not tensor.numel():
-        return None
-    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
-
-
-def tracks(tensor: torch.Tensor) -> bool:
-    """Whether a graph that is being made now goes through a tensor."""
-    return torch.is_grad_enabled() and tensor.requires_grad
-
-
-def autocast(tensors: Sequence[Any], dtype: str) -> list[Any]:
-    """Return the tensors as they arrive inside of `torch.autocast`, those of floats cast; differentiably."""
-    wanted = getattr(torch, dtype)
-
-    def casts(tensor: Any) -> bool:
-        return tensor.is_floating_point() and tensor.dtype is not torch.float64 and torch.is_autocast_enabled(tensor.device.type)
-
-    return [tensor.to(wanted) if casts(tensor) else tensor for tensor in tensors]
 
 
 @lru_cache(maxsize=1024)
@@ -267,99 +134,3 @@ def _looked_at(task: Task, *groups: Sequence[Any]) -> list[Any]:
     made, trace = apply(task, [one for group in groups for one in group if one is not None])
     spread: list[Any] = trace.spread(made)
     return spread
-
-
-# vmap.
-
-
-def _vmapped(size: int, dims: Sequence[int | None], task: Task, tensors: Sequence[Any]) -> Any:
-    """Run a task on batched tensors: at once, if it can be, else slice by slice."""
-    lower = _stack()
-    level = (lower.level() if lower else 0) + 1
-    whole = task.leading(level, size)
-    if whole is not None:
-        fronted = [_fronted(tensor, dim, size) for tensor, dim in zip(tensors, dims, strict=True)]
-        made, trace = apply(whole, fronted)
-        return (*made, _Whole(level, trace)), (*[0] * len(made), None)
-    if not size:
-        raise ValueError(f"vmap over no slices: {task.name} cannot be run once to see what it returns.")
-    runs = [
-        apply(task.slice(level, number), [t if dim is None else t.select(dim, number) for t, dim in zip(tensors, dims, strict=True)])
-        for number in range(size)
-    ]
-    made = [torch.stack(column) for column in zip(*(made for made, _ in runs), strict=True)]
-    return (*made, _Slices(level, [trace for _, trace in runs])), (*[0] * len(made), None)
-
-
-def _fronted(tensor: Any, dim: int | None, size: int) -> Any:
-    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-
-
-class _OfLevel:
-    """What vectorised runs leave: but for the rules, it is as what the first of them leaves."""
-
-    def __init__(self, level: int, first: Any) -> None:
-        self.level, self.first = level, first
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.first, name)
-
-
-class _Whole(_OfLevel):
-    """The trace of one run for all slices."""
-
-    def __init__(self, level: int, trace: Any) -> None:
-        super().__init__(level, trace)
-        self.trace = trace
-
-    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
-        return _WholeTask(self.level, self.trace.pulling(needs, holes))
-
-    def pushing(self, holes: Sequence[bool]) -> Task:
-        return _WholeTask(self.level, self.trace.pushing(holes))
-
-
-class _Slices(_OfLevel):
-    """The traces of a run for each slice."""
-
-    def __init__(self, level: int, traces: list[Any]) -> None:
-        super().__init__(level, traces[0])
-        self.traces = traces
-
-    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
-        return _SlicedTask(self.level, [trace.pulling(needs, holes) for trace in self.traces])
-
-    def pushing(self, holes: Sequence[bool]) -> Task:
-        return _SlicedTask(self.level, [trace.pushing(holes) for trace in self.traces])
-
-
-class _NeedsLevel(Task):
-    """A rule of a vectorised run: torch brings it to the level at which that was, before anything is run."""
-
-    def __init__(self, level: int, like: Task) -> None:
-        self.level, self._name = level, like.name
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    def run(self, tensors: Sequence[Any]) -> Any:
-        raise AssertionError(f"{self.name} was run outside of the vmap that it belongs to, on {len(tensors)} tensors")
-
-
-class _WholeTask(_NeedsLevel):
-    def __init__(self, level: int, task: Task) -> None:
-        super().__init__(level, task)
-        self.task = task
-
-    def leading(self, level: int, size: int) -> Task | None:
-        return self.task if level == self.level else None
-
-
-class _SlicedTask(_NeedsLevel):
-    def __init__(self, level: int, tasks: list[Task]) -> None:
-        super().__init__(level, tasks[0])
-        self.tasks = tasks
-
-    def slice(self, level: int, number: int) -> Task:
-        return self.tasks[number] if level == self.level else self

@@ -16,13 +16,15 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.library import Library, register_autocast, register_fake, register_vmap
 
-from interop.backends._torch_functions import alive, functions_named, span, tracks, transforms
+from interop.backends._torch_functions import alive, functions_named
+from interop.backends._torch_memory import span
+from interop.backends._torch_modes import tracks, transforms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from interop.backends._torch_functions import Task
     from interop.backends._torch_schemas import Layout
+    from interop.backends._torch_tasks import Task
 
     Kernel = Callable[..., Any]
 

@@ -1,0 +1,141 @@
+"""Wrapped functions: what `interop.autograd.wrap` makes, and how they are called."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from interop.autograd._arguments import Arguments, Signature, taken
+from interop.autograd._operation import SINGLE
+from interop.autograd._plain import Plain
+from interop.backends._torch_followed import rules_for
+from interop.backends._torch_functions import TENSORS, apply
+from interop.backends._torch_modes import autocast, leave_alone, transforms
+from interop.backends._torch_operators import holds_tensor, is_transformed
+from interop.errors import GradError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from interop.autograd._operation import Operation
+    from interop.autograd._operators import Operator
+
+__all__ = ["Named", "Wrapped"]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class Wrapped:
+    """A wrapped function; `wrap` makes it.
+
+    Attributes
+    ----------
+    operation : Operation
+        The function and its rules.
+    """
+
+    def __init__(self, operation: Operation, shape: Signature, cast_inputs: str | None) -> None:
+        self.operation, self._shape, self._cast_inputs = operation, shape, cast_inputs
+        self._tasks: dict[int, Plain] = {}
+        plain = operation.once and not operation.takes_ctx and operation.derivatives is None and operation.border.tables() is not None
+        self._usual = plain and cast_inputs is None
+        functools.update_wrapper(self, operation.forward)
+        self.__signature__ = shape.signature
+
+    def __repr__(self) -> str:
+        return f"<{self.operation.name} of {self.operation.border.backend}, wrapped for torch>"
+
+    def __reduce__(self) -> str:
+        """Pickle and copy as a function: by its name, and to itself."""
+        return str(vars(self).get("__qualname__", self.operation.name))
+
+    def backward(self, rule: F) -> F:
+        """Take a function as the backward rule; a decorator."""
+        return self._take("backward", rule)
+
+    def jvp(self, rule: F) -> F:
+        """Take a function as the rule of forward mode; a decorator."""
+        return self._take("jvp", rule)
+
+    def setup_context(self, rule: F) -> F:
+        """Take a function that says what is saved; a decorator."""
+        return self._take("setup_context", rule)
+
+    def _take(self, what: str, rule: F) -> F:
+        if not callable(rule):
+            raise TypeError(f"@{self.operation.name}.{what} decorates a function, got {rule!r}.")
+        setattr(self.operation, what, rule)
+        return rule
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Return the function as a method."""
+        if instance is None:
+            return self
+        forward = self.operation.forward.__get__(instance, owner)
+        shape = Signature(forward)
+        derivatives = None if shape.takes_ctx else self.operation.derivatives
+        bound = replace(self.operation, forward=forward, takes_ctx=shape.takes_ctx, derivatives=derivatives)
+        return Wrapped(bound, shape, self._cast_inputs)
+
+    @leave_alone
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function: in torch's graph if there is a tensor among the arguments."""
+        if not kwargs and args and TENSORS.issuperset(map(type, args)) and (task := self._plain(len(args))) is not None:
+            made, trace = apply(task, args)
+            return made[0] if trace.results is SINGLE else trace.results.filled(made)
+        arguments = taken(self._shape, args, kwargs, TENSORS)
+        tensors = arguments.tensors
+        if not tensors:
+            return self.operation.plainly(args, kwargs)
+        if arguments.words and not self.operation.derives:
+            self._refuse_by_keyword(arguments)
+        if self._cast_inputs is not None:
+            tensors = autocast(tensors, self._cast_inputs)
+        made, trace = apply(self.operation.task(arguments), tensors)
+        return trace.results.filled(made[: len(made) - trace.extras])
+
+    def _plain(self, number: int) -> Plain | None:
+        """Return the task of the usual call with so many tensors; None where it is not the usual one."""
+        operation = self.operation
+        if operation.setup_context is not None or not self._usual or transforms():
+            return None
+        if number not in self._tasks:
+            self._tasks[number] = Plain(operation, Arguments.flat(self._shape, (None,) * number, list(range(number))))
+        return self._tasks[number]
+
+    def _refuse_by_keyword(self, arguments: Arguments) -> None:
+        """Refuse tensors in keyword-only arguments that would need a gradient: a rule returns none for them."""
+        for name, tensor, word in zip(arguments.names(), arguments.tensors, arguments.by_keyword(), strict=True):
+            if word and rules_for(tensor):
+                message = f"{self.operation.name}: {name!r} is given by keyword only, and gradients flow through arguments by position."
+                raise GradError(message, hint=f"Pass {name}.detach(), or let the function take it by position.")
+
+
+class Named(Wrapped):
+    """A wrapped function that is an operator of torch: `wrap` makes it of one with a name.
+
+    `torch.compile` looks into its call, and finds the operator. The operator is given all arguments, those by default too, and
+    so are `setup_context`, which is run in the backward pass, and the rule. Where the rule returns None the gradient is zeros.
+    Results are copied that share memory with an argument or are not contiguous. A graph may run the function once for two equal
+    calls, or not at all if nothing needs it, and may write to its results.
+    """
+
+    def __init__(self, operation: Operation, shape: Signature, cast_inputs: str | None, operator: Operator) -> None:
+        super().__init__(operation, shape, cast_inputs)
+        self._operator = operator
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Refuse to be a method: an operator cannot be given an object."""
+        if instance is None:
+            return self
+        raise TypeError(f"{self.operation.name} is an operator, and not a method: keep it outside of the class, or in a staticmethod.")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the operator, or the function itself if there is no tensor among the arguments."""
+        if not holds_tensor([*args, *kwargs.values()]):
+            return self.operation.plainly(args, kwargs)
+        if is_transformed():  # without the operator, which has no forward mode there
+            args, kwargs = self._operator.filled(args, kwargs)
+            return super().__call__(*args, **kwargs)
+        return self._operator(args, kwargs)
