@@ -33,6 +33,7 @@ class Plain(Task):
         tables = operation.border.tables()
         assert tables is not None, "made for those that have them"
         self.there, self.back = tables
+        self.numbers = tuple(range(len(arguments.slots)))
 
     @property
     def name(self) -> str:
@@ -41,18 +42,15 @@ class Plain(Task):
 
     def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Trace]:
         """Return the result as a tensor, and the trace."""
-        call = Call(self.operation, self.arguments)
-        if hurdle.get() is not None:
-            return call.run(tensors)
-        arrays = sweep(list(tensors), self.there)
+        arrays = sweep(list(tensors), self.there) if hurdle.get() is None else [None]
         for array in arrays:
             if array is None:
-                return call.run(tensors)
+                return Call(self.operation, self.arguments).run(tensors)
         result = self.operation.forward(*arrays)
         attempt = self.back.get(type(result))
         made = None if attempt is None else attempt(result)
         if made is None:
-            return call.finish(tensors, arrays, result, Context())
+            return Call(self.operation, self.arguments).finish(tensors, arrays, result, Context())
         return [made], PlainRun(self, [(tensor.shape, tensor.dtype) for tensor in tensors])
 
 
@@ -62,9 +60,11 @@ class PlainRun(Trace):
     def __init__(self, task: Plain, kinds: list[tuple[Any, Any]]) -> None:
         self.task, self.kinds = task, kinds
         operation = task.operation
-        self.saved = tuple(range(len(kinds))) if operation.backward or operation.jvp else ()
-        self.saved_forward = self.saved if operation.jvp else ()
         self.usual = operation.backward is not None and operation.jvp is None
+        if operation.backward is not None or operation.jvp is not None:
+            self.saved = task.numbers
+        if operation.jvp is not None:
+            self.saved_forward = task.numbers
 
     @property
     def results(self) -> Any:
@@ -90,14 +90,18 @@ class PlainRun(Trace):
         """Return the gradients as tensors, if each is just what it should be; else None."""
         if len(given) != len(inputs):
             return None
-        wanted = [grad if need else None for grad, need in zip(given, needs, strict=True)]
-        for grad, array in zip(wanted, inputs, strict=True):
-            if grad is not None and (type(grad) is not type(array) or grad.shape != array.shape or grad.dtype != array.dtype):
+        results: list[Any] = []
+        for grad, array, need in zip(given, inputs, needs, strict=True):
+            if grad is None or not need:
+                results.append(None)
+                continue
+            attempt = self.task.back.get(type(grad))
+            if attempt is None or grad.shape != array.shape or (grad.dtype is not array.dtype and grad.dtype != array.dtype):
                 return None
-        results = sweep(wanted, self.task.back)
-        for grad, result in zip(wanted, results, strict=True):
-            if grad is not None and result is None:
+            made = attempt(grad)
+            if made is None:
                 return None
+            results.append(made)
         return apart(results, same=True) if len(results) > 1 else results
 
     def whole(self) -> Run:
