@@ -15,6 +15,7 @@ from interop.errors import UnsupportedTypeError
 from interop.namespace import PLAIN
 
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import Callable, Sequence
 
     from interop._nodes import Node
@@ -154,6 +155,9 @@ class Results:
         self.arrays = [values[slot] for slot in self.slots]
         for slot in self.slots:
             self.leaves[slot] = None
+        if self.node is not None:  # of the form only: the tree's own parts hold the arrays
+            form = [_TENSOR if slot in self.slots else leaf for slot, leaf in enumerate(self.leaves)]
+            self.node = take_apart(tuple(self.node.rebuild(form)))
 
     @classmethod
     def of_one(cls) -> Results:
@@ -203,14 +207,26 @@ def taken(shape: Shape, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: 
     What can be given by position counts as given so. Defaults do not count: library functions have many.
     """
     if kwargs and shape.signature is not None:
-        bound = shape.signature.bind(*args, **kwargs)
-        args, kwargs = bound.args, bound.kwargs
+        args, kwargs = _by_position(shape.signature.bind(*args, **kwargs))
     if not kwargs:
         kinds = list(map(type, args))
         slots = [slot for slot, kind in enumerate(kinds) if kind in tensors]
         if len(slots) == len(kinds) or all(kind in tensors or kind in PLAIN for kind in kinds):
             return Arguments.flat(shape, args, slots)
     return Arguments(shape, args, kwargs, _is_tensor)
+
+
+def _by_position(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments, those that may be given by position so: before the last of them, defaults count as given."""
+    parameters = list(bound.signature.parameters.values())
+    last = max(
+        (at for at, one in enumerate(parameters) if one.name in bound.arguments and one.kind is one.POSITIONAL_OR_KEYWORD), default=-1
+    )
+    for one in parameters[:last]:
+        if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) and one.default is not one.empty:
+            bound.arguments.setdefault(one.name, one.default)
+    bound.arguments = {one.name: bound.arguments[one.name] for one in parameters if one.name in bound.arguments}
+    return bound.args, bound.kwargs
 
 
 def _is_tensor(leaf: Any) -> bool:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from interop._batch import Batch
 from interop._nodes import take_apart_named
-from interop.backends import load_backend
+from interop.backends import find_backend, load_backend
 from interop.backends._torch_memory import apart
 from interop.calls import Inside
+from interop.errors import CopyError
 from interop.policy import FIELDS, resolve_policy
 from interop.quick import sweep, table
 from interop.scope import hurdle
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from interop.policy import Policy
+
+    Names = Callable[[], list[str]]
 
 __all__ = ["Border"]
 
@@ -46,7 +49,7 @@ class Border:
         self._sealed = table(backend, "sealed") if self.protects else {}
         self._quickly = not permissions.keys() & {"copy", "policy"}  # the others say nothing of what needs no decision
 
-    def there(self, tensors: Sequence[Any | None], text: str, names: Callable[[], list[str]]) -> list[Any]:
+    def there(self, tensors: Sequence[Any | None], text: str, names: Names) -> list[Any]:
         """Return arrays on the memory of tensors, read-only where the library can say so: a write would not be seen by torch.
 
         None stays None. `names` tells what each is called, where that has to be said.
@@ -64,13 +67,39 @@ class Border:
                     self.target.protect(array)
         return arrays
 
-    def back(self, arrays: Sequence[Any], device: Any, text: str, names: Callable[[], list[str]], *, same: bool = False) -> list[Any]:
+    def back(
+        self,
+        arrays: list[Any],
+        device: Any,
+        text: str,
+        names: Names,
+        *,
+        beside: Sequence[Any],
+        same: bool = False,
+        refs: Sequence[int] = (),
+    ) -> list[Any]:
         """Return tensors on the memory of arrays, on a device of torch's.
 
-        Arrays on the same memory as one before them are copied; but an array that occurs twice may be the `same` tensor.
+        Torch may write to what it is given, so an array is copied if somebody else holds it or its memory, or it is on the memory
+        of one before it or of the tensors `beside` it; but an array that occurs twice may be the `same` tensor. The list has to
+        be all that the caller has of the arrays, but for so many other references (`refs`).
         """
-        made = self._moved(list(arrays), self._back, text, names, {"to": "torch", "device": device})
-        return apart(made, same=same) if len(made) > 1 else made
+        lent = []
+        for at in range(len(arrays)):
+            own = sum(other is arrays[at] for other in arrays) + (refs[at] if refs else 0)
+            if find_backend(arrays[at]).lent(arrays[at], own):
+                lent.append(at)
+        if lent and self.policy().copy is False:
+            what = ", ".join(names()[at] for at in lent)
+            hint = f"Return an array of its own, or leave copy=False out of {self.place} and of the scope."
+            raise CopyError(f"{text}: torch may write to {what}, which somebody else holds, and copy=False.", hint=hint)
+        made = self._moved(arrays, self._back, text, names, {"to": "torch", "device": device}, lent=lent)
+        views = not self.protects or self.policy().readonly == "share"
+        return apart(made, same=same, beside=beside if views else ()) if len(made) > 1 or views else made
+
+    def kept(self, arrays: list[Any], device: Any, text: str, names: Names) -> list[Any]:
+        """Return tensors on the memory of arrays, which are only kept for a rule."""
+        return self._moved(arrays, self._back, text, names, {"to": "torch", "device": device})
 
     def tables(self) -> tuple[dict[type, Any], dict[type, Any]] | None:
         """Return the short cuts there and back; None where permissions have to be looked at."""
@@ -80,15 +109,19 @@ class Border:
         """Return the policy in force."""
         return resolve_policy(self.permissions.get("policy"), {name: value for name, value in self.permissions.items() if name in FIELDS})
 
-    def _moved(self, values: list[Any], quickly: Any, text: str, names: Callable[[], list[str]], words: dict[str, Any]) -> list[Any]:
-        results = sweep(values, quickly) if self._quickly and hurdle.get() is None else [None] * len(values)
+    def _moved(
+        self, values: list[Any], quickly: Any, text: str, names: Names, words: dict[str, Any], *, lent: Sequence[int] = ()
+    ) -> list[Any]:
+        quick = self._quickly and not lent and hurdle.get() is None
+        results = sweep(values, quickly) if quick else [None] * len(values)
         left = [at for at, result in enumerate(results) if result is None and values[at] is not None]
         if left:
             known = names()
-            if "device" in words:
-                words["device"] = None if words["device"] is None else self.torch.device_of(words["device"])
-            call = Inside(text, self.permissions | words, self.place)
-            made = Batch(call, take_apart_named([(known[at], values[at]) for at in left]), root="").run()
-            for at, result in zip(left, made, strict=True):
-                results[at] = result
+            if words.get("device") is not None:
+                words["device"] = self.torch.device_of(words["device"])
+            for some, more in (([at for at in left if at not in lent], {}), (lent, {"copy": True})):
+                call = Inside(text, self.permissions | words | more, self.place)
+                made = Batch(call, take_apart_named([(known[at], values[at]) for at in some]), root="").run() if some else ()
+                for at, result in zip(some, made, strict=True):
+                    results[at] = result
         return results

@@ -20,7 +20,7 @@ class Context:
         self._dead: tuple[Any, ...] = ()
         self._materializes = True
         self._arrays: tuple[Any, ...] | None = None
-        self._needs: tuple[Any, ...] = ()
+        self._needs: tuple[Any, ...] | None = None
 
     # In the forward pass.
 
@@ -55,7 +55,9 @@ class Context:
 
     @property
     def needs_input_grad(self) -> tuple[Any, ...]:
-        """Whether each input needs a gradient: a boolean for an array, a tree of them for a tree."""
+        """Whether each input needs a gradient: a boolean for an array, a tree of them for a tree. In the backward rule."""
+        if self._needs is None:
+            raise RuntimeError("ctx.needs_input_grad is there in the backward rule: which gradients are needed is known only then.")
         return self._needs
 
     @classmethod
@@ -65,12 +67,17 @@ class Context:
         made._arrays, made._needs = arrays, needs
         return made
 
-    def opened(self, arrays: tuple[Any, ...], needs: tuple[Any, ...] = ()) -> Context:
+    def opened(self, arrays: tuple[Any, ...], needs: tuple[Any, ...] | None = None) -> Context:
         """Return the same context for one run of a rule, with what was saved. Not itself: it would keep the arrays."""
         made = Context.__new__(Context)
         vars(made).update(vars(self))
         made._arrays, made._needs = arrays, needs
         return made
+
+    def counted(self, array: Any) -> int:
+        """Return how often it holds an array to be kept by torch."""
+        told = (self._saved, self._saved_forward, self._dead)
+        return sum(one is array for some in told if some for one in some)
 
     def closed(self) -> Context:
         """Let go of the arrays that are kept by torch from here on."""

@@ -7,6 +7,7 @@ is left of it for the rules. A rule is a task of its own where something may be 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop.autograd._arguments import Results
@@ -82,28 +83,28 @@ class Call(Task):
         operation, arguments = self.operation, self.arguments
         arrays = operation.border.there(tensors, f"{operation.name}(...)", arguments.names)
         args, kwargs = arguments.filled(arrays)
-        context = Context()
-        result = operation.forward(context, *args, **kwargs) if operation.takes_ctx else operation.forward(*args, **kwargs)
-        return self.finish(tensors, arrays, result, context)
+        context, call = Context(), operation.forward
+        if operation.takes_ctx:
+            call = partial(call, context)
+        return self.finish(tensors, arrays, [call(*args, **kwargs)], context)
 
-    def finish(self, tensors: Sequence[Any], arrays: list[Any], result: Any, context: Context) -> tuple[list[Any], Run]:
-        """Return the same, of a function that was run on `arrays`."""
+    def finish(self, tensors: Sequence[Any], arrays: list[Any], box: list[Any], context: Context) -> tuple[list[Any], Run]:
+        """Return the same, of a function that was run on `arrays` and whose result is in the box, and nowhere else."""
         operation, arguments = self.operation, self.arguments
-        results = Results(result, operation.name)
+        results = Results(box.pop(), operation.name)
         trace = Run(operation, arguments.emptied(), results, context, [Kind(tensor.shape, tensor.dtype) for tensor in tensors])
         if operation.setup_context is not None:
-            operation.setup_context(context, arguments.filled(arrays)[0], result)
-            others = trace.keep(arrays)
-        elif operation.takes_ctx:
+            operation.setup_context(context, arguments.filled(arrays)[0], results.filled(results.arrays))
+        if operation.setup_context is not None or operation.takes_ctx:
             others = trace.keep(arrays)
         else:
             trace.saved = trace.saved_forward = tuple(range(len(arrays))) if operation.backward or operation.jvp else ()
             others = []
-        device = tensors[0].device if tensors else None
-        made = operation.border.back(
-            [*results.arrays, *others], device, f"the result of {operation.name}(...)", lambda: trace.outgoing(others)
-        )
-        results.arrays = []
+        device, text = tensors[0].device if tensors else None, f"the result of {operation.name}(...)"
+        outgoing, results.arrays = results.arrays, []
+        refs = [context.counted(outgoing[at]) for at in range(len(outgoing))]
+        made = operation.border.back(outgoing, device, text, results.names, beside=tensors, refs=refs)
+        made += operation.border.kept(others, device, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
         context.closed()
         return made, trace
 
@@ -181,10 +182,6 @@ class Run(Trace):
         self.extras, self.materializes = len(others), context._materializes
         return others
 
-    def outgoing(self, others: list[Any]) -> list[str]:
-        """Return what is going out is called."""
-        return [*self.results.names(), *(f"what it saved[{at}]" for at in range(len(others)))]
-
     # The rules, on tensors that have memory of their own.
 
     def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
@@ -194,13 +191,13 @@ class Run(Trace):
         if self.once:
             incoming = self.operation.border.there(incoming, name, self._incoming(saved, "the gradient of", self.results.names))
         context = self.context.opened(tuple(incoming[: len(saved)]), self.needs_tree(needs))
-        given = rule(context, *self.results.spread(incoming[len(saved) :], None))
-        return self.pulled(given, saved, grads, needs, incoming[len(saved) :])
+        box = [rule(context, *self.results.spread(incoming[len(saved) :], None))]
+        return self.pulled(box, saved, grads, needs, incoming[len(saved) :])
 
-    def pulled(self, given: Any, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool], arrays: Sequence[Any]) -> list[Any]:
-        """Return the same, of a rule that was run on `arrays` in the place of `grads` and returned `given`."""
+    def pulled(self, box: list[Any], saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool], arrays: Sequence[Any]) -> list[Any]:
+        """Return the same, of a rule that was run on `arrays` in the place of `grads`; what it returned is in the box, and nowhere else."""
         name = f"the backward of {self.operation.name}"
-        found = self.arguments.gradients(given, name)
+        found = self.arguments.gradients(box.pop(), name)
         wanted = [at for at, grad in enumerate(found) if grad is not None and needs[at]]
         for at in wanted:
             self._check(found[at], at)
@@ -209,11 +206,13 @@ class Run(Trace):
         made = {at: found[at] if not self.once else known.get(id(found[at])) for at in wanted}
         crossing = [at for at in wanted if made[at] is None]
         device = next((tensor.device for tensor in (*grads, *saved) if tensor is not None), None)
+        outgoing, count = [found[at] for at in crossing], len(found)
+        del found
         crossed = self.operation.border.back(
-            [found[at] for at in crossing], device, name, lambda: [f"the gradient of {self._name(at)}" for at in crossing], same=True
+            outgoing, device, name, lambda: [f"the gradient of {self._name(at)}" for at in crossing], beside=(*saved, *grads), same=True
         )
         made |= zip(crossing, crossed, strict=True)
-        return [self._fitted(made[at], at) if at in made else None for at in range(len(found))]
+        return [self._fitted(made[at], at) if at in made else None for at in range(count)]
 
     def push(self, saved: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         """Run the forward-mode rule: return the tangent of each output as a tensor, None where there is none."""
@@ -233,7 +232,7 @@ class Run(Trace):
         if len(found.arrays) != len(self.results.slots):
             raise GradError(f"the jvp of {operation.name} returned {len(found.arrays)} tangents for {len(self.results.slots)} outputs.")
         device = next(tensor.device for tensor in there if tensor is not None)
-        return operation.border.back(found.arrays, device, f"the jvp of {operation.name}", found.names)
+        return operation.border.back(found.arrays, device, f"the jvp of {operation.name}", found.names, beside=there)
 
     def rule(self) -> Callable[..., Any]:
         """Return the backward rule; GradError without one."""

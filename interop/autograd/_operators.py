@@ -200,7 +200,11 @@ class Operator(Kernels):
         others = trace.keep(there[:cut])
         trace.results.arrays = []
         trace.context.closed()
-        return operation.border.back(others, None, text, lambda: trace.outgoing(others)) if operation.once else others
+        return (
+            operation.border.kept(others, None, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
+            if operation.once
+            else others
+        )
 
 
 def _owner(function: Any) -> str:

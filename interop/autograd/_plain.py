@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from interop.autograd._context import Context
 from interop.autograd._operation import SINGLE, Call, Kind, Run
+from interop.backends._base import holders
 from interop.backends._torch_memory import apart
 from interop.backends._torch_tasks import Task, Trace
 from interop.quick import sweep
@@ -33,6 +34,7 @@ class Plain(Task):
         tables = operation.border.tables()
         assert tables is not None, "made for those that have them"
         self.there, self.back = tables
+        self.lent = operation.border.target.lent
         self.numbers = tuple(range(len(arguments.slots)))
 
     @property
@@ -48,9 +50,11 @@ class Plain(Task):
                 return Call(self.operation, self.arguments).run(tensors)
         result = self.operation.forward(*arrays)
         attempt = self.back.get(type(result))
-        made = None if attempt is None else attempt(result)
+        made = None if attempt is None or self.lent(result, 1) else attempt(result)
         if made is None:
-            return Call(self.operation, self.arguments).finish(tensors, arrays, result, Context())
+            box = [result]
+            del result
+            return Call(self.operation, self.arguments).finish(tensors, arrays, box, Context())
         return [made], PlainRun(self, [(tensor.shape, tensor.dtype) for tensor in tensors])
 
 
@@ -82,27 +86,38 @@ class PlainRun(Trace):
                 return self.whole().pull(saved, grads, needs)
         inputs = tuple(arrays[:-1])
         context = Context.for_rule(inputs, tuple(needs))
-        given = rule(context, arrays[-1])
-        results = self._fitting(given if type(given) is tuple else (given,), inputs, needs)
-        return self.whole().pulled(given, saved, grads, needs, arrays[-1:]) if results is None else results
+        box = [rule(context, arrays[-1])]
+        results = self._fitting(box, inputs, needs)
+        return self.whole().pulled(box, saved, grads, needs, arrays[-1:]) if results is None else results
 
-    def _fitting(self, given: tuple[Any, ...], inputs: tuple[Any, ...], needs: Sequence[bool]) -> list[Any] | None:
-        """Return the gradients as tensors, if each is just what it should be; else None."""
+    def _fitting(self, box: list[Any], inputs: tuple[Any, ...], needs: Sequence[bool]) -> list[Any] | None:
+        """Return the gradients in the box as tensors, if each is just what it should be; else None."""
+        given = box[0]
+        # Besides the box, or the tuple in it, there is the name that it has here.
+        if type(given) is not tuple:
+            given, refs = box, 1
+        elif holders(given) == 2:
+            refs = 1
+        else:
+            return None
         if len(given) != len(inputs):
             return None
         results: list[Any] = []
-        for grad, array, need in zip(given, inputs, needs, strict=True):
-            if grad is None or not need:
+        for at, (array, need) in enumerate(zip(inputs, needs, strict=True)):
+            if given[at] is None or not need:
                 results.append(None)
                 continue
-            attempt = self.task.back.get(type(grad))
-            if attempt is None or grad.shape != array.shape or (grad.dtype is not array.dtype and grad.dtype != array.dtype):
-                return None
-            made = attempt(grad)
+            made = self._made(given[at], array, refs)
             if made is None:
                 return None
             results.append(made)
         return apart(results, same=True) if len(results) > 1 else results
+
+    def _made(self, grad: Any, array: Any, refs: int) -> Any:
+        attempt = self.task.back.get(type(grad))
+        if attempt is None or grad.shape != array.shape or (grad.dtype is not array.dtype and grad.dtype != array.dtype):
+            return None
+        return None if self.task.lent(grad, refs + 1) else attempt(grad)
 
     def whole(self) -> Run:
         """Return the same as what any other call leaves."""

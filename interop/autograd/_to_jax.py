@@ -204,7 +204,7 @@ class _Task:
 
     def _tensors(self, arrays: Sequence[Any]) -> list[Any]:
         with by_itself():
-            return self.function(*self.way.jax.back(arrays, None, self._text(), self.incoming))
+            return self.function(*self.way.jax.kept(list(arrays), None, self._text(), self.incoming))
 
     def _text(self) -> str:
         return f"{self.way.name}(...)"

@@ -161,6 +161,8 @@ def wrap(
         return functools.partial(wrap, **words, cast_inputs=cast_inputs, name=name, fake=fake, schema=schema, **permissions)
     if not callable(forward):
         raise TypeError(f"wrap takes a function, got {forward!r}.")
+    if isinstance(forward, Wrapped):
+        raise TypeError(f"{forward!r} is wrapped already: give it rules with its .backward and .jvp, or wrap the function inside of it.")
     if vmap not in _VMAP:
         raise ValueError(f"vmap={vmap!r} is not a value{nearest(str(vmap), _VMAP)} Values: {', '.join(map(repr, _VMAP))}.")
     shape = Signature(forward)

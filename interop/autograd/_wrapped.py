@@ -40,7 +40,7 @@ class Wrapped:
         self._tasks: dict[int, Plain] = {}
         plain = operation.once and not operation.takes_ctx and operation.derivatives is None and operation.border.tables() is not None
         self._usual = plain and cast_inputs is None
-        functools.update_wrapper(self, operation.forward)
+        functools.update_wrapper(self, operation.forward, updated=())  # not its attributes: they are not ours
         self.__signature__ = shape.signature
 
     def __repr__(self) -> str:
@@ -70,8 +70,8 @@ class Wrapped:
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Return the function as a method."""
-        if instance is None:
-            return self
+        if instance is None or not hasattr(self.operation.forward, "__get__"):
+            return self  # what is written in C is no method, nor is it in a class without this
         forward = self.operation.forward.__get__(instance, owner)
         shape = Signature(forward)
         derivatives = None if shape.takes_ctx else self.operation.derivatives

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["apart", "span"]
 
 
-def apart(tensors: list[Any], *, same: bool) -> list[Any]:
-    """Return tensors of which no two share memory, unless they are one and may be the `same`: torch would not know of it.
+def apart(tensors: list[Any], *, same: bool, beside: Sequence[Any] = ()) -> list[Any]:
+    """Return tensors of which no two share memory, nor one with those `beside`; but one that occurs twice may be the `same`.
 
-    It may take a gradient as it is for ``x.grad``, to which it then adds in place.
+    Torch would not know of it, and may take a gradient as it is for ``x.grad``, to which it then adds in place.
     """
-    seen: dict[int, tuple[int, int]] = {}
+    seen = {~at: taken for at, other in enumerate(beside) if other is not None and (taken := span(other)) is not None}
     results = []
     for tensor in tensors:
         at = None if tensor is None or (same and id(tensor) in seen) else span(tensor)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cupy
 import numpy as np
 
-from interop.backends._base import Backend
+from interop.backends._base import Backend, holders
 from interop.backends._cupy_troubles import TROUBLES
 from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends.numpy import native_dtype
@@ -122,6 +122,10 @@ class CuPyBackend(Backend):
                 yield
 
     # Within CuPy.
+
+    def lent(self, x: Any, refs: int) -> bool:
+        base = x.base
+        return (base is not None and holders(base) > 2) or super().lent(x, refs + 1)
 
     def copy(self, x: Any) -> Any:
         with cupy.cuda.Device(x.device.id):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 
-from interop.backends._base import Backend, Shortcut
+from interop.backends._base import Backend, Shortcut, holders
 from interop.backends._numpy_troubles import TROUBLES
 from interop.capabilities import Capabilities
 from interop.description import CPU, Description, Device
@@ -155,6 +155,14 @@ class NumPyBackend(Backend):
 
     def unmask(self, x: Any) -> Any:
         return self.strip(x)
+
+    def lent(self, x: Any, refs: int) -> bool:
+        if isinstance(x, np.generic):
+            return False  # a scalar's value is copied
+        base = x.base
+        # Whoever holds a view's base holds its memory; one that is no array may be held by anybody.
+        views = base is not None and (type(base) is not np.ndarray or holders(base) > 2)
+        return views or super().lent(x, refs + 1)
 
     def protect(self, x: Any) -> Any:
         x.setflags(write=False)
