@@ -185,6 +185,21 @@ def test_arguments_of_all_kinds():
     assert x.grad.tolist() == [1, 1]
 
 
+def test_a_keyword_after_a_default():
+    pick = wrap(lambda x, b=None, c=None: x * c, lambda ctx, g: (g * ctx.saved_tensors[1], None, g * ctx.saved_tensors[0]), backend="numpy")
+    x, c = double(2), double(2)
+    pick(x, c=c).sum().backward()
+    assert torch.equal(c.grad, x.detach())
+
+
+def test_needs_input_grad_is_of_the_rule():
+    def early(ctx, x):
+        return x * 1 if any(ctx.needs_input_grad) else x
+
+    with pytest.raises(RuntimeError, match="in the backward rule"):
+        wrap(early, backend="numpy")(double(2))
+
+
 def test_arguments_left_to_their_defaults():
     scale = wrap(lambda x, factor=3.0: factor * x, lambda ctx, grad: (3 * grad, None), backend="numpy")
     x = double(2)
@@ -606,6 +621,83 @@ def test_gradients_of_such_rules_are_checked_too():
         wrong(double(3)).sum().backward()
 
 
+# Memory that somebody else holds.
+
+
+@pytest.mark.parametrize("setup", [None, lambda *_: None], ids=["quick", "long"])
+def test_a_gradient_that_somebody_holds_stays_theirs(setup):
+    jacobian = np.array([1.0, 2.0, 3.0])
+    dot = wrap(lambda x: np.asarray(jacobian @ x), lambda ctx, grad: jacobian, backend="numpy", setup_context=setup)
+    x = double(3)
+    for _ in range(3):
+        dot(x).backward()
+    x.grad.mul_(7)
+    assert jacobian.tolist() == [1, 2, 3]
+    assert x.grad.tolist() == [21, 42, 63]
+
+
+def test_a_gradient_in_a_buffer_that_is_used_again():
+    buffer = np.zeros(2)
+    triple = wrap(lambda x: 3 * x, lambda ctx, grad: np.multiply(grad, 3, out=buffer)[:], backend="numpy")
+    x, y = double(2), double(2)
+    (triple(x).sum() + 2 * triple(y).sum()).backward()
+    assert (x.grad.tolist(), y.grad.tolist()) == ([3, 3], [6, 6])
+
+
+def test_results_and_tangents_that_are_kept_on_ctx():
+    def exp(ctx, x):
+        ctx.result = np.exp(x)
+        return ctx.result
+
+    kept = wrap(exp, lambda ctx, grad: grad * ctx.result, backend="numpy", jvp=lambda ctx, tangent: ctx.result)
+    x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    kept(x).mul_(100).sum().backward()
+    assert x.grad.tolist() == [100, 100]
+    with forward_ad.dual_level():
+        dual = kept(forward_ad.make_dual(x.detach(), torch.ones(2, dtype=torch.float64)))
+        forward_ad.unpack_dual(dual).tangent.mul_(5)
+        assert dual.tolist() == [1, 1]
+
+
+def test_what_nobody_holds_is_shared():
+    """The other side: results, gradients and what is saved are not copied without need."""
+    tree = wrap(
+        lambda x: {"a": x * 2, "b": [(x + 1).reshape(-1)]}, lambda ctx, grad: (grad["a"] * 2 + grad["b"][0]).reshape(3), backend="numpy"
+    )
+    pair = wrap(lambda x, y: (x * 2, y * 3), lambda ctx, one, two: (one * 2, two * 3), backend="numpy", setup_context=lambda *_: None)
+    saving = wrap(np.exp, exp_backward, backend="numpy", setup_context=exp_setup)
+    x = double(3)
+    with interop.guard(copies="error"):
+        found = tree(x)
+        (found["a"].sum() + found["b"][0].sum()).backward()
+        one, two = pair(x, x)
+        (one.sum() + two.sum()).backward()
+        saving(x).sum().backward()
+        multiply(x, x).sum().backward()
+
+
+@pytest.mark.parametrize("scoped", [False, True])
+def test_views_of_inputs_and_gradients_are_copied_also_where_read_only_memory_is_shared(scoped):
+    words = {} if scoped else {"readonly": "share"}
+    flat = wrap(lambda x: x.reshape(-1), lambda ctx, grad: grad.reshape(-1), backend="numpy", **words)
+    with interop.policy(readonly="share" if scoped else "copy"):
+        w = double(3) * 1
+        square, result = w**2, flat(w)
+        with torch.no_grad():
+            result.mul_(5)
+        assert torch.equal(torch.autograd.grad(square.sum(), w)[0], 2 * w)
+        x, given = double(3), torch.ones(3, dtype=torch.float64)
+        flat(x).backward(given)
+        flat(x).backward(given)
+        assert given.tolist() == [1, 1, 1]
+
+
+def test_a_strict_scope_refuses_what_somebody_holds():
+    held = np.ones(2)
+    with interop.policy("strict"), pytest.raises(interop.CopyError, match="which somebody else holds"):
+        wrap(lambda x: held, backend="numpy")(double(2))
+
+
 # Forward mode.
 
 
@@ -637,6 +729,33 @@ def test_what_forward_mode_finds_saved():
 
     exp = wrap(np.exp, exp_backward, backend="numpy", setup_context=lambda *a: (exp_setup(*a), setup(*a)), jvp=push)
     assert gradcheck(exp, (double(3),), check_forward_ad=True)
+
+
+def test_tangents_are_checked():
+    def of(rule):
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(torch.ones(2), torch.ones(2))
+            result = wrap(lambda x: x * 2, backend="numpy", jvp=rule)(dual)
+            return forward_ad.unpack_dual(result).tangent
+
+    assert of(lambda ctx, tangent: 2 * tangent).tolist() == [2, 2]
+    with pytest.raises(DTypeError, match="the tangent of the result is complex64, the result float32"):
+        of(lambda ctx, tangent: tangent * 1j)
+    with pytest.raises(GradError, match=r"the tangent of the result has shape \(1,\), the result \(2,\)"):
+        of(lambda ctx, tangent: 2 * tangent[:1])
+    with pytest.raises(UnsupportedTypeError, match="is a str, not an array"):
+        of(lambda ctx, tangent: "2")
+
+
+@pytest.mark.parametrize("second", [None, 0])
+def test_integer_results_have_no_tangent(second):
+    def rule(ctx, tangent):
+        return 2 * tangent, None if second is None else np.zeros(2, "int64")
+
+    both_kinds = wrap(lambda x: (2 * x, x.astype("int64")), backend="numpy", jvp=rule)
+    with forward_ad.dual_level():
+        result, _ = both_kinds(forward_ad.make_dual(torch.ones(2), torch.ones(2)))
+        assert forward_ad.unpack_dual(result).tangent.tolist() == [2, 2]
 
 
 def test_the_number_of_tangents_is_checked():
@@ -713,6 +832,43 @@ def test_a_rule_that_was_used_after_its_transformation():
     x = torch.randn(3, dtype=torch.float64)
     _, pull = torch.func.vjp(sin, x)
     assert torch.allclose(pull(torch.ones_like(x))[0], torch.cos(x))
+
+
+@pytest.mark.parametrize("mode", ["loop", "leading"])
+def test_rules_that_saved_nothing_are_brought_to_their_slices(mode):
+    func, ones = torch.func, torch.ones(3)
+    linear = wrap(
+        lambda x: 3 * x, lambda ctx, g: 3 * g, backend="numpy", setup_context=lambda *_: None, jvp=lambda ctx, t: 3 * t, vmap=mode
+    )
+    for make, shape in (
+        (lambda f: func.vmap(lambda v: func.vjp(f, v)[1](ones)[0]), (4, 3)),
+        (lambda f: func.vmap(lambda v: func.jvp(f, (v,), (ones,))[1]), (4, 3)),
+        (lambda f: func.vmap(func.vmap(lambda v: func.vjp(f, v)[1](ones)[0])), (2, 2, 3)),
+        (lambda f: func.jacrev(func.vmap(f)), (2, 3)),
+        (lambda f: func.vmap(func.jacrev(f)), (2, 3)),
+    ):
+        both(make(linear), make(lambda x: 3 * x), torch.randn(shape))
+
+
+def test_what_a_slice_keeps_on_ctx_is_its_own():
+    def scaled(ctx, x):
+        ctx.top = float(x.max())
+        return ctx.top * x
+
+    keep = wrap(scaled, lambda ctx, g: ctx.top * g, backend="numpy")
+    rows = torch.arange(6.0).reshape(2, 3)
+    found = torch.func.vmap(lambda v: torch.func.vjp(keep, v)[1](torch.ones(3))[0])(rows)
+    assert found.tolist() == [[2, 2, 2], [5, 5, 5]]
+    tensors = wrap(scaled, lambda ctx, g: ctx.top * g, backend="numpy", once_differentiable=False)
+    with pytest.raises(GradError, match="of one slice"):
+        torch.func.vmap(torch.func.grad(lambda v: tensors(v).sum()))(rows)
+
+
+def test_what_is_no_array_may_not_differ_between_slices():
+    count = wrap(lambda x: (x * 2, int(x.sum())), backend="numpy")
+    with pytest.raises(ValueError, match="differs from slice to slice"):
+        torch.vmap(count)(torch.arange(4.0).reshape(2, 2))
+    assert torch.vmap(lambda x: torch.mul(*count(x)))(torch.ones(2, 2)).tolist() == [[4, 4]] * 2
 
 
 def test_the_older_vmap_is_refused():
@@ -981,6 +1137,40 @@ def test_methods_with_a_context():
     x = double(2)
     Doubler().double(x).sum().backward()
     assert x.grad.tolist() == [2, 2]
+
+
+def test_a_method_is_copied_with_its_object():
+    class Layer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain = 1.0
+            self.act = self.scaled
+
+        @wrap(backend="numpy")
+        def scaled(self, x):
+            return self.gain * x
+
+        sine = wrap(np.sin, backend="numpy")
+
+    layer = Layer()
+    twin = copy.deepcopy(layer)
+    twin.gain = 10.0
+    assert (layer.act(torch.ones(1)).item(), twin.act(torch.ones(1)).item()) == (1, 10)
+    assert layer.sine(torch.zeros(1)).item() == 0
+
+
+def test_the_attributes_of_a_function_are_not_taken_over():
+    def function(x):
+        return 2 * x
+
+    function.operation = function._usual = function.backward = "its own"
+    f = wrap(function, backend="numpy")
+    f.backward(lambda ctx, grad: 2 * grad)
+    x = double(2)
+    f(x).sum().backward()
+    assert x.grad.tolist() == [2, 2]
+    with pytest.raises(TypeError, match="is wrapped already"):
+        wrap(f, backend="numpy")
 
 
 def test_it_is_copied_and_pickled_like_a_function():

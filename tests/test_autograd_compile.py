@@ -687,24 +687,45 @@ def test_a_name_is_given_once():
 
 def test_a_function_that_is_defined_anew_takes_its_name_along():
     """As in a notebook, where a cell is run again."""
+    name, made = fresh(), []
+    cell = """
+@wrap(backend="numpy", name=name, fake=torch.empty_like)
+def scaled(x):
+    return factor * x
+
+@scaled.backward
+def _(ctx, grad):
+    return factor * grad
+"""
+    for factor in (2, 3):
+        torch.compiler.reset()
+        names = {"wrap": wrap, "torch": torch, "name": name, "factor": factor}
+        exec(cell, names)
+        made.append(names["scaled"])
+        x = torch.ones(2, requires_grad=True)
+        torch.compile(made[-1], fullgraph=True, backend="aot_eager")(x).sum().backward()
+        assert x.grad.tolist() == [factor, factor]
+    with pytest.raises(RuntimeError, match="scaled was defined anew"):
+        made[0](torch.ones(2))
+    assert made[1](torch.ones(2)).tolist() == [3, 3]
+    with pytest.raises(ValueError, match="already"):  # with another schema
+        exec(cell.replace("(x)", "(x, y)", 1), {"wrap": wrap, "torch": torch, "name": name, "factor": 4})
+
+
+def test_closures_are_never_the_same_function():
     name = fresh()
 
-    def define(factor):
+    def make(factor):
         @wrap(backend="numpy", name=name, fake=torch.empty_like)
         def scaled(x):
             return factor * x
 
-        @scaled.backward
-        def _(ctx, grad):
-            return factor * grad
-
         return scaled
 
-    for factor in (2, 3):
-        torch.compiler.reset()
-        scaled, x = define(factor), torch.ones(2, requires_grad=True)
-        torch.compile(scaled, fullgraph=True, backend="aot_eager")(x).sum().backward()
-        assert x.grad.tolist() == [factor, factor]
+    two = make(2)
+    with pytest.raises(ValueError, match="already"):
+        make(5)
+    assert two(torch.ones(1)).tolist() == [2]
 
 
 def test_functions_without_a_name_are_never_the_same():

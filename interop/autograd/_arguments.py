@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from interop._nodes import take_apart, take_apart_named
 from interop._shape import Shape
 from interop.backends import find_backend, is_array
-from interop.errors import UnsupportedTypeError
+from interop.errors import GradError, UnsupportedTypeError
 from interop.namespace import PLAIN
 
 if TYPE_CHECKING:
@@ -177,6 +177,20 @@ class Results:
         for slot, value in zip(self.slots, values, strict=True):
             leaves[slot] = value
         return tuple(leaves) if self.node is None else tuple(self.node.rebuild(leaves))
+
+    def tangents(self, given: Any, name: str) -> list[Any]:
+        """Return the tangent for each array, None without one, of what a rule returned for all results."""
+        made = (given,) if self.single else given
+        if self.node is not None:
+            node = take_apart(tuple(made) if isinstance(made, tuple) else (made,))
+            found = dict(zip(node.paths(""), node.leaves, strict=True))
+            paths = list(self.node.paths(""))
+            return [found.get(paths[slot]) for slot in self.slots]
+        if not isinstance(made, tuple) or len(made) != len(self.leaves):
+            count = len(made) if isinstance(made, tuple) else 1
+            hint = "Return a tangent for each result, None where there is none."
+            raise GradError(f"{name} returned {count} tangents for {len(self.leaves)} outputs.", hint=hint)
+        return [made[slot] for slot in self.slots]
 
     def names(self) -> list[str]:
         """Return what the arrays are called in messages."""

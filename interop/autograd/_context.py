@@ -74,6 +74,11 @@ class Context:
         made._arrays, made._needs = arrays, needs
         return made
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether an attribute was set on it."""
+        return bool(vars(self).keys() - vars(Context()).keys())
+
     def counted(self, array: Any) -> int:
         """Return how often it holds an array to be kept by torch."""
         told = (self._saved, self._saved_forward, self._dead)

@@ -104,6 +104,7 @@ class Call(Task):
         outgoing, results.arrays = results.arrays, []
         refs = [context.counted(outgoing[at]) for at in range(len(outgoing))]
         made = operation.border.back(outgoing, device, text, results.names, beside=tensors, refs=refs)
+        trace.outputs = [Kind(one.shape, one.dtype) for one in made] if operation.jvp is not None else []
         made += operation.border.kept(others, device, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
         context.closed()
         return made, trace
@@ -119,10 +120,15 @@ class Call(Task):
 
 
 class Kind(NamedTuple):
-    """What a gradient has to be: shape and dtype of an input."""
+    """What a gradient or tangent has to be: shape and dtype of an input or result."""
 
     shape: Any
     dtype: Any
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether it has derivatives."""
+        return bool(self.dtype.is_floating_point or self.dtype.is_complex)
 
 
 @dataclass
@@ -133,6 +139,8 @@ class Run(Trace):
     ----------
     kinds : list of Kind
         Of the tensors that went in.
+    outputs : list of Kind
+        Of the results, for the rule of forward mode; empty where they are not known.
     """
 
     operation: Operation
@@ -143,6 +151,21 @@ class Run(Trace):
 
     def __post_init__(self) -> None:
         self.once = self.operation.once
+        self.outputs: list[Kind] = []
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return self.operation.name
+
+    @property
+    def keeps(self) -> bool:
+        """Whether something was set on the context."""
+        return self.context.is_kept
+
+    def fixed(self) -> list[Any]:
+        """Return what the run returned besides arrays."""
+        return self.results.leaves
 
     def led(self, lead: tuple[int, ...]) -> Run:
         """Return the trace for inputs with further axes in front."""
@@ -200,7 +223,9 @@ class Run(Trace):
         found = self.arguments.gradients(box.pop(), name)
         wanted = [at for at, grad in enumerate(found) if grad is not None and needs[at]]
         for at in wanted:
-            self._check(found[at], at)
+            self._check(found[at], self._gradient_of(at))
+            if not self.once:
+                self._check_tensor(found[at], self._gradient_of(at))
         # A rule may hand on what it was given, which then is the tensor that it came from.
         known = {id(array): grad for array, grad in zip(arrays, grads, strict=True)}
         made = {at: found[at] if not self.once else known.get(id(found[at])) for at in wanted}
@@ -222,17 +247,34 @@ class Run(Trace):
                 f"{operation.name} has no jvp, so forward mode stops here.",
                 hint=f"Give it one: wrap(..., jvp=rule), or @{operation.name}.jvp.",
             )
-        there = [*saved, *tangents]
-        arrays = operation.border.there(
-            there, f"the jvp of {operation.name}", self._incoming(saved, "the tangent of", self.arguments.names)
-        )
+        there, name = [*saved, *tangents], f"the jvp of {operation.name}"
+        arrays = operation.border.there(there, name, self._incoming(saved, "the tangent of", self.arguments.names))
         context = self.context.opened(tuple(arrays[: len(saved)]))
         args, _ = self.arguments.filled(arrays[len(saved) :], None)
-        found = Results(operation.jvp(context, *args), f"the jvp of {operation.name}")
-        if len(found.arrays) != len(self.results.slots):
-            raise GradError(f"the jvp of {operation.name} returned {len(found.arrays)} tangents for {len(self.results.slots)} outputs.")
+        found = self.results.tangents(operation.jvp(context, *args), name)
+        moving = [at for at, tangent in enumerate(found) if tangent is not None and (not self.outputs or self.outputs[at].is_smooth)]
+        for at in moving:
+            self._check(found[at], f"{name}: the tangent of {self.results.names()[at]}")
+        outgoing = [found[at] for at in moving]
+        del found
         device = next(tensor.device for tensor in there if tensor is not None)
-        return operation.border.back(found.arrays, device, f"the jvp of {operation.name}", found.names, beside=there)
+        made = dict(zip(moving, operation.border.back(outgoing, device, name, lambda: self._tangents(moving), beside=there), strict=True))
+        return [self._moving(made[at], at) if at in made else None for at in range(len(self.results.slots))]
+
+    def _tangents(self, moving: list[int]) -> list[str]:
+        names = self.results.names()
+        return [f"the tangent of {names[at]}" for at in moving]
+
+    def _moving(self, tangent: Any, at: int) -> Any:
+        """Return a tangent in its result's dtype; raises if it is none of it."""
+        if not self.outputs:
+            return tangent
+        kind, said = self.outputs[at], f"the jvp of {self.operation.name}: the tangent of {self.results.names()[at]}"
+        tangent = self._in_dtype(tangent, kind, said, "the result")
+        if tangent.shape != kind.shape:
+            message = f"{said} has shape {tuple(tangent.shape)}, the result {tuple(kind.shape)}."
+            raise GradError(message, hint="Return a tangent of the result's shape.")
+        return tangent
 
     def rule(self) -> Callable[..., Any]:
         """Return the backward rule; GradError without one."""
@@ -254,35 +296,43 @@ class Run(Trace):
     def _name(self, at: int) -> str:
         return repr(self.arguments.names()[at])
 
-    def _check(self, grad: Any, at: int) -> None:
-        what = f"the backward of {self.operation.name}: the gradient of {self._name(at)} is a {type(grad).__name__}"
+    def _check(self, grad: Any, said: str) -> None:
+        what = f"{said} is a {type(grad).__name__}"
         if not is_array(grad):
             message, kind = f"{what}, not an array.", "an array of the function's library" if self.once else "a tensor"
             raise UnsupportedTypeError(message, hint=f"Return {kind}, or None where there is no gradient.")
-        if not self.once and find_backend(grad).name != "torch":
+
+    def _check_tensor(self, grad: Any, said: str) -> None:
+        if find_backend(grad).name != "torch":
             hint = "Make the rule of wrapped functions and torch's own, or leave once_differentiable=False out."
-            raise UnsupportedTypeError(f"{what}, not a tensor: torch could not differentiate it.", hint=hint)
+            message = f"{said} is a {type(grad).__name__}, not a tensor: torch could not differentiate it."
+            raise UnsupportedTypeError(message, hint=hint)
+
+    def _gradient_of(self, at: int) -> str:
+        return f"the backward of {self.operation.name}: the gradient of {self._name(at)}"
 
     def _fitted(self, grad: Any, at: int) -> Any:
+        """Return a gradient in its input's dtype and shape; raises if it is none of it."""
         kind = self.kinds[at]
         if grad.dtype != kind.dtype:
-            grad = self._cast(grad, at, kind)
+            grad = self._in_dtype(grad, kind, self._gradient_of(at), "the input")
         if grad.shape == kind.shape:
             return grad
         if not _broadcasts(kind.shape, grad.shape):
-            message = f"the backward of {self.operation.name}: the gradient of {self._name(at)} has shape {tuple(grad.shape)}, the input {tuple(kind.shape)}."
+            message = f"{self._gradient_of(at)} has shape {tuple(grad.shape)}, the input {tuple(kind.shape)}."
             raise GradError(message, hint="Return a gradient of the input's shape, or of one that it broadcasts to, which is summed.")
         return grad.sum_to_size(kind.shape)
 
-    def _cast(self, grad: Any, at: int, kind: Kind) -> Any:
+    def _in_dtype(self, made: Any, kind: Kind, said: str, of: str) -> Any:
+        if made.dtype == kind.dtype:
+            return made
         border = self.operation.border
-        have, want = (str(one).removeprefix("torch.") for one in (grad.dtype, kind.dtype))
+        have, want = (str(one).removeprefix("torch.") for one in (made.dtype, kind.dtype))
         found = fallback(have, frozenset({want}))
         if found is None or border.policy().casting not in (found[1], "same_kind"):
-            message = f"the backward of {self.operation.name}: the gradient of {self._name(at)} is {have}, the input {want}."
             hint = f"Return it as {want}" + (f", or write casting={found[1]!r} into {border.place}." if found else ".")
-            raise DTypeError(message, hint=hint, permissions={"casting": found[1]} if found else {})
-        return border.torch.cast(grad, want)
+            raise DTypeError(f"{said} is {have}, {of} {want}.", hint=hint, permissions={"casting": found[1]} if found else {})
+        return border.torch.cast(made, want)
 
 
 SINGLE = Results.of_one()

@@ -91,6 +91,13 @@ class Operator(Kernels):
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the operator. `torch.compile` looks into this."""
+        if self.superseded:
+            raise RuntimeError(
+                f"{self.operation.name} was defined anew, and the operator {self.layout.operator!r} is that one now: call it."
+            )
+        for name, value in (*zip(self.layout.names, args, strict=False), *kwargs.items()):
+            if name in self.layout.numbers and holds_tensor([value]):  # torch would take its value, and drop its gradient
+                raise TypeError(f"{self.operation.name}: {name!r} is a number in {self.layout.text}, got a tensor: pass {name}.item().")
         made = self.forward(*args, **kwargs)
         return made if self.single or self.layout.count > 1 else (made,)
 

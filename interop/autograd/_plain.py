@@ -55,20 +55,20 @@ class Plain(Task):
             box = [result]
             del result
             return Call(self.operation, self.arguments).finish(tensors, arrays, box, Context())
-        return [made], PlainRun(self, [(tensor.shape, tensor.dtype) for tensor in tensors])
+        return [made], PlainRun(self, [(tensor.shape, tensor.dtype) for tensor in tensors], made)
 
 
 class PlainRun(Trace):
     """What such a call leaves."""
 
-    def __init__(self, task: Plain, kinds: list[tuple[Any, Any]]) -> None:
+    def __init__(self, task: Plain, kinds: list[tuple[Any, Any]], made: Any) -> None:
         self.task, self.kinds = task, kinds
         operation = task.operation
         self.usual = operation.backward is not None and operation.jvp is None
         if operation.backward is not None or operation.jvp is not None:
             self.saved = task.numbers
         if operation.jvp is not None:
-            self.saved_forward = task.numbers
+            self.saved_forward, self.output = task.numbers, Kind(made.shape, made.dtype)
 
     @property
     def results(self) -> Any:
@@ -124,6 +124,7 @@ class PlainRun(Trace):
         kinds = [Kind(*kind) for kind in self.kinds]
         run = Run(self.task.operation, self.task.arguments, SINGLE, Context(), kinds)
         run.saved, run.saved_forward = self.saved, self.saved_forward
+        run.outputs = [self.output] if self.saved_forward else []
         return run
 
     def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:

@@ -82,6 +82,7 @@ class Spent(Trace):
     """The trace of a rule: it has no rules of its own, and says so."""
 
     once = False  # so that torch asks at once
+    ends = True
 
     def __init__(self, rule: _Rule, there: list[bool]) -> None:
         self.rule, self.there = rule, there

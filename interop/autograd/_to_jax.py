@@ -200,7 +200,7 @@ class _Task:
         def outgoing() -> list[str]:
             return [f"the gradient of {name}" for name, need in zip(self.incoming(), needs, strict=True) if need]
 
-        return _Task(self.way, pulled(self.function, needs, moved), unreal, incoming, outgoing)
+        return _Task(self.way, pulled(self.function, needs, moved, self._text()), unreal, incoming, outgoing)
 
     def _tensors(self, arrays: Sequence[Any]) -> list[Any]:
         with by_itself():

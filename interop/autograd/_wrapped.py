@@ -42,12 +42,15 @@ class Wrapped:
         self._usual = plain and cast_inputs is None
         functools.update_wrapper(self, operation.forward, updated=())  # not its attributes: they are not ours
         self.__signature__ = shape.signature
+        self._owner: Any = None  # of a method
 
     def __repr__(self) -> str:
         return f"<{self.operation.name} of {self.operation.border.backend}, wrapped for torch>"
 
-    def __reduce__(self) -> str:
-        """Pickle and copy as a function: by its name, and to itself."""
+    def __reduce__(self) -> Any:
+        """Pickle and copy as a function: by its name, and to itself; a method to that of a copied object."""
+        if self._owner is not None:
+            return getattr, (self._owner, vars(self)["__name__"])
         return str(vars(self).get("__qualname__", self.operation.name))
 
     def backward(self, rule: F) -> F:
@@ -76,7 +79,9 @@ class Wrapped:
         shape = Signature(forward)
         derivatives = None if shape.takes_ctx else self.operation.derivatives
         bound = replace(self.operation, forward=forward, takes_ctx=shape.takes_ctx, derivatives=derivatives)
-        return Wrapped(bound, shape, self._cast_inputs)
+        method = Wrapped(bound, shape, self._cast_inputs)
+        method._owner = instance
+        return method
 
     @leave_alone
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interop.errors import DTypeError, NoDataError
+from interop.errors import DTypeError, GradError, NoDataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +55,7 @@ def _dtype(name: str) -> torch.dtype:
     return found
 
 
-def pulled(function: Function, needs: Sequence[bool], moved: Sequence[bool]) -> Function:
+def pulled(function: Function, needs: Sequence[bool], moved: Sequence[bool], name: str) -> Function:
     """Return the function from inputs and gradients to gradients, in JAX's convention: the conjugate of torch's.
 
     Parameters
@@ -64,14 +64,21 @@ def pulled(function: Function, needs: Sequence[bool], moved: Sequence[bool]) -> 
         Which inputs have gradients.
     moved : sequence of bool
         Which results have them.
+    name : str
+        Of the function, in messages.
     """
 
     def pull(*tensors: torch.Tensor) -> list[torch.Tensor]:
         again = any(tensor.requires_grad for tensor in tensors)
         inputs = [_tracked(one) if need else one for one, need in zip(tensors[: len(needs)], needs, strict=True)]
-        results = [one for one, moves in zip(function(*inputs), moved, strict=True) if moves]
+        # Of a copy the function may do what it likes, also in place.
+        given = [one.clone() if need else one for one, need in zip(inputs, needs, strict=True)]
+        results = [one for one, moves in zip(function(*given), moved, strict=True) if moves]
         pairs = [(one, grad) for one, grad in zip(results, tensors[len(needs) :], strict=True) if one.requires_grad]
         wanted = [one for one, need in zip(inputs, needs, strict=True) if need]
+        if wanted and results and not pairs:
+            hint = "Stay in torch, wrap what leaves it (interop.autograd.wrap), or say that it has no gradient: jax.lax.stop_gradient."
+            raise GradError(f"{name}: no result depends on the inputs in torch's graph, so their gradients would be lost.", hint=hint)
         if not pairs or not wanted:
             return list(map(torch.zeros_like, wanted))
         incoming = [grad.conj().to(one.dtype) for one, grad in pairs]

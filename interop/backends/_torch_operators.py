@@ -9,6 +9,7 @@ that of `interop.backends._torch_functions`, with the operator below it in the p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Kernels", "below", "holds_tensor", "is_live", "is_transformed", "register", "zeros"]
 
-_libraries: dict[str, tuple[Library, str]] = {}
-"""Of each operator the library, with which it would go, and whose it is."""
+_registered: dict[str, _Registered] = {}
+"""The operators by name. They are there for good: what torch has of one that is taken back points nowhere."""
 _AUTOCASTS = ("cpu", "cuda", "xpu", "mps")
 
 
@@ -44,10 +45,13 @@ class Kernels(ABC):
         The name and schema of the operator.
     leading : bool
         Whether it takes tensors with one more axis in front.
+    superseded : bool
+        Whether the operator does something else by now.
     """
 
     layout: Layout
     leading: bool
+    superseded: bool = False
 
     @abstractmethod
     def run(self, args: list[Any]) -> list[torch.Tensor]:
@@ -70,6 +74,22 @@ class Kernels(ABC):
         """Return the rule as a node of the graph, and the tensors that go in; `args` are those of its operator."""
 
 
+@dataclass
+class _Registered:
+    """An operator: what it does now, whose it is, and how it can be called."""
+
+    kernels: Kernels
+    owner: str
+    cast: str | None
+    library: Library
+    operators: tuple[Any, Any] = (None, None)
+
+    def takes(self, kernels: Kernels, owner: str, cast: str | None) -> bool:
+        """Whether it may do something else from here on: its function defined anew, with the same schema."""
+        same = (self.owner, self.cast, self.kernels.layout.text) == (owner, cast, kernels.layout.text)
+        return same and "<locals>" not in owner
+
+
 def register(kernels: Kernels, *, owner: str, cast: str | None) -> tuple[Any, Any]:
     """Register an operator and its rule under the names in its layout; return both.
 
@@ -78,31 +98,35 @@ def register(kernels: Kernels, *, owner: str, cast: str | None) -> tuple[Any, An
     kernels : Kernels
         What they do.
     owner : str
-        The full name of the function. One that is defined anew, as in a notebook, takes the place of the old one.
+        The full name of the function. One that is defined anew with the same schema, as in a notebook, takes the place of the
+        old one, also in graphs that are compiled already.
     cast : str, optional
         The dtype that floats are cast to inside of `torch.autocast`.
 
     Raises
     ------
     ValueError
-        If there is an operator of that name, and of another owner.
+        If there is an operator of that name, and of another owner, or with another schema.
     """
     layout = kernels.layout
     name, rule = layout.operator, f"{layout.operator}_backward"
-    if name in _libraries and _libraries[name][1] == owner:
-        _libraries.pop(name)[0]._destroy()
+    there = _registered.get(name)
+    if there is not None and there.takes(kernels, owner, cast):
+        there.kernels.superseded, there.kernels = True, kernels
+        return there.operators
     for taken in filter(_find, (name, rule)):
         raise ValueError(f"there is an operator {taken!r} already, and a name is given once: choose another for {name!r}.")
     space, _, short = name.partition("::")
     library = Library(space, "FRAGMENT")
-    _libraries[name] = library, owner
+    made = _registered[name] = _Registered(kernels, owner, cast, library)
     operator = _define(library, short, layout.text)
     backward = _define(library, f"{short}_backward", layout.backward())
-    _forward_kernels(library, short, kernels)
-    _backward_kernels(library, f"{short}_backward", kernels)
+    _forward_kernels(short, made)
+    _backward_kernels(f"{short}_backward", made)
+    made.operators = operator, backward
     for device in _AUTOCASTS if cast else ():
         register_autocast(name, device, getattr(torch, str(cast)), lib=library)
-    return operator, backward
+    return made.operators
 
 
 def _find(name: str) -> Any:
@@ -115,30 +139,30 @@ def _define(library: Library, short: str, schema: str) -> Any:
     return getattr(getattr(torch.ops, library.ns), short).default
 
 
-def _forward_kernels(library: Library, short: str, kernels: Kernels) -> None:
-    layout = kernels.layout
+def _forward_kernels(short: str, made: _Registered) -> None:
+    layout = made.kernels.layout
 
-    def single(made: list[torch.Tensor]) -> Any:
-        return made[0] if layout.count == 1 else tuple(made)
+    def single(results: list[torch.Tensor]) -> Any:
+        return results[0] if layout.count == 1 else tuple(results)
 
     def run(*args: Any) -> Any:
-        return single(_own(kernels.run(layout.filled(args)), args))
+        return single(_own(made.kernels.run(layout.filled(args)), args))
 
     def fake(*args: Any) -> Any:
-        return single([one.contiguous() for one in kernels.fake(layout.filled(args))])
+        return single([one.contiguous() for one in made.kernels.fake(layout.filled(args))])
 
     def autograd(*args: Any) -> Any:
-        return single(_one_level(*kernels.task(layout.filled(args))))
+        return single(_one_level(*made.kernels.task(layout.filled(args))))
 
-    _kernels(library, short, run, fake, autograd, leading=kernels.leading)
+    _kernels(made, short, run, fake, autograd)
 
 
-def _backward_kernels(library: Library, short: str, kernels: Kernels) -> None:
-    count = kernels.layout.count
+def _backward_kernels(short: str, made: _Registered) -> None:
+    count = made.kernels.layout.count
 
     def run(*args: Any) -> Any:
         grads, results, needs, given = list(args[:count]), list(args[count : 2 * count]), args[2 * count], list(args[2 * count + 1 :])
-        return _own(kernels.run_backward(grads, results, needs, given), args)
+        return _own(made.kernels.run_backward(grads, results, needs, given), args)
 
     def fake(*args: Any) -> Any:
         tensors = _tensors(args[2 * count + 1 :])
@@ -146,16 +170,17 @@ def _backward_kernels(library: Library, short: str, kernels: Kernels) -> None:
         return [torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device) for tensor in needed]
 
     def autograd(*args: Any) -> Any:
-        return _one_level(*kernels.task_backward(list(args)))
+        return _one_level(*made.kernels.task_backward(list(args)))
 
-    _kernels(library, short, run, fake, autograd, leading=kernels.leading)
+    _kernels(made, short, run, fake, autograd)
 
 
-def _kernels(library: Library, short: str, run: Kernel, fake: Kernel, autograd: Kernel, *, leading: bool) -> None:
+def _kernels(made: _Registered, short: str, run: Kernel, fake: Kernel, autograd: Kernel) -> None:
+    library = made.library
     name, operator = f"{library.ns}::{short}", getattr(getattr(torch.ops, library.ns), short).default
 
     def vmap(info: Any, dims: Sequence[Any], *args: Any) -> Any:
-        return _vmapped(operator, info.batch_size, dims, args, leading=leading)
+        return _vmapped(operator, info.batch_size, dims, args, leading=made.kernels.leading)
 
     library.impl(short, run, "CompositeExplicitAutograd")
     library.impl(short, autograd, "Autograd")

@@ -33,6 +33,8 @@ class Layout:
         What the arguments are called.
     count : int
         How many tensors it returns.
+    numbers : frozenset of str
+        The arguments that are no tensors.
     """
 
     def __init__(self, operator: str, schema: str) -> None:
@@ -44,6 +46,7 @@ class Layout:
         self._arguments, returns = parsed.arguments, parsed.returns
         self._check(returns)
         self.names, self.count = [one.name for one in self._arguments], len(returns)
+        self.numbers = frozenset(one.name for one in self._arguments if not _word(one.real_type).startswith("Tensor"))
 
     def _check(self, returns: Sequence[Any]) -> None:
         if any(one.alias_info is not None for one in (*self._arguments, *returns)):

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from interop.backends._torch_tasks import Task
+from interop.errors import GradError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Apply = Callable[[Task, Sequence[Any]], tuple[list[torch.Tensor], Any]]
+    Rule = Callable[[Any, Sequence[bool]], Task]
 
 __all__ = ["vmapped"]
 
@@ -28,17 +30,30 @@ def vmapped(apply: Apply, size: int, dims: Sequence[int | None], task: Task, ten
     level = (lower.level() if lower else 0) + 1
     whole = task.leading(level, size)
     if whole is not None:
-        fronted = [_fronted(tensor, dim, size) for tensor, dim in zip(tensors, dims, strict=True)]
-        made, trace = apply(whole, fronted)
-        return (*made, _Whole(level, trace)), (*[0] * len(made), None)
+        made, trace = apply(whole, [_fronted(tensor, dim, size) for tensor, dim in zip(tensors, dims, strict=True)])
+        own = len(made) - trace.anchors  # those of other levels have no axis of this one
+        return _returned(_Whole(level, trace, dims, own), list(made), size, [0] * own + [None] * trace.anchors)
     if not size:
         raise ValueError(f"vmap over no slices: {task.name} cannot be run once to see what it returns.")
     runs = [
         apply(task.slice(level, number), [t if dim is None else t.select(dim, number) for t, dim in zip(tensors, dims, strict=True)])
         for number in range(size)
     ]
-    made = [torch.stack(column) for column in zip(*(made for made, _ in runs), strict=True)]
-    return (*made, _Slices(level, [trace for _, trace in runs])), (*[0] * len(made), None)
+    traces = [trace for _, trace in runs]
+    if any(trace.fixed() != traces[0].fixed() for trace in traces):
+        raise ValueError(
+            f"{task.name} under vmap: what it returns besides arrays differs from slice to slice, and there is one place for it."
+        )
+    stacked = [torch.stack(column) for column in zip(*(made for made, _ in runs), strict=True)]
+    return _returned(_Slices(level, traces, dims, len(stacked)), stacked, size, [0] * len(stacked))
+
+
+def _returned(trace: _OfLevel, made: list[torch.Tensor], size: int, out_dims: list[int | None]) -> Any:
+    if trace.is_anchored:
+        made.append(torch.zeros(size))
+        out_dims.append(0)
+        trace.anchor(~(len(made) - 1))
+    return (*made, trace), (*out_dims, None)
 
 
 def _fronted(tensor: Any, dim: int | None, size: int) -> Any:
@@ -46,41 +61,102 @@ def _fronted(tensor: Any, dim: int | None, size: int) -> Any:
 
 
 class _OfLevel:
-    """What vectorised runs leave: but for the rules, it is as what the first of them leaves."""
+    """What vectorised runs leave: but for the rules, it is as what the first of them leaves.
 
-    def __init__(self, level: int, first: Any) -> None:
+    A rule is brought to its level by what is saved there. Where that is nothing with an axis of the level, an anchor is saved besides.
+    """
+
+    def __init__(self, level: int, first: Any, dims: Sequence[int | None], results: int) -> None:
         self.level, self.first = level, first
+        self.saved, self.saved_forward, self.extras, self.anchors = first.saved, first.saved_forward, first.extras, first.anchors
+
+        def is_batched(n: int | None) -> bool:
+            return n is not None and (dims[n] is not None if n >= 0 else ~n < results)
+
+        self.lacks = [not first.ends and not any(map(is_batched, kept)) for kept in (first.saved, first.saved_forward)]
+
+    @property
+    def is_anchored(self) -> bool:
+        """Whether it needs an anchor."""
+        return any(self.lacks)
+
+    def anchor(self, number: int) -> None:
+        """Save an anchor, the number `number` of what was returned, where it is needed."""
+        self.extras += 1
+        self.anchors += 1
+        if self.lacks[0]:
+            self.saved = (*self.saved, number)
+        if self.lacks[1]:
+            self.saved_forward = (*self.saved_forward, number)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.first, name)
+
+    def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+        """Run a rule that is given tensors, whatever their levels: there is one run of it for all slices."""
+        if self.first.keeps:
+            message = "its rule is given tensors under vmap, all slices at once, and what it keeps on ctx is of one slice."
+            raise GradError(f"{self.first.name}: {message}", hint="Save arrays instead, with ctx.save_for_backward.")
+        found: list[Any] = self.first.pull(saved[: len(self.first.saved)], grads, needs)
+        return found
+
+    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
+        """Return the backward rule as a task."""
+        return self._task(lambda trace, left: trace.pulling(needs, left), holes, len(self.first.saved), anchored=self.lacks[0])
+
+    def pushing(self, holes: Sequence[bool]) -> Task:
+        """Return the forward-mode rule as a task."""
+        return self._task(lambda trace, left: trace.pushing(left), holes, len(self.first.saved_forward), anchored=self.lacks[1])
+
+    def _task(self, rule: Rule, holes: Sequence[bool], saved: int, *, anchored: bool) -> Task:
+        """Return a rule as a task, `rule` telling that of a trace; the anchor comes after what is saved."""
+        if not anchored:
+            return self.made(lambda trace: rule(trace, holes))
+        at = sum(not hole for hole in holes[:saved])
+        return self.made(lambda trace: _Unanchored(rule(trace, [*holes[:saved], *holes[saved + 1 :]]), at))
+
+    def made(self, rule: Callable[[Any], Task]) -> Task:
+        """Return a rule of all traces as a task."""
+        raise NotImplementedError
 
 
 class _Whole(_OfLevel):
     """The trace of one run for all slices."""
 
-    def __init__(self, level: int, trace: Any) -> None:
-        super().__init__(level, trace)
-        self.trace = trace
-
-    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
-        return _WholeTask(self.level, self.trace.pulling(needs, holes))
-
-    def pushing(self, holes: Sequence[bool]) -> Task:
-        return _WholeTask(self.level, self.trace.pushing(holes))
+    def made(self, rule: Callable[[Any], Task]) -> Task:
+        return _WholeTask(self.level, rule(self.first))
 
 
 class _Slices(_OfLevel):
     """The traces of a run for each slice."""
 
-    def __init__(self, level: int, traces: list[Any]) -> None:
-        super().__init__(level, traces[0])
+    def __init__(self, level: int, traces: list[Any], dims: Sequence[int | None], results: int) -> None:
+        super().__init__(level, traces[0], dims, results)
         self.traces = traces
 
-    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
-        return _SlicedTask(self.level, [trace.pulling(needs, holes) for trace in self.traces])
+    def made(self, rule: Callable[[Any], Task]) -> Task:
+        return _SlicedTask(self.level, [rule(trace) for trace in self.traces])
 
-    def pushing(self, holes: Sequence[bool]) -> Task:
-        return _SlicedTask(self.level, [trace.pushing(holes) for trace in self.traces])
+
+class _Unanchored(Task):
+    """A task without the anchor among its tensors."""
+
+    def __init__(self, task: Task, at: int) -> None:
+        self.task, self.at = task, at
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+    def run(self, tensors: Sequence[Any]) -> Any:
+        return self.task.run([*tensors[: self.at], *tensors[self.at + 1 :]])
+
+    def leading(self, level: int, size: int) -> Task | None:
+        found = self.task.leading(level, size)
+        return None if found is None else _Unanchored(found, self.at)
+
+    def slice(self, level: int, number: int) -> Task:
+        return _Unanchored(self.task.slice(level, number), self.at)
 
 
 class _NeedsLevel(Task):

@@ -53,6 +53,10 @@ class Trace(ABC):
         Whether torch cannot look at the backward rule.
     usual : bool
         Whether all inputs are saved for the backward rule, and nothing else is to be said.
+    ends : bool
+        Whether there are no rules.
+    anchors : int
+        So many of the extras are there for vmap's sake.
     """
 
     saved: tuple[int | None, ...] = ()
@@ -62,6 +66,17 @@ class Trace(ABC):
     materializes: bool = True
     once: bool = True
     usual: bool = False
+    ends: bool = False
+    anchors: int = 0
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the rules look at more than what is saved."""
+        return False
+
+    def fixed(self) -> list[Any]:
+        """Return what the run returned besides tensors."""
+        return []
 
     @abstractmethod
     def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
