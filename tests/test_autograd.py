@@ -451,6 +451,15 @@ def test_without_a_backward():
     with pytest.raises(GradError, match="opaque has no backward") as caught:
         result.sum().backward()
     assert "@opaque.backward" in caught.value.hint
+    late = wrap(lambda x: x * 2, backend="numpy")
+    result = late(x)
+    with pytest.raises(GradError, match="has no backward") as nameless:
+        result.sum().backward()
+    assert "@f.backward" in nameless.value.hint
+    result = late(x)
+    late.backward(lambda ctx, grad: 2 * grad)
+    with pytest.raises(GradError, match="was given its backward after this call"):
+        result.sum().backward()
 
 
 # What is saved.

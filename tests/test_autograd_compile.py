@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
+import interop
 from interop.autograd import wrap
 from interop.errors import GradError, NoDataError, TransferError, UnsupportedTypeError
 
@@ -579,9 +580,6 @@ def test_an_operator_returns_memory_of_its_own(share):
     assert kept(x).data_ptr() != x.data_ptr()
     first, second = pair(x)
     assert len({x.data_ptr(), first.data_ptr(), second.data_ptr(), first.data_ptr() + 4}) == 4
-    if share:  # and not without the operator
-        bare = wrap(lambda x: x, backend="numpy", **words)
-        assert bare(x).data_ptr() == x.data_ptr()
 
 
 def test_a_setup_context_that_comes_after_compiling_is_noticed():
@@ -792,3 +790,20 @@ def test_results_that_are_not_those_of_the_schema(forward):
     function = wrap(forward, backend="numpy", name=fresh(), schema="(Tensor x) -> Tensor")
     with pytest.raises(UnsupportedTypeError, match="returned"):
         function(torch.ones(2))
+
+
+def test_a_number_is_no_tensor():
+    scaled = wrap(lambda x, factor: x * factor, backend="numpy", name=fresh(), schema="(Tensor x, float factor) -> Tensor")
+    for call in (lambda: scaled(torch.ones(2), torch.tensor(3.0)), lambda: scaled(torch.ones(2), factor=torch.tensor(3.0))):
+        with pytest.raises(TypeError, match=r"'factor' is a number .* pass factor\.item\(\)"):
+            call()
+    assert scaled(torch.ones(2), 3.0).tolist() == [3, 3]
+
+
+def test_what_nobody_holds_is_shared_while_a_compiler_looks_on():
+    """It evaluates frames itself then, and each call holds its arguments once more."""
+    plain = wrap(lambda x: x * 2, lambda ctx, grad: grad * 2, backend="numpy", setup_context=lambda *_: None)
+    x = torch.ones(3, requires_grad=True)
+    torch.compile(lambda x: x + 1, backend="eager")(x)
+    with interop.guard(copies="error"):
+        plain(x).sum().backward()

@@ -218,17 +218,6 @@ def forgetful():
     return made(forward, lambda ctx, g: 2 * KEPT[0] * g)
 
 
-def reused_buffer():
-    buffers = {}
-
-    def forward(x):
-        out = buffers.setdefault(x.shape, np.empty(x.shape))
-        np.multiply(x, x, out=out)
-        return out
-
-    return made(forward, lambda ctx, g: 2 * ctx.saved_tensors[0] * g)
-
-
 def scratch():
     """Has one place to work in, for all calls."""
     place = np.empty(X.shape)
@@ -370,8 +359,7 @@ MUTANTS = {
     "raveled in the order of memory": (lambda: made(lambda x: x + 0, lambda ctx, g: np.ravel(g, order="K").reshape(g.shape)), X, {INCOMING}, r"the gradient of the result transposed, strides \(1, 2\): the gradient of 'x': greatest difference"),
     "not linear": (lambda: made(lambda x: x + 0, lambda ctx, g: g**2), X, {GRADIENT}, "not linear in the incoming gradient: the gradient of 'x'"),
     "not linear, of one number": (lambda: made(lambda x: x + 0, lambda ctx, g: g**2), Y[0], {GRADIENT}, "not linear in the incoming gradient"),
-    "state on a global": (forgetful, X, {CALLS, THREADS, VMAP}, r"in thread 1 of 4: the gradient of 'x': greatest difference"),
-    "one buffer for all results": (reused_buffer, X, {CALLS, THREADS, VMAP}, r"interleaved calls:\n  the result: greatest difference"),
+    "state on a global": (forgetful, X, {CALLS, THREADS, VMAP}, r"in thread \d of 4: the gradient of 'x': greatest difference"),
     "one place to work in": (scratch, X, {THREADS}, r"in thread \d of 4: the result: greatest difference"),
     "refuses other threads": (of_one_thread, X, {THREADS}, r"in thread \d of 4: raised RuntimeError: only in the main thread"),
     "writes into the gradient": (lambda: made(lambda x: x**2, in_place), X, {GRADIENT}, "raised ValueError: output array is read-only"),

@@ -111,9 +111,9 @@ class Arguments:
             grads = grads[:-1]
         if len(grads) != self.positions:
             takes = f"{self.positions} argument{'s' if self.positions != 1 else ''}"
-            raise TypeError(
-                f"{name} returned {len(grads)} gradients, and its function got {takes}: return one for each, None where there is none."
-            )
+            whole = " A tuple of gradients for one argument stands in another: return ((a, b),)." if self.positions == 1 else ""
+            message = f"{name} returned {len(grads)} gradients, and its function got {takes}"
+            raise TypeError(f"{message}: return one for each, None where there is none.{whole}")
         if self.node is None:
             extra = [slot for slot, grad in enumerate(grads) if grad is not None and slot not in self.slots]
             if extra:

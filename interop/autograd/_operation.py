@@ -6,7 +6,8 @@ is left of it for the rules. A rule is a task of its own where something may be 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +18,7 @@ from interop.autograd._rules import Pull, Push
 from interop.backends import find_backend, is_array
 from interop.backends._torch_tasks import Task, Trace
 from interop.dtypes import fallback
-from interop.errors import DTypeError, GradError, UnsupportedTypeError
+from interop.errors import DTypeError, GradError, TransferError, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,6 +58,11 @@ class Operation:
     leading: bool = False
     derivatives: Any = None
 
+    @property
+    def word(self) -> str:
+        """What the function is called where its rules are given."""
+        return self.name if self.name.isidentifier() else "f"
+
     def task(self, arguments: Arguments) -> Task:
         """Return the run on the tensors of a call."""
         return Derived.of(self, arguments) if self.derives else Call(self, arguments)
@@ -92,7 +98,7 @@ class Call(Task):
         """Return the same, of a function that was run on `arrays` and whose result is in the box, and nowhere else."""
         operation, arguments = self.operation, self.arguments
         results = Results(box.pop(), operation.name)
-        trace = Run(operation, arguments.emptied(), results, context, [Kind(tensor.shape, tensor.dtype) for tensor in tensors])
+        trace = Run(operation, arguments.emptied(), results, context, list(map(Kind.of, tensors)))
         if operation.setup_context is not None:
             operation.setup_context(context, arguments.filled(arrays)[0], results.filled(results.arrays))
         if operation.setup_context is not None or operation.takes_ctx:
@@ -104,7 +110,7 @@ class Call(Task):
         outgoing, results.arrays = results.arrays, []
         refs = [context.counted(outgoing[at]) for at in range(len(outgoing))]
         made = operation.border.back(outgoing, device, text, results.names, beside=tensors, refs=refs)
-        trace.outputs = [Kind(one.shape, one.dtype) for one in made] if operation.jvp is not None else []
+        trace.outputs = list(map(Kind.of, made)) if operation.jvp is not None else []
         made += operation.border.kept(others, device, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
         context.closed()
         return made, trace
@@ -120,10 +126,16 @@ class Call(Task):
 
 
 class Kind(NamedTuple):
-    """What a gradient or tangent has to be: shape and dtype of an input or result."""
+    """What a gradient or tangent has to be: shape, dtype and device of an input or result."""
 
     shape: Any
     dtype: Any
+    device: Any
+
+    @classmethod
+    def of(cls, tensor: Any) -> Kind:
+        """Return that of a tensor."""
+        return cls(tensor.shape, tensor.dtype, tensor.device)
 
     @property
     def is_smooth(self) -> bool:
@@ -169,7 +181,12 @@ class Run(Trace):
 
     def led(self, lead: tuple[int, ...]) -> Run:
         """Return the trace for inputs with further axes in front."""
-        return replace(self, kinds=[Kind((*lead, *kind.shape), kind.dtype) for kind in self.kinds]) if lead else self
+        if not lead:
+            return self
+        made = copy(self)
+        made.kinds = [kind._replace(shape=(*lead, *kind.shape)) for kind in self.kinds]
+        made.outputs = []
+        return made
 
     def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Pull:
         """Return the backward rule as a task; `holes` says which of what it gets are None."""
@@ -245,7 +262,7 @@ class Run(Trace):
         if operation.jvp is None:
             raise GradError(
                 f"{operation.name} has no jvp, so forward mode stops here.",
-                hint=f"Give it one: wrap(..., jvp=rule), or @{operation.name}.jvp.",
+                hint=f"Give it one: wrap(..., jvp=rule), or @{operation.word}.jvp.",
             )
         there, name = [*saved, *tangents], f"the jvp of {operation.name}"
         arrays = operation.border.there(there, name, self._incoming(saved, "the tangent of", self.arguments.names))
@@ -278,13 +295,14 @@ class Run(Trace):
 
     def rule(self) -> Callable[..., Any]:
         """Return the backward rule; GradError without one."""
-        if self.operation.backward is None:
-            name = self.operation.name
-            raise GradError(
-                f"{name} has no backward, so no gradient can flow through it.",
-                hint=f"Give it one: wrap(..., backward=rule), or @{name}.backward.",
-            )
-        return self.operation.backward
+        operation = self.operation
+        if operation.backward is None:
+            hint = f"Give it one: wrap(..., backward=rule), or @{operation.word}.backward."
+            raise GradError(f"{operation.name} has no backward, so no gradient can flow through it.", hint=hint)
+        if self.kinds and not self.saved and not operation.takes_ctx and operation.setup_context is None:
+            message = f"{operation.name} was given its backward after this call, which saved nothing for it."
+            raise GradError(message, hint="Give the rule before the function is called.")
+        return operation.backward
 
     def needs_tree(self, needs: Sequence[bool]) -> tuple[Any, ...]:
         """Return which inputs need a gradient, in the form of the arguments."""
@@ -316,12 +334,22 @@ class Run(Trace):
         kind = self.kinds[at]
         if grad.dtype != kind.dtype:
             grad = self._in_dtype(grad, kind, self._gradient_of(at), "the input")
+        if grad.device != kind.device:
+            grad = self._at_home(grad, kind, at)
         if grad.shape == kind.shape:
             return grad
         if not _broadcasts(kind.shape, grad.shape):
             message = f"{self._gradient_of(at)} has shape {tuple(grad.shape)}, the input {tuple(kind.shape)}."
             raise GradError(message, hint="Return a gradient of the input's shape, or of one that it broadcasts to, which is summed.")
         return grad.sum_to_size(kind.shape)
+
+    def _at_home(self, grad: Any, kind: Kind, at: int) -> Any:
+        border = self.operation.border
+        if border.policy().transfer != "allow":
+            hint = f"Return it there, or write transfer='allow' into {border.place}."
+            message = f"{self._gradient_of(at)} is on {grad.device}, the input on {kind.device}."
+            raise TransferError(message, hint=hint, permissions={"transfer": "allow"})
+        return border.torch.transfer(grad, border.torch.device_of(kind.device), None)
 
     def _in_dtype(self, made: Any, kind: Kind, said: str, of: str) -> Any:
         if made.dtype == kind.dtype:

@@ -51,9 +51,7 @@ class Forward(Task):
         operator, arguments = self.operator, self.arguments
         args, words = arguments.filled(tensors)
         made = below(operator.forward, *args, *words.values())
-        trace = Left(
-            operator.operation, arguments, operator.results(), Context(), [Kind(tensor.shape, tensor.dtype) for tensor in tensors], operator
-        )
+        trace = Left(operator.operation, arguments, operator.results(), Context(), list(map(Kind.of, tensors)), operator)
         trace.saved = tuple(range(len(tensors)))
         if operator.operation.setup_context is not None:
             trace.saved += tuple(~at for at in range(len(made)))

@@ -183,7 +183,7 @@ class Operator(Kernels):
     def left(self, arguments: Arguments, tensors: Sequence[Any], results: Sequence[Any], *, forward: bool = False) -> tuple[Run, list[Any]]:
         """Return what a run with these results leaves for the rules, and the saved tensors; of forward mode, if so."""
         operation = self.operation
-        trace = Run(operation, arguments, self.results(), Context(), [Kind(tensor.shape, tensor.dtype) for tensor in tensors])
+        trace = Run(operation, arguments, self.results(), Context(), list(map(Kind.of, tensors)))
         if operation.setup_context is None:
             trace.saved = tuple(range(len(tensors)))
             return trace, list(tensors)

@@ -6,11 +6,11 @@ what is done already is handed over, so that a function is never run twice.
 
 from __future__ import annotations
 
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 from interop.autograd._context import Context
 from interop.autograd._operation import SINGLE, Call, Kind, Run
-from interop.backends._base import holders
 from interop.backends._torch_memory import apart
 from interop.backends._torch_tasks import Task, Trace
 from interop.quick import sweep
@@ -34,7 +34,7 @@ class Plain(Task):
         tables = operation.border.tables()
         assert tables is not None, "made for those that have them"
         self.there, self.back = tables
-        self.lent = operation.border.target.lent
+        self.borrows = operation.border.target.borrows
         self.numbers = tuple(range(len(arguments.slots)))
 
     @property
@@ -50,25 +50,27 @@ class Plain(Task):
                 return Call(self.operation, self.arguments).run(tensors)
         result = self.operation.forward(*arrays)
         attempt = self.back.get(type(result))
-        made = None if attempt is None or self.lent(result, 1) else attempt(result)
+        # Held by its name here and the call, and by nobody else: torch may write to it.
+        free = attempt is not None and getrefcount(result) <= 2 and not self.borrows(result)
+        made = attempt(result) if attempt is not None and free else None
         if made is None:
             box = [result]
             del result
             return Call(self.operation, self.arguments).finish(tensors, arrays, box, Context())
-        return [made], PlainRun(self, [(tensor.shape, tensor.dtype) for tensor in tensors], made)
+        return [made], PlainRun(self, [(tensor.shape, tensor.dtype, tensor.device) for tensor in tensors], made)
 
 
 class PlainRun(Trace):
     """What such a call leaves."""
 
-    def __init__(self, task: Plain, kinds: list[tuple[Any, Any]], made: Any) -> None:
+    def __init__(self, task: Plain, kinds: list[tuple[Any, Any, Any]], made: Any) -> None:
         self.task, self.kinds = task, kinds
         operation = task.operation
         self.usual = operation.backward is not None and operation.jvp is None
         if operation.backward is not None or operation.jvp is not None:
             self.saved = task.numbers
         if operation.jvp is not None:
-            self.saved_forward, self.output = task.numbers, Kind(made.shape, made.dtype)
+            self.saved_forward, self.output = task.numbers, Kind.of(made)
 
     @property
     def results(self) -> Any:
@@ -78,7 +80,7 @@ class PlainRun(Trace):
     def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
         """Run the backward rule: return a gradient or None for each input."""
         rule = self.task.operation.backward
-        if rule is None or hurdle.get() is not None:
+        if rule is None or not self.saved or hurdle.get() is not None:
             return self.whole().pull(saved, grads, needs)
         arrays = sweep([*saved, *grads], self.task.there)
         for array in arrays:
@@ -92,14 +94,9 @@ class PlainRun(Trace):
 
     def _fitting(self, box: list[Any], inputs: tuple[Any, ...], needs: Sequence[bool]) -> list[Any] | None:
         """Return the gradients in the box as tensors, if each is just what it should be; else None."""
-        given = box[0]
-        # Besides the box, or the tuple in it, there is the name that it has here.
-        if type(given) is not tuple:
-            given, refs = box, 1
-        elif holders(given) == 2:
-            refs = 1
-        else:
+        if type(box[0]) is tuple and getrefcount(box[0]) > 2:
             return None
+        given = box[0] if type(box[0]) is tuple else box
         if len(given) != len(inputs):
             return None
         results: list[Any] = []
@@ -107,17 +104,17 @@ class PlainRun(Trace):
             if given[at] is None or not need:
                 results.append(None)
                 continue
-            made = self._made(given[at], array, refs)
+            made = self._made(given[at], array) if getrefcount(given[at]) <= 2 else None
             if made is None:
                 return None
             results.append(made)
         return apart(results, same=True) if len(results) > 1 else results
 
-    def _made(self, grad: Any, array: Any, refs: int) -> Any:
+    def _made(self, grad: Any, array: Any) -> Any:
         attempt = self.task.back.get(type(grad))
         if attempt is None or grad.shape != array.shape or (grad.dtype is not array.dtype and grad.dtype != array.dtype):
             return None
-        return None if self.task.lent(grad, refs + 1) else attempt(grad)
+        return None if self.task.borrows(grad) else attempt(grad)
 
     def whole(self) -> Run:
         """Return the same as what any other call leaves."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,26 +23,7 @@ if TYPE_CHECKING:
 
     from interop.capabilities import Capabilities
 
-__all__ = ["Backend", "KnownTrouble", "Shortcut", "holders"]
-
-
-def holders(x: Any) -> int:
-    """Return how many references there are to an object, without those of this call.
-
-    >>> one = object()
-    >>> holders(one), holders(object())
-    (1, 0)
-    """
-    return sys.getrefcount(x) - _OF_THE_CALL
-
-
-def _counted_too_much() -> int:
-    one = object()
-    return sys.getrefcount(one) - 1
-
-
-# A call's own references differ between versions of Python, so they are counted: those of getrefcount, and of `holders`.
-_OF_THE_CALL = _counted_too_much() + 1
+__all__ = ["Backend", "KnownTrouble", "Shortcut"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +124,9 @@ class Backend(ABC):
         """Return what changes with every write to the array, where the library counts them; None elsewhere."""
         return None
 
-    def lent(self, x: Any, refs: int) -> bool:
-        """Return whether somebody besides the caller, who has so many references to an array, holds it or its memory."""
-        return holders(x) > refs + 1  # and this method's own
+    def borrows(self, x: Any) -> bool:
+        """Return whether an array's memory belongs to another object, which somebody else may hold."""
+        return False
 
     def open(self, x: Any, stream: Callable[[Device], int | None]) -> Any:
         """Return what the other verbs work on; `stream` tells the consumer's stream for a device."""

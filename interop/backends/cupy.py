@@ -8,12 +8,13 @@ What is special here: CuPy orders an export against the stream of the *current* 
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 import cupy
 import numpy as np
 
-from interop.backends._base import Backend, holders
+from interop.backends._base import Backend
 from interop.backends._cupy_troubles import TROUBLES
 from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends.numpy import native_dtype
@@ -123,9 +124,8 @@ class CuPyBackend(Backend):
 
     # Within CuPy.
 
-    def lent(self, x: Any, refs: int) -> bool:
-        base = x.base
-        return (base is not None and holders(base) > 2) or super().lent(x, refs + 1)
+    def borrows(self, x: Any) -> bool:
+        return x.base is not None and sys.getrefcount(x.base) > 2
 
     def copy(self, x: Any) -> Any:
         with cupy.cuda.Device(x.device.id):

@@ -6,12 +6,13 @@ say everything about a piece of host memory, read-only included, and NumPy is al
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 
-from interop.backends._base import Backend, Shortcut, holders
+from interop.backends._base import Backend, Shortcut
 from interop.backends._numpy_troubles import TROUBLES
 from interop.capabilities import Capabilities
 from interop.description import CPU, Description, Device
@@ -156,13 +157,12 @@ class NumPyBackend(Backend):
     def unmask(self, x: Any) -> Any:
         return self.strip(x)
 
-    def lent(self, x: Any, refs: int) -> bool:
-        if isinstance(x, np.generic):
-            return False  # a scalar's value is copied
-        base = x.base
-        # Whoever holds a view's base holds its memory; one that is no array may be held by anybody.
-        views = base is not None and (type(base) is not np.ndarray or holders(base) > 2)
-        return views or super().lent(x, refs + 1)
+    def borrows(self, x: Any) -> bool:
+        if isinstance(x, np.generic) or x.base is None:
+            return False
+        # Whoever holds a view's base holds its memory; one that is no array may be held by anybody. Counted here and not in a
+        # function of its own, which would count its own references, more of them while a compiler looks on.
+        return type(x.base) is not np.ndarray or sys.getrefcount(x.base) > 2
 
     def protect(self, x: Any) -> Any:
         x.setflags(write=False)

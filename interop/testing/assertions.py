@@ -176,7 +176,7 @@ def _structure(node: Node) -> Any:
     """Return what two trees have in common if they are built alike, to be compared with ``==``."""
     inner = {}
     for position, opened in node.opened.items():
-        parts = [None if part is None else _structure(part) for _, part in opened.parts or ()]
+        parts = [_structure(opened.nodes[at]) if at in opened.nodes else None for at in range(len(opened.parts or ()))]
         inner[position] = (type(opened.whole), list(opened.kind.suffixes(opened.whole)), parts)
     return node.spec, inner
 
