@@ -708,7 +708,7 @@ def test_callbacks_do_not_wait_for_each_other():
 
 
 @pytest.mark.parametrize(
-    "function", [lambda x: torch.ones(3), lambda x: torch.from_numpy(np.exp(x.detach().numpy())), torch.no_grad()(torch.exp)]
+    "function", [lambda x: torch.ones(3, dtype=x.dtype), lambda x: torch.from_numpy(np.exp(x.detach().numpy())), torch.no_grad()(torch.exp)]
 )
 def test_gradients_that_torch_does_not_know_are_not_zero(function):
     """A constant and a graph that was left look alike: torch refuses both."""
