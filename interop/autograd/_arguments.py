@@ -160,10 +160,10 @@ class Results:
             self.node = take_apart(tuple(self.node.rebuild(form)))
 
     @classmethod
-    def of_one(cls) -> Results:
-        """Return those of a single array that is not there any more."""
+    def flat(cls, count: int, *, single: bool) -> Results:
+        """Return the form of a single array, or of a tuple of so many."""
         made = cls.__new__(cls)
-        made.single, made.node, made.leaves, made.slots, made.arrays = True, None, [None], [0], []
+        made.single, made.node, made.leaves, made.slots, made.arrays = single, None, [None] * count, list(range(count)), []
         return made
 
     def filled(self, values: Sequence[Any], rest: Any = ...) -> Any:

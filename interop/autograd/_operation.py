@@ -363,7 +363,7 @@ class Run(Trace):
         return border.torch.cast(made, want)
 
 
-SINGLE = Results.of_one()
+SINGLE = Results.flat(1, single=True)
 """Of a function that returned one array."""
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from interop.autograd._arguments import Arguments, Results
 from interop.autograd._context import Context
 from interop.autograd._operation import Kind, Run
 from interop.autograd._rules import Pull, Push, Spent
@@ -19,9 +18,10 @@ from interop.errors import GradError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from interop.autograd._arguments import Arguments
     from interop.autograd._operators import Operator
 
-__all__ = ["Backward", "Forward", "Left", "OperatorResults", "told"]
+__all__ = ["Backward", "Forward", "Left", "told"]
 
 
 def told(trace: Run, grads: Sequence[Any], results: Sequence[Any]) -> list[Any]:
@@ -29,15 +29,6 @@ def told(trace: Run, grads: Sequence[Any], results: Sequence[Any]) -> list[Any]:
     known = [None if at in trace.dead else grad for at, grad in enumerate(grads)]
     wants = trace.materializes
     return [zeros(result) if grad is None and wants and result is not None else grad for grad, result in zip(known, results, strict=True)]
-
-
-class OperatorResults(Results):
-    """What an operator returns."""
-
-    def __init__(self, count: int, single: bool) -> None:  # noqa: FBT001 - as it is known
-        self.single, self.node = single, None
-        self.leaves: list[Any] = [None] * count
-        self.slots, self.arrays = list(range(count)), []
 
 
 @dataclass

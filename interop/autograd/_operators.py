@@ -10,11 +10,11 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from interop.autograd._arguments import Arguments, taken
+from interop.autograd._arguments import Arguments, Results, taken
 from interop.autograd._context import Context
 from interop.autograd._derived import Ran
 from interop.autograd._operation import Call, Kind, Run
-from interop.autograd._operator_tasks import Backward, Forward, OperatorResults, told
+from interop.autograd._operator_tasks import Backward, Forward, told
 from interop.autograd._schema import inferred, needed
 from interop.backends._torch_functions import TENSORS
 from interop.backends._torch_operators import Kernels, holds_tensor, is_live, register, zeros
@@ -24,7 +24,7 @@ from interop.errors import GradError, NoDataError, UnsupportedTypeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from interop.autograd._arguments import Results, Signature
+    from interop.autograd._arguments import Signature
     from interop.autograd._operation import Operation
     from interop.backends._torch_tasks import Task
 
@@ -155,7 +155,7 @@ class Operator(Kernels):
 
     def results(self) -> Results:
         """Return the form of what is returned."""
-        return OperatorResults(self.layout.count, self.single)
+        return Results.flat(self.layout.count, single=self.single)
 
     # The rule, which is an operator of its own.
 
