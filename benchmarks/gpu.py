@@ -1,4 +1,4 @@
-"""The benchmarks on a CUDA device: ``python -m benchmarks.gpu [--output FILE] [--quick]``; status 3 without a device.
+"""The benchmarks on a CUDA device: ``python -m benchmarks.gpu [--output FILE] [--quick] [--only ID]``; status 3 without a device.
 
 A handoff between torch and CuPy is work of the host (describing, ordering two streams), so nothing is waited for inside the
 timed loop; the device is drained between the rounds, so that its queue does not push back. A transfer is over when
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.case import Case, Reference
 from benchmarks.environment import NoDeviceError, gpu_environment
 from benchmarks.names import library, ndarray, tensor, verb
-from benchmarks.run import arguments, finish, tell
+from benchmarks.run import arguments, chosen, finish, tell
 from benchmarks.runner import measure
 from benchmarks.timing import FULL, QUICK
 
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None, probe: Callable[[], dict[str, Any]] 
     except NoDeviceError as error:
         print(f"no CUDA device: {error}", file=sys.stderr)
         return NO_DEVICE
-    return finish(measure(CASES, DEVICE, QUICK if given.quick else FULL, tell), facts, given.output)
+    return finish(measure(chosen(CASES, given.only), DEVICE, QUICK if given.quick else FULL, tell), facts, given.output)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The benchmarks on the host: ``python -m benchmarks.run [--output FILE] [--quick]``.
+"""The benchmarks on the host: ``python -m benchmarks.run [--output FILE] [--quick] [--only ID]``.
 
 Status 0 if every budget holds, 1 if not. The titles of the cases go to the standard error as they are measured,
 the table to the standard output.
@@ -20,9 +20,11 @@ from benchmarks.timing import FULL, QUICK
 from benchmarks.without_extension import rows_from_subprocess
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["arguments", "finish", "main", "tell"]
+    from benchmarks.case import Case
+
+__all__ = ["arguments", "chosen", "finish", "main", "tell"]
 
 
 def arguments(argv: Sequence[str] | None, program: str) -> argparse.Namespace:
@@ -30,7 +32,19 @@ def arguments(argv: Sequence[str] | None, program: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=program, description="Compare interop's calls with the raw ones, in turns.")
     parser.add_argument("--output", metavar="FILE", help="write the results there too, as JSON")
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that it runs, not to quote")
-    return parser.parse_args(argv)
+    parser.add_argument("--only", metavar="ID", help="only the cases whose id begins so: while working on one of them")
+    given = parser.parse_args(argv)
+    if given.only and given.output:
+        parser.error("--output is for all of them: a file of some rows would pass for the whole.")
+    return given
+
+
+def chosen(cases: Iterable[Case], only: str | None) -> list[Case]:
+    """Return the cases whose id begins with `only`; all of them for None. Raises SystemExit where there is none."""
+    found = [case for case in cases if case.id.startswith(only or "")]
+    if not found:
+        raise SystemExit(f"no case has an id that begins with {only!r}")
+    return found
 
 
 def tell(title: str) -> None:
@@ -53,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure everything on the host; returns the exit status."""
     given = arguments(argv, "python -m benchmarks.run")
     settings = QUICK if given.quick else FULL
+    if given.only:
+        return finish(measure(chosen(CASES, given.only), HOST, settings, tell), environment(), None)
     tell("import interop")
     rows = import_rows(settings)
     rows += measure(CASES, HOST, settings, tell)

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import inspect
 from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType, MemberDescriptorType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -28,11 +28,15 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 
 class Kind(NamedTuple):
-    """A kind of container: what is appended to the path of each part, the parts, and how a new one is made of others, if it can be."""
+    """A kind of container: what is appended to the path of each part, the parts, and how a new one is made of others, if it can be.
+
+    Also, for `interop._records`, the names of its fields, if reading and setting these is all that there is to it.
+    """
 
     suffixes: Callable[[Any], Iterable[str]]
     parts: Callable[[Any], Sequence[Any]]
     renew: Callable[[Any, Sequence[Any]], Any] | None
+    fields: tuple[str, ...] | None = None
 
 
 def _by_type(function: Callable[[Any], T]) -> Callable[[Any], T]:
@@ -111,7 +115,19 @@ def _declared(kind: Any) -> tuple[str, ...]:
 def _with_fields(kind: Any, *, renews: bool = True) -> Kind:
     """Return the kind of the instances of a class with declared fields; one that was never set is no part."""
     declared = _declared(kind)
-    return _with_attributes(lambda whole: [name for name in declared if hasattr(whole, name)], renews=renews)
+    found = _with_attributes(lambda whole: [name for name in declared if hasattr(whole, name)], renews=renews)
+    return found._replace(fields=declared) if renews and _is_plain(kind, declared) else found
+
+
+def _is_plain(kind: Any, declared: tuple[str, ...]) -> bool:
+    """Whether an object of the class is made and filled by `object` itself, with all fields in its `__dict__` or all in slots."""
+    new, slots, _ = _making(kind)
+    if new is not object.__new__ or kind.__getattribute__ is not object.__getattribute__:
+        return False
+    found = [next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None) for name in declared]
+    if kind.__dictoffset__ == 0:
+        return set(slots) == set(declared) and all(isinstance(one, MemberDescriptorType) for one in found)
+    return not slots and not any(hasattr(type(one), "__set__") or hasattr(type(one), "__delete__") for one in found)
 
 
 def _with_attributes(names: Callable[[Any], list[str]], *, renews: bool = True) -> Kind:

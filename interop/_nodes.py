@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optree
 
+from interop import _records
 from interop._containers import Kind, kind_of, stuck
 from interop.backends import is_array
 from interop.quick import stops
@@ -65,19 +66,29 @@ class Node(NamedTuple):
         Those of them that are containers, by position.
     leaves : list
         All leaves, in order, those of opened containers in their place.
+    known : dict, optional
+        Where the items are leaves and plain records only: what each type is. Then nothing is in `opened`.
     """
 
     spec: Any
     items: list[Any]
     opened: dict[int, Opened]
     leaves: list[Any]
+    known: _records.Known | None = None
+
+    @property
+    def is_optrees(self) -> bool:
+        """Whether its leaves are those of optree."""
+        return not self.opened and self.known is None
 
     def paths(self, root: str) -> Iterator[str]:
         """Yield the path of each leaf, in the leaves' order, as an expression that begins with `root`."""
         for position, accessor in enumerate(self.spec.accessors()):
             path = accessor.codify(root)
             opened = self.opened.get(position)
-            if opened is None:
+            if self.known is not None:
+                yield from _records.paths(self.items[position], self.known, path)
+            elif opened is None:
                 yield path
             else:
                 for at, suffix in enumerate(opened.suffixes()):
@@ -101,6 +112,9 @@ class Node(NamedTuple):
         return self._rebuilt(iter(results), {})
 
     def _rebuilt(self, results: Iterator[Any], renewed: dict[int, Any]) -> Any:
+        if self.known is not None:
+            own = list(islice(results, len(self.leaves)))
+            return self.spec.unflatten(_records.scatter(self.items, self.known, own, renewed))
         if not self.opened:
             return self.spec.unflatten(islice(results, len(self.items)))
         made = []
@@ -142,6 +156,8 @@ def _part(old: Any, node: Node, results: Iterator[Any], renewed: dict[int, Any])
 
 def _settle(node: Node, renewed: dict[int, Any]) -> None:
     """Note the containers that were met here first and did not change."""
+    if node.known is not None:
+        _records.scatter(node.items, node.known, node.leaves, renewed)
     for opened in node.opened.values():
         renewed.setdefault(id(opened.whole), opened.whole)
         for part in opened.nodes.values():
@@ -183,6 +199,7 @@ class _Taker:
         self.is_leaf, self.namespace, self.once = is_leaf, namespace, once
         self.met: dict[int, bool] = {}  # opened containers by id: whether they are open still, so that we are inside of them
         self.arrays: set[type] = set()
+        self.known: _records.Known = {}
 
     def take(self, tree: Any) -> Node:
         items, spec = optree.tree_flatten(tree, is_leaf=stops if self.is_leaf is None else self._stops, namespace=self.namespace)
@@ -190,6 +207,8 @@ class _Taker:
         kinds = {kind: found for kind in set(map(type, items)) if (found := kind_of(kind)) is not None}
         if not kinds:
             return Node(spec, items, {}, items)
+        if (own := self._records(items)) is not None:
+            return Node(spec, items, {}, own, self.known)
         opened: dict[int, Opened] = {}
         leaves: list[Any] = []
         for position, item in enumerate(items):
@@ -202,6 +221,12 @@ class _Taker:
 
     def _stops(self, x: Any) -> bool:
         return stops(x) or (self.is_leaf is not None and self.is_leaf(x))
+
+    def _records(self, items: list[Any]) -> list[Any] | None:
+        """Return the leaves, if nothing is there but leaves and plain records."""
+        if self.is_leaf is not None or not self.once:
+            return None
+        return _records.gather(items, self.known, self.met, _records.kind_in(self.namespace))
 
     def _opens(self, item: Any) -> bool:
         return not (self.is_leaf is not None and self.is_leaf(item)) and not is_array(item)
@@ -226,5 +251,5 @@ class _Taker:
                     nodes[at] = self.take(part)
         self.met[key] = False
         opened = Opened(whole, kind, parts, nodes)
-        leaves += opened.leaves()
+        leaves += opened.leaves() if nodes else parts
         return opened

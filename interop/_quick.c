@@ -5,7 +5,7 @@
  * library: guards and handoffs are data that the backends declare. `tests/test_quick.py` runs both.
  */
 
-#define BUILD 6 /* counted up with every change of what passes to and from interop/quick.py */
+#define BUILD 7 /* counted up with every change of what passes to and from interop/quick.py */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -14,6 +14,8 @@
 /* Only the array structure is read; no function of NumPy's C API is called. */
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
 #include <numpy/ndarraytypes.h>
+
+#include "_quick_records.h"
 
 static PyObject *no_arguments; /* the empty tuple */
 static PyObject *minus_one;
@@ -543,6 +545,8 @@ sweep(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 }
 
 static PyMethodDef functions[] = {
+    {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL, "Return the leaves of leaves and records, or None."},
+    {"scatter", (PyCFunction)(void (*)(void))scatter, METH_FASTCALL, "Return leaves and records made anew around others."},
     {"stops", stops, METH_O, "Whether optree has to leave it alone."},
     {"sweep", (PyCFunction)(void (*)(void))sweep, METH_FASTCALL, "Call the short cut for each leaf's type."},
     {"watch", watch, METH_NOARGS, "From now on, ask the hurdle before every short cut."},

@@ -96,7 +96,7 @@ def is_single(value: Any) -> bool:
     from interop._nodes import take_apart  # on request: it needs optree
 
     node = take_apart(value)
-    return not node.opened and len(node.items) == 1 and node.items[0] is value and not is_array(value)
+    return node.is_optrees and len(node.items) == 1 and node.items[0] is value and not is_array(value)
 
 
 def refuse_mixed(call: str, found: list[Found]) -> None:

@@ -14,7 +14,7 @@ from benchmarks.environment import NoDeviceError, environment, environment_name
 from benchmarks.imports import BUDGET_MS, LOADED, TIME, import_rows, loaded
 from benchmarks.names import HOST
 from benchmarks.report import SCHEMA, document, read, text, verdict, write
-from benchmarks.run import arguments, finish
+from benchmarks.run import arguments, chosen, finish
 from benchmarks.runner import measure, status
 from benchmarks.table import main as table
 from benchmarks.table import markdown
@@ -325,3 +325,13 @@ def test_the_committed_results_are_of_these_cases():
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
 def test_committed_results_name_no_folder(path):
     assert re.findall(r"(?:^|[\s\"'])/\w+/", path.read_text(encoding="utf-8")) == []
+
+
+def test_some_of_the_cases_can_be_asked_for_by_their_id_and_are_not_written(capsys, tmp_path):
+    assert [case.id for case in chosen(CASES, "tree-rec")] == ["tree-records"]
+    assert chosen(CASES, None) == list(CASES)
+    with pytest.raises(SystemExit, match="no case has an id that begins with 'tree-x'"):
+        chosen(CASES, "tree-x")
+    with pytest.raises(SystemExit):
+        arguments(["--only", "tree", "--output", str(tmp_path / "x.json")], "python -m benchmarks.run")
+    assert "would pass for the whole" in capsys.readouterr().err

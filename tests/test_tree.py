@@ -608,3 +608,111 @@ def test_a_refusal_is_a_recipe(source, target, policy, others):
     else:
         with pytest.raises(NoDataError):
             tree.convert(source, target, policy=interop.COERCE.replace(copy=True))
+
+
+# Records whose fields are read and set at once, and those whose are not.
+
+
+class Asked(Batch):
+    """Counts what its own code is asked."""
+
+    reads = 0
+
+    def __getattribute__(self, name):
+        if name == "image":
+            Asked.reads += 1
+        return object.__getattribute__(self, name)
+
+
+class Seen(Batch):
+    """A field that is a property: what is in the object's `__dict__` is not what is read."""
+
+    @property
+    def image(self):
+        return self.__dict__["image"]()
+
+    @image.setter
+    def image(self, value):
+        self.__dict__["image"] = lambda: value
+
+
+@dataclasses.dataclass
+class Provided:
+    """Its second field is never set, and given by `__getattr__`."""
+
+    x: Any
+    y: Any = dataclasses.field(init=False)
+
+    def __getattr__(self, name):
+        if name == "y":
+            return self.__dict__["x"] + 1
+        raise AttributeError(name)
+
+
+@dataclasses.dataclass
+class Unset:
+    """Its second field is never set, and its third is the class's."""
+
+    x: Any
+    y: Any = dataclasses.field(init=False)
+    z: Any = dataclasses.field(init=False, default=7)
+
+
+class Slotted(Batch):
+    """A slot beside the fields of the base, which are in the `__dict__`."""
+
+    __slots__ = ("extra",)
+
+
+def slotted(a):
+    made = Slotted(a)
+    made.extra = "kept"
+    return made
+
+
+def attributed(a):
+    made = Batch(a)
+    made.note = "kept"
+    return made
+
+
+RECORDS = {
+    "asked": (Asked, "image"),
+    "property": (Seen, "image"),
+    "given by getattr": (Provided, "x"),
+    "unset": (Unset, "x"),
+    "slot beside": (slotted, "image"),
+    "attribute beside": (attributed, "image"),
+    "cached": (Cached, "x"),
+    "one field": (OwnCopy, "x"),
+}
+
+
+@pytest.mark.parametrize(("make", "field"), RECORDS.values(), ids=RECORDS)
+def test_a_record_is_made_anew_by_its_fields_however_it_keeps_them(make, field):
+    source = make(ones())
+    before = dict(vars(source))
+    there = tree.convert([source], "torch")[0]
+    assert type(there) is type(source)
+    assert there is not source
+    assert isinstance(getattr(there, field), torch.Tensor)
+    assert vars(source).keys() == before.keys()
+    assert all(vars(source)[name] is before[name] for name in before)
+    assert np.shares_memory(getattr(source, field), getattr(there, field).numpy())
+    for beside in ("note", "extra"):
+        assert getattr(there, beside, None) == getattr(source, beside, None)
+
+
+def test_a_field_that_was_never_set_stays_unset_and_what_a_class_gives_is_converted():
+    there = tree.convert(Unset(ones()), "torch")
+    assert not hasattr(there, "y")
+    assert there.z == 7
+    given = tree.convert(Provided(ones()), "torch")
+    assert isinstance(given.y, torch.Tensor)
+    assert given.y[0] == 2
+
+
+def test_a_class_that_reads_its_fields_itself_is_asked():
+    Asked.reads = 0
+    tree.convert(Asked(ones()), "torch")
+    assert Asked.reads > 0

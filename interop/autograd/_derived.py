@@ -166,7 +166,7 @@ class _Form:
         forms: list[Any] = []
         if arguments.node is not None:
             nodes = arguments.node.opened[0].nodes
-            if any(node.opened for node in nodes.values()):
+            if not all(node.is_optrees for node in nodes.values()):
                 return None
             forms = [(at, node.spec) for at, node in nodes.items()]
         fixed = [(slot, type(leaf), _exactly(leaf)) for slot, leaf in enumerate(arguments.leaves) if leaf is not None]

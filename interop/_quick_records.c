@@ -1,0 +1,274 @@
+/* Records, taken apart and made anew: `interop/_records.py` again, for trees that hold thousands of them.
+ *
+ * It knows no array library. What the objects of a type are stands in `known`, a dict by type: None for a leaf, else
+ * the names of a record's fields.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "_quick_records.h"
+
+/* Return the `__dict__` of a record, a new reference; None where its fields are slots. */
+static PyObject *
+own_of(PyObject *x)
+{
+    return Py_TYPE(x)->tp_dictoffset == 0 ? Py_NewRef(Py_None) : PyObject_GenericGetDict(x, NULL);
+}
+
+/* Return the value of a field, a new reference; NULL without an exception where it is not set. */
+static PyObject *
+field_of(PyObject *x, PyObject *own, PyObject *name)
+{
+    if (own != Py_None) {
+        return Py_XNewRef(PyDict_GetItemWithError(own, name));
+    }
+    PyObject *found = PyObject_GetAttr(x, name);
+    if (found == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+    }
+    return found;
+}
+
+/* What a walk over the items has in hand. */
+typedef struct {
+    PyObject *known, *met, *own, *ask, *leaves;
+} Gathering;
+
+/* Return what the type of x is, a new reference, asking for it where it is not known. */
+static PyObject *
+kind_of(Gathering *at, PyObject *x)
+{
+    PyObject *kind = PyDict_GetItemWithError(at->known, (PyObject *)Py_TYPE(x));
+    if (kind != NULL || PyErr_Occurred()) {
+        return Py_XNewRef(kind);
+    }
+    kind = PyObject_CallOneArg(at->ask, x);
+    if (kind != NULL && kind != Py_None && kind != Py_False && !PyTuple_CheckExact(kind)) {
+        PyErr_Format(PyExc_TypeError, "a kind is None, False or a tuple of names, not %R", kind);
+        Py_CLEAR(kind);
+    }
+    if (kind != NULL && PyDict_SetItem(at->known, (PyObject *)Py_TYPE(x), kind) < 0) {
+        Py_CLEAR(kind);
+    }
+    return kind;
+}
+
+/* Note that a record was met; 0 if it was before, -1 on error. */
+static int
+is_first(Gathering *at, PyObject *x)
+{
+    PyObject *key = PyLong_FromVoidPtr(x);
+    if (key == NULL) {
+        return -1;
+    }
+    int found = PyDict_GET_SIZE(at->met) > 0 ? PyDict_Contains(at->met, key) : 0;
+    if (found == 0) {
+        found = PyDict_Contains(at->own, key);
+    }
+    int first = found < 0 ? -1 : !found;
+    if (first > 0 && PyDict_SetItem(at->own, key, Py_False) < 0) {
+        first = -1;
+    }
+    Py_DECREF(key);
+    return first;
+}
+
+static int gathered(Gathering *at, PyObject *x);
+
+static int
+gathered_fields(Gathering *at, PyObject *x, PyObject *names)
+{
+    PyObject *own = own_of(x);
+    if (own == NULL) {
+        return -1;
+    }
+    /* What is no field would have to be carried over: that is for the long way. */
+    int fine = own == Py_None || PyDict_GET_SIZE(own) == PyTuple_GET_SIZE(names);
+    for (Py_ssize_t i = 0; fine > 0 && i < PyTuple_GET_SIZE(names); i++) {
+        PyObject *part = field_of(x, own, PyTuple_GET_ITEM(names, i));
+        fine = part != NULL ? gathered(at, part) : PyErr_Occurred() ? -1 : 0;
+        Py_XDECREF(part);
+    }
+    Py_DECREF(own);
+    return fine;
+}
+
+/* Append the leaves of x; 1 if that is all there is to it, 0 if it is for the long way, -1 on error. */
+static int
+gathered(Gathering *at, PyObject *x)
+{
+    PyObject *kind = kind_of(at, x);
+    if (kind == NULL) {
+        return -1;
+    }
+    int fine;
+    if (kind == Py_None) {
+        fine = PyList_Append(at->leaves, x) < 0 ? -1 : 1;
+    }
+    else if (kind == Py_False) {
+        fine = 0;
+    }
+    else if (PyTuple_GET_SIZE(kind) == 0) {
+        fine = 1;
+    }
+    else {
+        fine = is_first(at, x);
+        if (fine > 0 && Py_EnterRecursiveCall(" while taking a record apart")) {
+            fine = -1;
+        }
+        else if (fine > 0) {
+            fine = gathered_fields(at, x, kind);
+            Py_LeaveRecursiveCall();
+        }
+    }
+    Py_DECREF(kind);
+    return fine;
+}
+
+PyObject *
+gather(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 4 || !PyList_CheckExact(args[0]) || !PyDict_CheckExact(args[1]) || !PyDict_CheckExact(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "gather(items: list, known: dict, met: dict, ask)");
+        return NULL;
+    }
+    Gathering at = {args[1], args[2], PyDict_New(), args[3], PyList_New(0)};
+    int fine = at.own == NULL || at.leaves == NULL ? -1 : 1;
+    /* The length is asked for each time: `ask` runs Python. */
+    for (Py_ssize_t n = 0; fine > 0 && n < PyList_GET_SIZE(args[0]); n++) {
+        PyObject *item = Py_NewRef(PyList_GET_ITEM(args[0], n));
+        fine = gathered(&at, item);
+        Py_DECREF(item);
+    }
+    if (fine > 0 && PyDict_Update(at.met, at.own) < 0) {
+        fine = -1;
+    }
+    Py_XDECREF(at.own);
+    if (fine <= 0) {
+        Py_XDECREF(at.leaves);
+        return fine < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    return at.leaves;
+}
+
+typedef struct {
+    PyObject *known, *results, *renewed;
+    Py_ssize_t next;
+} Scattering;
+
+static PyObject *
+changed_meanwhile(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "the tree was changed while it was being converted");
+    return NULL;
+}
+
+/* Return an object of x's class with these values in its fields. Its class is not asked: it may be frozen, or check. */
+static PyObject *
+fresh(PyObject *x, PyObject *names, PyObject *values)
+{
+    PyObject *empty = PyTuple_New(0);
+    PyObject *made = empty == NULL ? NULL : PyBaseObject_Type.tp_new(Py_TYPE(x), empty, NULL);
+    Py_XDECREF(empty);
+    for (Py_ssize_t i = 0; made != NULL && i < PyTuple_GET_SIZE(names); i++) {
+        if (PyObject_GenericSetAttr(made, PyTuple_GET_ITEM(names, i), PyTuple_GET_ITEM(values, i)) < 0) {
+            Py_CLEAR(made);
+        }
+    }
+    return made;
+}
+
+static PyObject *scattered(Scattering *at, PyObject *x);
+
+/* Fill `values` with what comes in the place of the fields; 1 if any of them is new, 0 if none is, -1 on error. */
+static int
+scattered_fields(Scattering *at, PyObject *x, PyObject *names, PyObject *values)
+{
+    PyObject *own = own_of(x);
+    int changed = own == NULL ? -1 : 0;
+    if (changed == 0 && own != Py_None && PyDict_GET_SIZE(own) != PyTuple_GET_SIZE(names)) {
+        changed_meanwhile();
+        changed = -1;
+    }
+    for (Py_ssize_t i = 0; changed >= 0 && i < PyTuple_GET_SIZE(names); i++) {
+        PyObject *old = field_of(x, own, PyTuple_GET_ITEM(names, i));
+        if (old == NULL && !PyErr_Occurred()) {
+            changed_meanwhile();
+        }
+        PyObject *value = old == NULL ? NULL : scattered(at, old);
+        changed = value == NULL ? -1 : changed || value != old;
+        PyTuple_SET_ITEM(values, i, value); /* may be NULL: nobody reads it then */
+        Py_XDECREF(old);
+    }
+    Py_XDECREF(own);
+    return changed;
+}
+
+static PyObject *
+scattered_record(Scattering *at, PyObject *x, PyObject *names)
+{
+    PyObject *values = PyTuple_New(PyTuple_GET_SIZE(names));
+    int changed = values == NULL ? -1 : scattered_fields(at, x, names, values);
+    PyObject *made = changed < 0 ? NULL : changed ? fresh(x, names, values) : Py_NewRef(x);
+    Py_XDECREF(values);
+    PyObject *key = made == NULL ? NULL : PyLong_FromVoidPtr(x);
+    if (key == NULL || PyDict_SetItem(at->renewed, key, made) < 0) {
+        Py_CLEAR(made);
+    }
+    Py_XDECREF(key);
+    return made;
+}
+
+/* Return what comes in the place of x, a new reference. */
+static PyObject *
+scattered(Scattering *at, PyObject *x)
+{
+    PyObject *kind = PyDict_GetItemWithError(at->known, (PyObject *)Py_TYPE(x));
+    if (kind == NULL || kind == Py_False) {
+        return PyErr_Occurred() ? NULL : changed_meanwhile();
+    }
+    if (kind == Py_None) {
+        if (at->next >= PyList_GET_SIZE(at->results)) {
+            return changed_meanwhile();
+        }
+        return Py_NewRef(PyList_GET_ITEM(at->results, at->next++));
+    }
+    if (PyTuple_GET_SIZE(kind) == 0) {
+        return Py_NewRef(x);
+    }
+    if (Py_EnterRecursiveCall(" while making a record anew")) {
+        return NULL;
+    }
+    Py_INCREF(kind);
+    PyObject *made = scattered_record(at, x, kind);
+    Py_DECREF(kind);
+    Py_LeaveRecursiveCall();
+    return made;
+}
+
+PyObject *
+scatter(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 4 || !PyList_CheckExact(args[0]) || !PyDict_CheckExact(args[1]) || !PyList_CheckExact(args[2]) ||
+        !PyDict_CheckExact(args[3])) {
+        PyErr_SetString(PyExc_TypeError, "scatter(items: list, known: dict, results: list, renewed: dict)");
+        return NULL;
+    }
+    Scattering at = {args[1], args[2], args[3], 0};
+    PyObject *made = PyList_New(0);
+    for (Py_ssize_t n = 0; made != NULL && n < PyList_GET_SIZE(args[0]); n++) {
+        PyObject *item = Py_NewRef(PyList_GET_ITEM(args[0], n));
+        PyObject *one = scattered(&at, item);
+        Py_DECREF(item);
+        if (one == NULL || PyList_Append(made, one) < 0) {
+            Py_CLEAR(made);
+        }
+        Py_XDECREF(one);
+    }
+    if (made != NULL && at.next != PyList_GET_SIZE(at.results)) {
+        Py_CLEAR(made);
+        changed_meanwhile();
+    }
+    return made;
+}

@@ -1,0 +1,14 @@
+/* The functions of _quick_records.c, which are methods of the module in _quick.c. */
+
+#ifndef INTEROP_QUICK_RECORDS_H
+#define INTEROP_QUICK_RECORDS_H
+
+#include <Python.h>
+
+/* gather(items, known, met, ask): the leaves of items that are leaves or records; None if any is something else. */
+PyObject *gather(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
+/* scatter(items, known, results, renewed): the items with their leaves replaced by results. */
+PyObject *scatter(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
+#endif

@@ -1,0 +1,139 @@
+"""Records, taken apart and made anew all at once: objects that hold nothing but declared fields, in a `__dict__` or in slots.
+
+What `interop._nodes` does for any container, one by one; here for the plain case, because a tree may hold thousands of
+small records, each of which would cost as much as the conversion of its arrays. Whatever is not plain is left to it.
+In C (`_quick_records.c`) and, where no compiler was at hand, in Python; `tests/test_records.py` holds both against the long way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import optree
+
+from interop._containers import kind_of
+from interop.backends import is_array
+from interop.quick import compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["Known", "gather", "kind_in", "paths", "scatter"]
+
+Known = dict[type, Any]
+"""What the objects of a type are: None for a leaf, the names of the fields of a record, False for anything else."""
+
+
+def kind_in(namespace: str) -> Callable[[Any], tuple[str, ...] | bool | None]:
+    """Return the function that says what the type of an object is; `namespace` is optree's."""
+
+    def kind(x: Any) -> tuple[str, ...] | bool | None:
+        if x is None:
+            return ()  # part of the structure, without a leaf
+        if is_array(x):
+            return None
+        if not optree.tree_is_leaf(x, namespace=namespace):
+            return False
+        found = kind_of(type(x))
+        if found is None:
+            return None
+        return False if found.fields is None else found.fields
+
+    return kind
+
+
+def paths(x: Any, known: Known, path: str) -> Iterator[str]:
+    """Yield the path of each leaf of a leaf or record, in order."""
+    names = known[type(x)]
+    if names is None:
+        yield path
+    else:
+        for name in names:
+            yield from paths(getattr(x, name), known, f"{path}.{name}")
+
+
+class _NotPlainError(Exception):
+    """Something in a tree is for the long way."""
+
+
+def gather_in_python(items: list[Any], known: Known, met: dict[int, bool], ask: Callable[[Any], Any]) -> list[Any] | None:
+    """Return the leaves of items that are leaves or records, of leaves or records; None if any is something else.
+
+    `ask` is called for a type that is not in `known` and its answer kept there. The ids of records go to `met`; one that
+    is there already, an unset field, and an attribute that is no field are something else.
+    """
+    leaves: list[Any] = []
+    own: dict[int, bool] = {}
+
+    def take(x: Any) -> None:
+        kind = type(x)
+        if kind not in known:
+            known[kind] = ask(x)
+        names = known[kind]
+        if names is None:
+            leaves.append(x)
+        elif names is False:
+            raise _NotPlainError
+        elif names:
+            if id(x) in met or id(x) in own:
+                raise _NotPlainError
+            own[id(x)] = False
+            for part in _fields(x, names):
+                take(part)
+
+    try:
+        for item in items:
+            take(item)
+    except _NotPlainError:
+        return None
+    met.update(own)
+    return leaves
+
+
+def _fields(x: Any, names: Sequence[str]) -> list[Any]:
+    own = vars(x) if type(x).__dictoffset__ else {name: getattr(x, name) for name in names if hasattr(x, name)}
+    if own.keys() != set(names):
+        raise _NotPlainError
+    return [own[name] for name in names]
+
+
+def scatter_in_python(items: list[Any], known: Known, results: list[Any], renewed: dict[int, Any]) -> list[Any]:
+    """Return the items with their leaves replaced by results; a record in which nothing has changed is itself.
+
+    What comes in a record's place goes to `renewed` under the record's id. Raises RuntimeError if the items are not those
+    that were gathered any more.
+    """
+    left = iter(results)
+
+    def make(x: Any) -> Any:
+        names = known.get(type(x), False)
+        if names is None:
+            return next(left)
+        if names is False:
+            raise _NotPlainError
+        if not names:
+            return x
+        old = _fields(x, names)
+        values = [make(part) for part in old]
+        made = x
+        if any(a is not b for a, b in zip(old, values, strict=True)):
+            made = object.__new__(type(x))
+            for name, value in zip(names, values, strict=True):
+                object.__setattr__(made, name, value)
+        renewed[id(x)] = made
+        return made
+
+    try:
+        made = [make(item) for item in items]
+    except (StopIteration, _NotPlainError) as error:
+        raise RuntimeError(_CHANGED) from error
+    if next(left, left) is not left:
+        raise RuntimeError(_CHANGED)
+    return made
+
+
+_CHANGED = "the tree was changed while it was being converted"
+
+gather: Callable[[list[Any], Known, dict[int, bool], Callable[[Any], Any]], list[Any] | None]
+scatter: Callable[[list[Any], Known, list[Any], dict[int, Any]], list[Any]]
+gather, scatter = (gather_in_python, scatter_in_python) if compiled is None else (compiled.gather, compiled.scatter)

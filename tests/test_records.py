@@ -1,0 +1,235 @@
+"""Records taken apart and made anew at once, in C and in Python, against the long way that takes any container."""
+
+import dataclasses
+import gc
+import subprocess
+import sys
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interop import _nodes, _records
+from interop.quick import compiled
+
+
+@dataclasses.dataclass(eq=False)
+class Pair:
+    left: Any
+    right: Any = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Slots:
+    left: Any
+    right: Any = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Empty:
+    pass
+
+
+@dataclasses.dataclass(eq=False)
+class Late:
+    left: Any
+    right: Any = dataclasses.field(init=False)
+
+
+IMPLEMENTATIONS = {"python": (_records.gather_in_python, _records.scatter_in_python)}
+if compiled is not None:
+    IMPLEMENTATIONS["c"] = (compiled.gather, compiled.scatter)
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def implementation(request, monkeypatch):
+    gather, scatter = IMPLEMENTATIONS[request.param]
+    monkeypatch.setattr(_records, "gather", gather)
+    monkeypatch.setattr(_records, "scatter", scatter)
+
+
+def the_long_way(tree):
+    taker = _nodes._Taker(None, "", once=True)
+    taker._records = lambda _: None
+    return taker.take(tree)
+
+
+LEAVES = st.sampled_from([np.ones(2), torch.ones(2), 3, "word", None])
+
+
+@st.composite
+def trees(draw):
+    """Nested containers in which an object may occur more than once, and records that are not as declared."""
+    shared = [Pair(np.zeros(1), 1), Slots(np.zeros(1)), [np.zeros(1)]]
+
+    def extended(inner):
+        several = st.lists(inner, max_size=3)
+        return st.one_of(
+            st.builds(Pair, inner, inner),
+            st.builds(Slots, inner, inner),
+            st.builds(Late, inner),
+            st.builds(attributed, inner),
+            st.just(Empty()),
+            several,
+            several.map(lambda some: OrderedDict(enumerate(some))),
+            st.tuples(inner, inner),
+            st.sampled_from(shared),
+        )
+
+    return draw(st.lists(st.recursive(LEAVES, extended, max_leaves=12), max_size=4))
+
+
+def attributed(x):
+    made = Pair(x)
+    made.note = "beside"
+    return made
+
+
+def form(x, names):
+    """Return the form of a tree with its objects named in the order of their first occurrence, so that aliases show."""
+    name = names.setdefault(id(x), len(names))
+    if isinstance(x, (Pair, Slots, Late, Empty)):
+        slots = {field: getattr(x, field) for field in ("left", "right") if hasattr(x, field)}
+        own = slots | getattr(x, "__dict__", {})
+        return type(x), name, {key: form(one, names) for key, one in own.items()}
+    if isinstance(x, dict):
+        return type(x), {key: form(one, names) for key, one in x.items()}
+    if isinstance(x, (list, tuple)):
+        return type(x), [form(one, names) for one in x]
+    return type(x), name
+
+
+def others(leaves):
+    """Return what comes in the place of the leaves: for an array another one, the same for the same."""
+    made = {}
+    return [made.setdefault(id(leaf), np.full(2, 7.0)) if isinstance(leaf, (np.ndarray, torch.Tensor)) else leaf for leaf in leaves]
+
+
+@settings(max_examples=300, deadline=None)
+@given(tree=trees())
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_both_ways_find_the_same_leaves_and_make_the_same_tree(name, tree):
+    with pytest.MonkeyPatch.context() as patch:
+        gather, scatter = IMPLEMENTATIONS[name]
+        patch.setattr(_records, "gather", gather)
+        patch.setattr(_records, "scatter", scatter)
+        short, long = _nodes.take_apart(tree), the_long_way(tree)
+        assert list(map(id, short.leaves)) == list(map(id, long.leaves))
+        assert list(short.paths("tree")) == list(long.paths("tree"))
+        results = others(short.leaves)
+        made, expected = short.rebuild(results), long.rebuild(results)
+        before = form(tree, {})
+        assert form(made, {}) == form(expected, {})
+        assert form(tree, {}) == before
+        same = short.rebuild(short.leaves)
+        kept = [(old, new) for old, new in zip(tree, same, strict=True) if isinstance(old, (Pair, Slots, Empty))]
+        assert all(old is new for old, new in kept)
+
+
+def test_records_are_taken_at_once(implementation):
+    tree = [Pair(np.ones(2), Slots(torch.ones(2), 4)), Empty(), {"a": Pair(None, "word")}, 5]
+    node = _nodes.take_apart(tree)
+    assert node.known is not None
+    assert not node.opened
+    assert len(node.leaves) == 5
+    assert not node.is_optrees
+    assert list(node.paths("t")) == ["t[0].left", "t[0].right.left", "t[0].right.right", "t[2]['a'].right", "t[3]"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    {
+        "an attribute beside": lambda: [attributed(np.ones(1))],
+        "an unset field": lambda: [Late(np.ones(1))],
+        "a list inside": lambda: [Pair([np.ones(1)])],
+        "twice": lambda: [Pair(np.ones(1))] * 2,
+    }.values(),
+)
+def test_what_is_not_plain_goes_the_long_way(implementation, make):
+    node = _nodes.take_apart(make())
+    assert node.known is None or node.opened
+    assert node.opened
+
+
+def test_a_record_that_contains_itself_is_said_to(implementation):
+    record = Pair(1)
+    record.right = record
+    with pytest.raises(ValueError, match="contains itself"):
+        _nodes.take_apart([record])
+
+
+def test_a_tree_that_changes_meanwhile_is_an_error_and_not_a_wrong_result(implementation):
+    for change in (lambda r: setattr(r, "note", 1), lambda r: vars(r).pop("left"), lambda r: setattr(r, "right", np.ones(1))):
+        record = Pair(np.ones(1))
+        node = _nodes.take_apart([record])
+        change(record)
+        with pytest.raises(RuntimeError, match="changed while it was being converted"):
+            node.rebuild([np.zeros(1)])
+    record = Pair(np.ones(1), np.ones(1))
+    node = _nodes.take_apart([record])
+    record.right = None
+    with pytest.raises(RuntimeError, match="changed while it was being converted"):
+        node.rebuild([np.zeros(1), np.zeros(1)])
+    record = Pair(np.ones(1))
+    node = _nodes.take_apart([record])
+    record.right = {}
+    with pytest.raises(RuntimeError, match="changed while it was being converted"):
+        node.rebuild([np.zeros(1)])
+
+
+def test_an_answer_that_is_no_kind_is_refused():
+    if compiled is None:
+        pytest.skip("interop._quick is not built here: run `make test`")
+    with pytest.raises(TypeError, match="a kind is None, False or a tuple"):
+        compiled.gather([1], {}, {}, lambda _: [])
+    with pytest.raises(ZeroDivisionError):
+        compiled.gather([1], {}, {}, lambda _: 1 / 0)
+    for function, arguments in (
+        (compiled.gather, ([], {}, {})),
+        (compiled.gather, ((), {}, {}, len)),
+        (compiled.scatter, ([], {}, (), {})),
+    ):
+        with pytest.raises(TypeError, match="list"):
+            function(*arguments)
+
+
+def test_what_is_very_deep_is_an_error_and_no_crash(implementation):
+    code = """if True:
+        import sys
+        from interop import _nodes, _records
+        from tests import test_records as t
+        _records.gather, _records.scatter = t.IMPLEMENTATIONS[sys.argv[1]]
+        record = t.Pair(1)
+        for _ in range(100_000):
+            record = t.Pair(record)
+        try:
+            _nodes.take_apart([record])
+        except RecursionError:
+            print("too deep")
+    """
+    which = next(name for name, both in IMPLEMENTATIONS.items() if both[0] is _records.gather)
+    ran = subprocess.run([sys.executable, "-c", code, which], capture_output=True, text=True, check=False)
+    assert ran.stdout == "too deep\n", ran.stderr[-2000:]
+
+
+def test_nothing_is_kept(implementation):
+    def turn():
+        tree = [Pair(np.ones(2), Slots(torch.ones(2))) for _ in range(50)]
+        node = _nodes.take_apart(tree)
+        node.rebuild(others(node.leaves))
+        _nodes.take_apart([*tree, [object()], Pair([1])])
+
+    for _ in range(3):
+        turn()
+    gc.collect()
+    before = len(gc.get_objects())
+    blocks = sys.getallocatedblocks()
+    for _ in range(20):
+        turn()
+    gc.collect()
+    assert len(gc.get_objects()) - before < 20
+    assert sys.getallocatedblocks() - blocks < 300
