@@ -15,12 +15,12 @@ from interop.calls import Call, look, run, target_of, told
 from interop.description import Description  # noqa: TC001
 from interop.plan import Plan  # noqa: TC001
 from interop.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, Transfer  # noqa: TC001
-from interop.quick import checked, front
+from interop.quick import checked, front, general
 
 __all__ = ["convert", "describe", "explain", "shares_memory", "to_cupy", "to_numpy", "to_torch"]
 
 
-@checked
+@general
 def convert(
     x: Any,
     to: Any = None,

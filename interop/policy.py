@@ -108,7 +108,7 @@ def check_value(name: str, value: Any) -> None:
     """Raise ValueError for a value that the permission does not have, with the nearest right one."""
     values = FIELDS[name].values
     # Identity for None and the booleans: 0 == False and 1 == True, but they are not what the user wrote.
-    if not any(value is known or (isinstance(known, str) and known == value) for known in values):
+    if not any(value is known or (isinstance(known, str) and isinstance(value, str) and known == value) for known in values):
         words = [known for known in values if isinstance(known, str)]
         near = nearest(str(value), words)
         listed = ", ".join(map(repr, values))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from interop.backends._base import Backend, Shortcut
 
-__all__ = ["checked", "front", "learn", "stops", "sweep", "table"]
+__all__ = ["checked", "front", "general", "learn", "stops", "sweep", "table"]
 
 if compiled is not None:
     first_bar.append(compiled.watch)
@@ -187,15 +187,37 @@ def front_in_c(target: str, long_way: Callable[..., Any]) -> Callable[..., Any]:
 
 def front_in_python(target: str, long_way: Callable[..., Any]) -> Callable[..., Any]:
     """Return the verb as a Python function."""
-    plain, detaching = table(target), table(target, "grad=detach")
 
     def quick(x: Any, /, **keywords: Any) -> Any:
-        if hurdle.get() is None and (not keywords or keywords == DETACHING):
-            for shortcuts in (detaching, plain) if keywords else (plain,):
-                attempt = shortcuts.get(type(x))
-                result = attempt(x) if attempt is not None else None
-                if result is not None:
-                    return result
-        return long_way(x, **keywords)
+        result = _attempted(x, target, keywords)
+        return long_way(x, **keywords) if result is None else result
 
     return quick
+
+
+def general(verb: Callable[P, R]) -> Callable[P, R]:
+    """Put the quick path in front of a verb whose target is its second argument: where that is the name of a backend."""
+    long_way = checked(verb)
+
+    @functools.wraps(verb)
+    def quick(*args: P.args, **keywords: P.kwargs) -> R:
+        if len(args) == 2 and type(args[1]) is str:  # not by comparison: it may be an array by mistake
+            result = _attempted(args[0], args[1], keywords)
+            if result is not None:
+                return cast("R", result)
+        return long_way(*args, **keywords)
+
+    return quick
+
+
+def _attempted(x: Any, target: str, keywords: dict[str, Any]) -> Any:
+    """Return the result of a short cut; None for the long way."""
+    # The value's type first: compared with a word, an array has an answer for each element.
+    if hurdle.get() is not None or (keywords and (type(keywords.get("grad")) is not str or keywords != DETACHING)):
+        return None
+    for permission in ("grad=detach", "") if keywords else ("",):
+        attempt = _tables.get((target, permission), {}).get(type(x))
+        result = None if attempt is None else attempt(x)
+        if result is not None:
+            return result
+    return None

@@ -22,6 +22,7 @@ from interop.quick import (
     compiled,
     front_in_c,
     front_in_python,
+    general,
     guarded_in_c,
     guarded_in_python,
     stops_in_python,
@@ -63,14 +64,17 @@ def test_the_compiled_half_was_built():
     assert compiled is not None
 
 
-@pytest.fixture(params=[pytest.param("c", marks=needs_c), "python"])
+@pytest.fixture(params=[pytest.param("c", marks=needs_c), "python", "general"])
 def implementation(request, monkeypatch):
     """Put the short cuts of one implementation into the tables."""
-    guarded = {"c": guarded_in_c, "python": guarded_in_python}[request.param]
+    guarded = guarded_in_c if request.param == "c" else guarded_in_python
     for name in ("numpy", "torch"):
         for key, by_type in load_backend(name).shortcuts().items():
             for kind, shortcut in by_type.items():
                 monkeypatch.setitem(table(*key), kind, guarded(shortcut))
+    if request.param == "general":
+        convert = general(interop.convert.__wrapped__)
+        return {target: lambda *x, target=target, **words: convert(*x, target, **words) for target in VERBS}
     front = {"c": front_in_c, "python": front_in_python}[request.param]
     return {target: front(target, checked(verb.__wrapped__)) for target, verb in VERBS.items()}
 
@@ -102,7 +106,7 @@ def test_the_quick_path_is_taken(implementation):
         assert table("numpy")[torch.nn.Parameter](parameter) is None
 
 
-@pytest.mark.parametrize("wrong", [{"grad": "detatch"}, {"grda": "detach"}, {"grad": 1}, {"copy": 0}])
+@pytest.mark.parametrize("wrong", [{"grad": "detatch"}, {"grda": "detach"}, {"grad": 1}, {"copy": 0}, {"grad": np.ones(2)}])
 def test_wrong_words_are_wrong_for_plain_arrays_too(implementation, wrong):
     with pytest.raises((TypeError, ValueError), match=r"did you mean|Values:"):
         implementation["numpy"](torch.ones(2), **wrong)
