@@ -1,5 +1,6 @@
 """`interop.testing.gradcheck`: honest functions pass, and each mistake that people make is caught by the check that is for it."""
 
+import contextlib
 import contextvars
 import itertools
 import re
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -164,10 +166,58 @@ HONEST = {
 }
 
 
+SINGULAR = r"Not seen: 'a' expanded \(the function does not take these values: LinAlgError: Singular matrix\)"
+UNSEEN = {"solve": SINGULAR, "not for all values": SINGULAR}
+
+
 @pytest.mark.parametrize("name", HONEST)
 def test_an_honest_function_passes(name):
     make, inputs = HONEST[name]
-    assert gradcheck(make(), inputs) is None
+    with pytest.warns(UserWarning, match=UNSEEN[name]) if name in UNSEEN else contextlib.nullcontext():
+        assert gradcheck(make(), inputs) is None
+
+
+def test_what_could_not_be_seen_is_said():
+    def forward(x):
+        if np.abs(x - Y.numpy()).max() > 1e-3:  # as far as a numerical derivative has to move
+            raise ValueError("values that were not foreseen")
+        return x**2
+
+    words = {"layouts": ("strided",)}
+    function = made(forward, lambda ctx, g: 2 * ctx.saved_tensors[0] * g)
+    with pytest.warns(UserWarning, match="could not be seen") as caught:
+        gradcheck(function, Y, **words)
+    (text,) = [str(one.message) for one in caught]
+    assert text.startswith("gradcheck: forward passes, but some of it could not be seen.\n")
+    why = "(the function takes no other values: ValueError: values that were not foreseen)"
+    assert re.findall(r"^Not seen: (.*?) \(", text, re.MULTILINE) == [
+        "calls that disturb each other",
+        "threads that disturb each other",
+        "vmap that mixes up its slices",
+    ]
+    assert text.count(why) == 3
+    assert caught[0].filename == __file__
+    wrong = made(forward, lambda ctx, g: 3 * ctx.saved_tensors[0] * g)
+    with pytest.raises(AssertionError, match=r"\nNot seen: calls that disturb each other \(the function"):
+        gradcheck(wrong, Y, **words)
+
+
+def test_other_values_are_looked_for():
+    """What is greater than one stays so, and what adds up to one."""
+
+    def above(x):
+        if (x < 1).any():
+            raise ValueError("below one")
+        return np.arccosh(x)
+
+    def shares(x):
+        if abs(x.sum() - 1) > 1e-4:
+            raise ValueError("not the whole")
+        return -x * np.log(x)
+
+    gradcheck(made(above, lambda ctx, g: g / np.sqrt(ctx.saved_tensors[0] ** 2 - 1)), 1.001 + Y.abs())
+    weights = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    gradcheck(made(shares, lambda ctx, g: -g * (np.log(ctx.saved_tensors[0]) + 1)), weights, layouts=("strided",))
 
 
 def test_keywords_are_handed_over():
@@ -345,9 +395,27 @@ class Once(Leaves):
         return 3 * ctx.saved_tensors[0] ** 2 * g
 
 
-GRADIENT, DOUBLE, FORWARD, CALLS = "gradients", "double backward", "forward mode", "interleaved calls"
+class Remembers(torch.autograd.Function):
+    """A function of torch, without vmap, that remembers its gradients, and hands out the memory that it keeps."""
+
+    known: ClassVar = {}
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        key = repr(g.tolist())
+        if key not in Remembers.known:
+            Remembers.known[key] = 2 * g.numpy()
+        return torch.from_numpy(Remembers.known[key])
+
+
+ADDED, GRADIENT, DOUBLE, FORWARD, CALLS = "accumulated gradients", "gradients", "double backward", "forward mode", "interleaved calls"
 INPUTS, INCOMING, THREADS, VMAP = "layouts of inputs", "layouts of incoming gradients", "threads", "vmap"
-EVERYTHING = {GRADIENT, CALLS, "patterns", INPUTS, INCOMING, THREADS, VMAP}
+EVERYTHING = {GRADIENT, ADDED, CALLS, "patterns", INPUTS, INCOMING, THREADS, VMAP}
 
 MUTANTS = {
     "a wrong factor": (lambda: made(lambda x: x**2, lambda ctx, g: ctx.saved_tensors[0] * g), X, {GRADIENT}, r"6 of 36 derivatives by 'x' differ, the greatest by 2 from x\[0, 2\] to the result\[0, 2\]: analytical 2, numerical 4"),
@@ -375,6 +443,7 @@ MUTANTS = {
     "a jvp that knows no None": (no_none, (X, Y), {"unused results", FORWARD}, "raised TypeError: .*NoneType"),
     "not the same twice": (noisy, X, {"determinism"}, r"the result: greatest difference 0.00"),
     "a gradient that is not the same twice": (noisy_backward, X, EVERYTHING, "Backward is not reentrant"),
+    "hands out what it keeps": (lambda: Remembers.apply, X, {ADDED, "patterns", INPUTS, VMAP}, r"after gradients were added up in place: the gradient of 'args\[0\]'"),
     "right only for all": (lambda: made(lambda x, y: x * y, only_needed), (Y, Y + 1), {"patterns"}, r"with a gradient for 'x' only: the gradient of 'x': greatest difference"),
     "forgets a result that goes alone": (lazy, X, {GRADIENT, "unused results"}, r"without the result\[1\]: the gradient of 'x'"),
     "says that it takes leading axes": (lambda: made(leading, lambda ctx, g: g - g.mean(axis=0), vmap="leading"), X, {"vmap"}, "over the first axis of all: the result: greatest difference"),

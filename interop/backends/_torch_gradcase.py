@@ -21,6 +21,14 @@ __all__ = ["Case", "Limits", "differences", "said", "spot", "tried"]
 
 Tensors = list[torch.Tensor]
 _DOUBLE = (torch.float64, torch.complex128)
+
+# Other values of the same kind. Scaled down, what is positive, within the unit ball or positive definite stays so; scaled up,
+# what is greater than one does; rolled, what adds up to one.
+_VARIATIONS: tuple[Callable[[torch.Tensor, int], torch.Tensor], ...] = (
+    lambda value, number: value * (1 - number / 64),
+    lambda value, number: value * (1 + number / 64),
+    lambda value, number: value.roll(number, -1) if value.dim() else value,
+)
 _SAME = 6e-8  # of the greatest value: half the digits of float64, for sums in another order
 
 
@@ -54,6 +62,8 @@ class Case:
         A gradient for each of those.
     results, grads : list of tensor
         What comes out, and the gradients that the rule has for `cotangents`; all else is compared with them.
+    unseen : dict of str to str
+        What could not be compared, because the function does not take the values for it, and why.
     """
 
     function: Callable[[Sequence[Any]], Tensors]
@@ -66,6 +76,7 @@ class Case:
     cotangents: Tensors = field(default_factory=list)
     results: Tensors = field(default_factory=list)
     grads: Tensors = field(default_factory=list)
+    unseen: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, function: Callable[[Sequence[Any]], Tensors], names: list[str], tensors: Sequence[torch.Tensor], limits: Limits) -> Case:
@@ -128,19 +139,33 @@ class Case:
         return [torch.zeros_like(one) if grad is None else grad for one, grad in zip(sources, found, strict=True)]
 
     def run(self, tensors: Sequence[torch.Tensor], cotangents: Sequence[Any] | None = None) -> tuple[Tensors, Tensors]:
-        """Return the results, copied before anything can be written over them, and the gradients of one run."""
+        """Return the results, copied before anything can be written over them, and the gradients of one run, copied too."""
         results = self.function(tensors)
-        return [one.detach().clone() for one in results], self.pull(results, tensors, cotangents)
+        kept = [one.detach().clone() for one in results]
+        return kept, [one.clone() for one in self.pull(results, tensors, cotangents)]
 
-    def samples(self, count: int, scaled: Sequence[int]) -> Iterator[tuple[Tensors, tuple[Tensors, Tensors]]]:
-        """Yield values that differ a little at the places `scaled`, with results and gradients of a run with them."""
-        for number in range(count):
-            # Scaled down: what is positive, within the unit ball or positive definite stays so.
-            values = [value * (1 - number / 64) if at in scaled else value for at, value in enumerate(self.values)]
+    def samples(self, count: int, varied: Sequence[int], purpose: str) -> Iterator[tuple[Tensors, tuple[Tensors, Tensors]]]:
+        """Yield values that differ a little at the places `varied`, with results and gradients of a run with them.
+
+        Where the function takes no others the values are the same, and what they are for, `purpose`, is noted as unseen.
+        """
+        yield self.values, self.run(self.tensors())
+        for number in range(1, count):
+            yield self._sample(number, varied, purpose)
+
+    def _sample(self, number: int, varied: Sequence[int], purpose: str) -> tuple[Tensors, tuple[Tensors, Tensors]]:
+        why = "no other values could be made of those that were given"
+        for vary in _VARIATIONS:
+            values = [vary(value, number) if at in varied else value for at, value in enumerate(self.values)]
+            if all(map(torch.equal, values, self.values)):
+                continue
             try:
-                yield values, self.run(self.tensors(values))
-            except Exception:  # the function, whatever it is, does not take them: then all samples are alike
-                yield self.values, (self.results, self.grads)
+                return values, self.run(self.tensors(values))
+            except Exception as error:  # the function, whatever it is, does not take them
+                why = f"the function takes no other values: {said(error)}"
+        if any(self.values[at].numel() for at in varied):
+            self.unseen.setdefault(purpose, why)
+        return self.values, (self.results, self.grads)
 
     def compare(self, found: tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]], expected: tuple[Tensors, Tensors]) -> Iterator[str]:
         """Yield what differs between the results and gradients of two runs."""

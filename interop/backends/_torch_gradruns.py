@@ -15,14 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from interop.backends._torch_gradcase import differences, tried
+from interop.backends._torch_gradcase import differences, said, tried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from interop.backends._torch_gradcase import Case
 
-__all__ = ["LAYOUTS", "determinism", "incoming_layouts", "input_layouts", "interleaved", "patterns", "several_threads", "slices", "unused"]
+__all__ = [
+    "LAYOUTS",
+    "accumulated",
+    "determinism",
+    "incoming_layouts",
+    "input_layouts",
+    "interleaved",
+    "patterns",
+    "several_threads",
+    "slices",
+    "unused",
+]
 
 Tensors = list[torch.Tensor]
 _SLICES = 3
@@ -37,7 +48,7 @@ def determinism(case: Case) -> Iterator[str]:
 
 def interleaved(case: Case) -> Iterator[str]:
     """Check that a call is not disturbed by another before its backward pass, nor its results."""
-    samples = list(case.samples(2, case.wanted))
+    samples = list(case.samples(2, case.wanted, "calls that disturb each other"))
     runs = [(tensors := case.tensors(values), case.function(tensors)) for values, _ in samples]
     for (tensors, results), (_, expected) in zip(runs, samples, strict=True):
         yield from case.compare((results, case.pull(results, tensors)), expected)
@@ -72,6 +83,18 @@ def _without(case: Case, number: int, at: int) -> Iterator[str]:
     expected = case.pull(results, tensors, zeros)
     found = case.pull([*results[:at], _unused_result(results[at]), *results[at + 1 :]], tensors)
     yield from differences(case.gradients, found, expected, case.limits.nondet_tol)
+
+
+def accumulated(case: Case) -> Iterator[str]:
+    """Check that a second backward pass adds to the first, and that what torch adds up is not the function's own memory."""
+    results = case.function(tensors := case.tensors())
+    for _ in range(2):
+        torch.autograd.backward(case.lively(results), case.incoming(), retain_graph=True)
+    sources = [tensors[at] for at in case.wanted]
+    found = [torch.zeros_like(one) if one.grad is None else one.grad for one in sources]
+    yield from differences(case.gradients, found, [2 * grad for grad in case.grads], case.limits.nondet_tol)
+    for text in differences(case.gradients, case.pull(results, tensors), case.grads, case.limits.nondet_tol):
+        yield f"after gradients were added up in place: {text}"
 
 
 # Which inputs need a gradient.
@@ -146,7 +169,12 @@ def input_layouts(case: Case, kinds: Collection[str]) -> Iterator[str]:
     for at, name in enumerate(case.names):
         for kind in kinds:
             laid = LAYOUTS[kind](case.values[at].clone())
-            if laid is not None and (expected := _expected(case, at, laid)) is not None:
+            if laid is None:
+                continue
+            expected = _expected(case, at, laid)
+            if isinstance(expected, str):
+                case.unseen[f"{name!r} {kind}"] = expected
+            else:
                 yield from tried(f"{name!r} {kind}, strides {laid.stride()}", _laid, case, at, laid, expected)
 
 
@@ -154,16 +182,18 @@ def _laid(case: Case, at: int, laid: torch.Tensor, expected: tuple[Tensors, Tens
     yield from case.compare(case.run(case.put(at, laid)), expected)
 
 
-def _expected(case: Case, at: int, laid: torch.Tensor) -> tuple[Tensors, Tensors] | None:
-    """Return results and gradients for the same values in plain layout; None if the function does not take these values."""
+def _expected(case: Case, at: int, laid: torch.Tensor) -> tuple[Tensors, Tensors] | str:
+    """Return results and gradients for the same values in plain layout; or why there are none to compare with."""
     plain = laid.resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
     if torch.equal(plain, case.values[at]):
         return case.results, case.grads
     try:
         results, grads = case.run(case.put(at, plain))
-    except Exception:  # equal rows may make a matrix singular, for one: whatever it raises, there is nothing to compare with
-        return None
-    return (results, grads) if _tame([*results, *grads], [*case.results, *case.grads]) else None
+    except Exception as error:  # equal rows may make a matrix singular, for one: whatever it raises
+        return f"the function does not take these values: {said(error)}"
+    if not _tame([*results, *grads], [*case.results, *case.grads]):
+        return "for these values its results are not finite, or so large that rounding decides about them"
+    return results, grads
 
 
 def _tame(found: Tensors, usual: Tensors) -> bool:
@@ -199,7 +229,7 @@ def _incoming(case: Case, number: int, laid: torch.Tensor) -> Iterator[str]:
 
 def several_threads(case: Case, count: int) -> Iterator[str]:
     """Check that results and gradients in several threads at once are those of each alone, with the backward pass in each thread."""
-    samples = list(case.samples(count, case.wanted))
+    samples = list(case.samples(count, case.wanted, "threads that disturb each other"))
     barrier = Barrier(count, timeout=60)
 
     def work(values: Tensors) -> list[tuple[Tensors, Tensors]]:
@@ -256,7 +286,7 @@ def slices(case: Case) -> Iterator[str]:
 
 
 def _vmapped(case: Case, dims: dict[int, int]) -> Iterator[str]:
-    samples = list(case.samples(_SLICES, list(dims)))
+    samples = list(case.samples(_SLICES, list(dims), "vmap that mixes up its slices"))
     columns = zip(*(values for values, _ in samples), strict=True)
     given = [torch.stack(list(column), dims[at]) if at in dims else column[0] for at, column in enumerate(columns)]
     axes = tuple(map(dims.get, range(len(given))))

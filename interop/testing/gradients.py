@@ -7,6 +7,7 @@ told, except where the function cannot be run twice alike, or backward at all: t
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop.testing.memory import assert_source_untouched
@@ -41,7 +42,9 @@ def gradcheck(
 
     Made for functions of `interop.autograd.wrap`; any function of tensors can be checked. It is always checked that two runs
     give the same, that gradients agree with numerical ones and are linear in the incoming gradient, that inputs and incoming gradients
-    are left as they were, that results that are not used do no harm, and that calls do not disturb each other.
+    are left as they were, that a second backward pass adds to the first, that results that are not used do no harm, and that calls
+    do not disturb each other. Some of it needs other values than those given, as threads do that must not mix up theirs; where the
+    function does not take them, a UserWarning says what could not be seen.
 
     Parameters
     ----------
@@ -92,7 +95,7 @@ def gradcheck(
     >>> gradcheck(cube, torch.tensor([1.0, 2.0], dtype=torch.float64))
     Traceback (most recent call last):
     ...
-    AssertionError: gradcheck: cube fails 1 of 13 checks: gradients
+    AssertionError: gradcheck: cube fails 1 of 14 checks: gradients
     gradients:
       2 of 4 derivatives by 'x' differ, the greatest by 4 from x[1] to the result[1]: analytical 8, numerical 12
     """
@@ -108,7 +111,13 @@ def gradcheck(
         *_derivatives(case, function, double=double, forward_mode=forward_mode),
         *_other_runs(case, patterns=patterns, kinds=kinds, threads=threads, vmap=vmap),
     ]
-    _report(call.name, checks)
+    _report(call.name, checks, case)
+    if case.unseen:
+        warnings.warn("\n".join([f"gradcheck: {call.name} passes, but some of it could not be seen.", *_unseen(case)]), stacklevel=2)
+
+
+def _unseen(case: Case) -> list[str]:
+    return [f"Not seen: {what} ({why})" for what, why in case.unseen.items()]
 
 
 class _Call:
@@ -159,6 +168,7 @@ def _always(case: Case) -> Iterator[_Check]:
     yield _Check("untouched inputs", "", lambda: _untouched_inputs(case), "failed")
     yield _Check("gradients", "", lambda: numerical.gradients(case), "raised")
     yield _Check("untouched gradients", "", lambda: _untouched_gradients(case))
+    yield _Check("accumulated gradients", "", lambda: runs.accumulated(case))
     yield _Check("unused results", "", lambda: runs.unused(case))
     yield _Check("interleaved calls", "", lambda: runs.interleaved(case))
 
@@ -226,7 +236,7 @@ def _untouched_gradients(case: Case) -> Iterator[str]:
     yield from _untouched(names, [*tensors, *incoming], lambda: case.pull(results, tensors, incoming))
 
 
-def _report(name: str, checks: list[_Check]) -> None:
+def _report(name: str, checks: list[_Check], case: Case) -> None:
     __tracebackhide__ = True
     failed: list[tuple[_Check, list[str]]] = []
     cause: Exception | None = None
@@ -243,7 +253,7 @@ def _report(name: str, checks: list[_Check]) -> None:
             if check.decides == "failed" or (raised and check.decides):
                 break
     if failed:
-        raise AssertionError(_told(name, failed, made, len(checks))) from cause
+        raise AssertionError("\n".join([_told(name, failed, made, len(checks)), *_unseen(case)])) from cause
 
 
 def _raised(error: Exception) -> str:
