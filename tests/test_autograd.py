@@ -7,6 +7,7 @@ import pickle
 import threading
 import weakref
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from torch.utils.checkpoint import checkpoint
 import interop
 from interop import DTypeError, GradError, UnsupportedTypeError
 from interop.autograd import Context, Wrapped, wrap
+from interop.autograd._arguments import taken
+from interop.backends._torch_functions import TENSORS
 
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 COMPLEX = ["complex64", "complex128"]
@@ -960,6 +963,78 @@ def test_autocast():
     assert seen == ["bfloat16", "float32", "float64", "bfloat16"]
     assert x.grad.dtype == torch.float32
     assert x.grad.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_function_and_rule_run_outside_of_autocast_if_their_dtype_is_declared(once):
+    """As under `torch.amp.custom_fwd(cast_inputs=...)` and `custom_bwd`: a product inside would be of bfloat16 else."""
+    seen = []
+
+    def probe(where):
+        seen.append((where, torch.is_autocast_enabled("cpu"), (torch.ones(2, 2) @ torch.ones(2, 2)).dtype))
+
+    def forward(a):
+        probe("forward")
+        return a * 2
+
+    def rule(ctx, grad):
+        probe("backward")
+        return grad * 2
+
+    function = wrap(forward, rule, backend="numpy", cast_inputs=torch.float32, once_differentiable=once)
+    x = torch.randn(3, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        function(x).sum().backward()
+        assert torch.is_autocast_enabled("cpu")
+    assert seen == [("forward", False, torch.float32), ("backward", False, torch.float32)]
+    assert x.grad.tolist() == [2, 2, 2]
+
+
+def test_what_is_no_result_cannot_be_marked():
+    for wrong in (lambda x, y: x, lambda x, y: y[...], lambda x, y: np.ones(2)):
+
+        def forward(ctx, x, wrong=wrong):
+            y = x * 2
+            ctx.mark_non_differentiable(wrong(x, y))
+            return y
+
+        with pytest.raises(GradError, match="mark_non_differentiable got a ndarray that is none of its results") as caught:
+            wrap(forward, backend="numpy")(double(2))
+        assert "the very array that is returned" in caught.value.hint
+
+
+def test_an_input_that_is_returned_can_be_marked():
+    def forward(ctx, x):
+        ctx.mark_non_differentiable(x)
+        return x
+
+    assert not wrap(forward, lambda ctx, g: g, backend="numpy")(double(2)).requires_grad
+
+
+def test_a_gradient_on_another_device_is_refused_or_moved():
+    """There is one device with memory here, so the input's is said to be another one."""
+    from interop.autograd._operation import Kind
+
+    asked = []
+    for permissions in ({}, {"transfer": "allow"}):
+        x = double(2)
+        function = wrap(lambda x: x * 2, lambda ctx, g: g, backend="numpy", once_differentiable=False, **permissions)
+        task = function.operation.task(taken(function._shape, (x,), {}, TENSORS))
+        _, run = task.run([x.detach()])
+        elsewhere = Kind(x.shape, x.dtype, torch.device("cuda", 1))
+        if not permissions:
+            with pytest.raises(interop.TransferError, match=r"gradient of 'x' is on cpu, the input on cuda:1\.") as caught:
+                run._at_home(x, elsewhere, 0)
+            assert caught.value.permissions == {"transfer": "allow"}
+            assert "transfer='allow'" in caught.value.hint
+        else:
+            run.operation.border.torch = SimpleNamespace(
+                transfer=lambda *args: asked.append(args) or "moved", device_of=run.operation.border.torch.device_of
+            )
+            assert run._at_home(x, elsewhere, 0) == "moved"
+    ((moved, device, stream),) = asked
+    assert moved is x
+    assert (str(device), stream) == ("cuda:1", None)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # the compiler's own, after every call that it leaves alone

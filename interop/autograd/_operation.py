@@ -6,6 +6,7 @@ is left of it for the rules. A rule is a task of its own where something may be 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +17,9 @@ from interop.autograd._context import Context
 from interop.autograd._derived import Derived
 from interop.autograd._rules import Pull, Push
 from interop.backends import find_backend, is_array
+from interop.backends._torch_modes import no_autocast
 from interop.backends._torch_tasks import Task, Trace
-from interop.dtypes import fallback
+from interop.dtypes import dtype_name, fallback
 from interop.errors import DTypeError, GradError, TransferError, UnsupportedTypeError
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class Operation:
         Whether function and rules also take arrays with one more axis in front.
     derivatives : object, optional
         What the library makes the rules with, if it can (`interop.backends._base.Backend.derivatives`).
+    casts : bool
+        Whether the inputs are cast to a dtype under `torch.autocast`; then function and rules run outside of it.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Operation:
     once: bool = True
     leading: bool = False
     derivatives: Any = None
+    casts: bool = False
 
     @property
     def word(self) -> str:
@@ -92,7 +97,9 @@ class Call(Task):
         context, call = Context(), operation.forward
         if operation.takes_ctx:
             call = partial(call, context)
-        return self.finish(tensors, arrays, [call(*args, **kwargs)], context)
+        with no_autocast() if operation.casts else nullcontext():
+            box = [call(*args, **kwargs)]
+        return self.finish(tensors, arrays, box, context)
 
     def finish(self, tensors: Sequence[Any], arrays: list[Any], box: list[Any], context: Context) -> tuple[list[Any], Run]:
         """Return the same, of a function that was run on `arrays` and whose result is in the box, and nowhere else."""
@@ -218,9 +225,17 @@ class Run(Trace):
 
         self.saved = tuple(map(number, context._saved or ()))
         self.saved_forward = self.saved if context._saved_forward is None else tuple(map(number, context._saved_forward))
-        self.dead = tuple(~at for at in map(number, context._dead) if at is not None and at < 0)
+        self.dead = tuple(map(self._result, context._dead))
         self.extras, self.materializes = len(others), context._materializes
         return others
+
+    def _result(self, array: Any) -> int:
+        """Return which result an array is that was marked as not differentiable."""
+        for at, one in enumerate(self.results.arrays):
+            if one is array:
+                return at
+        message = f"{self.operation.name}: mark_non_differentiable got a {type(array).__name__} that is none of its results."
+        raise GradError(message, hint="Mark the very array that is returned, not a view or a copy of it.")
 
     # The rules, on tensors that have memory of their own.
 
@@ -231,7 +246,9 @@ class Run(Trace):
         if self.once:
             incoming = self.operation.border.there(incoming, name, self._incoming(saved, "the gradient of", self.results.names))
         context = self.context.opened(tuple(incoming[: len(saved)]), self.needs_tree(needs))
-        box = [rule(context, *self.results.spread(incoming[len(saved) :], None))]
+        given = self.results.spread(incoming[len(saved) :], None)
+        with no_autocast() if self.operation.casts else nullcontext():
+            box = [rule(context, *given)]
         return self.pulled(box, saved, grads, needs, incoming[len(saved) :])
 
     def pulled(self, box: list[Any], saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool], arrays: Sequence[Any]) -> list[Any]:
@@ -355,7 +372,7 @@ class Run(Trace):
         if made.dtype == kind.dtype:
             return made
         border = self.operation.border
-        have, want = (str(one).removeprefix("torch.") for one in (made.dtype, kind.dtype))
+        have, want = dtype_name(made.dtype), dtype_name(kind.dtype)
         found = fallback(have, frozenset({want}))
         if found is None or border.policy().casting not in (found[1], "same_kind"):
             hint = f"Return it as {want}" + (f", or write casting={found[1]!r} into {border.place}." if found else ".")

@@ -15,7 +15,7 @@ from interop.autograd._context import Context
 from interop.autograd._derived import Ran
 from interop.autograd._operation import Call, Kind, Run
 from interop.autograd._operator_tasks import Backward, Forward, told
-from interop.autograd._schema import inferred, needed
+from interop.backends._torch_annotations import inferred, needed
 from interop.backends._torch_functions import TENSORS
 from interop.backends._torch_operators import Kernels, holds_tensor, is_live, register, zeros
 from interop.backends._torch_schemas import Layout

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from interop.autograd._context import Context
 from interop.autograd._operation import SINGLE, Call, Kind, Run
-from interop.backends._torch_memory import apart
 from interop.backends._torch_tasks import Task, Trace
 from interop.quick import sweep
 from interop.scope import hurdle
@@ -108,7 +107,7 @@ class PlainRun(Trace):
             if made is None:
                 return None
             results.append(made)
-        return apart(results, same=True) if len(results) > 1 else results
+        return results  # each on memory of its own: what two of them hold is not free
 
     def _made(self, grad: Any, array: Any) -> Any:
         attempt = self.task.back.get(type(grad))

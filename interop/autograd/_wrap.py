@@ -177,6 +177,7 @@ def wrap(
         once=once_differentiable,
         leading=vmap == "leading",
         derivatives=None if shape.takes_ctx else load_backend(name_of_target(backend)).derivatives(forward),
+        casts=cast_inputs is not None,
     )
     cast = dtype_name(cast_inputs) if cast_inputs is not None else None
     if name is not None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._C._dynamo import eval_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["autocast", "leave_alone", "tracks", "transforms"]
+__all__ = ["AUTOCASTS", "autocast", "leave_alone", "no_autocast", "tracks", "transforms"]
 
 transforms = torch._C._are_functorch_transforms_active
 """Whether a transformation of torch.func is at work."""
+
+
+AUTOCASTS = ("cpu", "cuda", "xpu", "mps")
+"""The kinds of devices that autocast is for."""
 
 
 def tracks(tensor: torch.Tensor) -> bool:
@@ -29,6 +34,16 @@ def autocast(tensors: Sequence[Any], dtype: str) -> list[Any]:
         return tensor.is_floating_point() and tensor.dtype is not torch.float64 and torch.is_autocast_enabled(tensor.device.type)
 
     return [tensor.to(wanted) if casts(tensor) else tensor for tensor in tensors]
+
+
+@contextmanager
+def no_autocast() -> Iterator[None]:
+    """Leave `torch.autocast` for a while, as `torch.amp.custom_fwd(cast_inputs=...)` and `custom_bwd` do."""
+    with ExitStack() as stack:
+        for device in AUTOCASTS:
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def leave_alone(function: Any) -> Any:

@@ -19,7 +19,8 @@ from torch.library import Library, register_autocast, register_fake, register_vm
 
 from interop.backends._torch_functions import alive, functions_named
 from interop.backends._torch_memory import span
-from interop.backends._torch_modes import tracks, transforms
+from interop.backends._torch_modes import AUTOCASTS, tracks, transforms
+from interop.backends._torch_slices import cut, fronted, slices_of, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +34,6 @@ __all__ = ["Kernels", "below", "holds_tensor", "is_live", "is_transformed", "reg
 
 _registered: dict[str, _Registered] = {}
 """The operators by name. They are there for good: what torch has of one that is taken back points nowhere."""
-_AUTOCASTS = ("cpu", "cuda", "xpu", "mps")
 
 
 class Kernels(ABC):
@@ -124,7 +124,7 @@ def register(kernels: Kernels, *, owner: str, cast: str | None) -> tuple[Any, An
     _forward_kernels(short, made)
     _backward_kernels(f"{short}_backward", made)
     made.operators = operator, backward
-    for device in _AUTOCASTS if cast else ():
+    for device in AUTOCASTS if cast else ():
         register_autocast(name, device, getattr(torch, str(cast)), lib=library)
     return made.operators
 
@@ -203,24 +203,17 @@ def _one_level(task: Task, tensors: Sequence[Any]) -> list[torch.Tensor]:
 
 def _vmapped(operator: Any, size: int, dims: Sequence[Any], args: Sequence[Any], *, leading: bool) -> tuple[Any, Any]:
     """Call an operator on batched tensors: once, if it takes them with the axis in front, else once for each slice."""
+
+    def each(change: Callable[[Any, int | None, int], Any], number: int) -> Any:
+        return operator(*(_each(arg, dim, lambda one, at: change(one, at, number)) for arg, dim in zip(args, dims, strict=True)))
+
     if leading:
-        made = operator(
-            *(
-                _each(arg, dim, lambda one, at: one.expand(size, *one.shape) if at is None else one.movedim(at, 0))
-                for arg, dim in zip(args, dims, strict=True)
-            )
-        )
+        made = each(fronted, size)
         return made, 0 if isinstance(made, torch.Tensor) else type(made)([0] * len(made))
-    if not size:
-        raise ValueError(f"vmap over no slices: {operator} cannot be run once to see what it returns.")
-
-    def sliced(number: int) -> list[Any]:
-        return [_each(arg, dim, lambda one, at: one if at is None else one.select(at, number)) for arg, dim in zip(args, dims, strict=True)]
-
-    runs = [operator(*sliced(number)) for number in range(size)]
+    runs = [each(cut, number) for number in slices_of(size, str(operator))]
     if isinstance(runs[0], torch.Tensor):
         return torch.stack(runs), 0
-    columns = [torch.stack(column) for column in zip(*runs, strict=True)]
+    columns = stacked(runs)
     return type(runs[0])(columns), type(runs[0])([0] * len(columns))
 
 

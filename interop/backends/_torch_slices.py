@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Apply = Callable[[Task, Sequence[Any]], tuple[list[torch.Tensor], Any]]
     Rule = Callable[[Any, Sequence[bool]], Task]
 
-__all__ = ["vmapped"]
+__all__ = ["cut", "fronted", "slices_of", "stacked", "vmapped"]
 
 _stack = torch._C._functorch.peek_interpreter_stack
 
@@ -30,22 +30,20 @@ def vmapped(apply: Apply, size: int, dims: Sequence[int | None], task: Task, ten
     level = (lower.level() if lower else 0) + 1
     whole = task.leading(level, size)
     if whole is not None:
-        made, trace = apply(whole, [_fronted(tensor, dim, size) for tensor, dim in zip(tensors, dims, strict=True)])
+        made, trace = apply(whole, [fronted(tensor, dim, size) for tensor, dim in zip(tensors, dims, strict=True)])
         own = len(made) - trace.anchors  # those of other levels have no axis of this one
         return _returned(_Whole(level, trace, dims, own), list(made), size, [0] * own + [None] * trace.anchors)
-    if not size:
-        raise ValueError(f"vmap over no slices: {task.name} cannot be run once to see what it returns.")
     runs = [
-        apply(task.slice(level, number), [t if dim is None else t.select(dim, number) for t, dim in zip(tensors, dims, strict=True)])
-        for number in range(size)
+        apply(task.slice(level, number), [cut(tensor, dim, number) for tensor, dim in zip(tensors, dims, strict=True)])
+        for number in slices_of(size, task.name)
     ]
     traces = [trace for _, trace in runs]
     if any(trace.fixed() != traces[0].fixed() for trace in traces):
         raise ValueError(
             f"{task.name} under vmap: what it returns besides arrays differs from slice to slice, and there is one place for it."
         )
-    stacked = [torch.stack(column) for column in zip(*(made for made, _ in runs), strict=True)]
-    return _returned(_Slices(level, traces, dims, len(stacked)), stacked, size, [0] * len(stacked))
+    columns = stacked([made for made, _ in runs])
+    return _returned(_Slices(level, traces, dims, len(columns)), columns, size, [0] * len(columns))
 
 
 def _returned(trace: _OfLevel, made: list[torch.Tensor], size: int, out_dims: list[int | None]) -> Any:
@@ -56,8 +54,29 @@ def _returned(trace: _OfLevel, made: list[torch.Tensor], size: int, out_dims: li
     return (*made, trace), (*out_dims, None)
 
 
-def _fronted(tensor: Any, dim: int | None, size: int) -> Any:
+# What a batched tensor is for all slices, and for one; `dim` is its batched axis, None if it is the same for all.
+
+
+def fronted(tensor: Any, dim: int | None, size: int) -> Any:
+    """Return a tensor with the batched axis in front."""
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+def cut(tensor: Any, dim: int | None, number: int) -> Any:
+    """Return one slice of a tensor."""
+    return tensor if dim is None else tensor.select(dim, number)
+
+
+def slices_of(size: int, name: str) -> range:
+    """Return the numbers of the slices; ValueError if there is none."""
+    if not size:
+        raise ValueError(f"vmap over no slices: {name} cannot be run once to see what it returns.")
+    return range(size)
+
+
+def stacked(runs: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
+    """Return the results of runs for each slice as batched tensors, the axis in front."""
+    return [torch.stack(column) for column in zip(*runs, strict=True)]
 
 
 class _OfLevel:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import cupy
 import numpy as np
+from cupy.cuda import memory
 
 from interop.backends._base import Backend
 from interop.backends._cupy_troubles import TROUBLES
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CuPyBackend", "backend"]
 
+# Memory that CuPy allocated; of other memory (DLPack's, of the CUDA array interface) nobody knows who holds it.
+_OWN = (
+    memory.Memory,
+    memory.MemoryAsync,
+    memory.PooledMemory,
+    memory.ManagedMemory,
+    memory.CFunctionAllocatorMemory,
+    memory.PythonFunctionAllocatorMemory,
+)
 _MAJOR = int(cupy.__version__.partition(".")[0])
 _BFLOAT16 = frozenset({"bfloat16"}) if _MAJOR >= 14 else frozenset()
 _DTYPES = _BFLOAT16 | {
@@ -125,7 +135,16 @@ class CuPyBackend(Backend):
     # Within CuPy.
 
     def borrows(self, x: Any) -> bool:
-        return x.base is not None and sys.getrefcount(x.base) > 2
+        if not isinstance(x.data.mem, _OWN):
+            return True
+        # References to the base, to the pointers and to the memory behind them: those of `x` and its base, and no others. Counted
+        # here and not in a function of its own, which would count its own.
+        base = x.base
+        if base is None:
+            return sys.getrefcount(x.data) > 2 or sys.getrefcount(x.data.mem) > 2
+        same = base.data is x.data
+        pointers = max(sys.getrefcount(x.data), sys.getrefcount(base.data))
+        return sys.getrefcount(base) > 3 or pointers > 2 + same or sys.getrefcount(x.data.mem) > 3 - same
 
     def copy(self, x: Any) -> Any:
         with cupy.cuda.Device(x.device.id):

@@ -1,0 +1,218 @@
+"""The quick path of a wrapped function does what the long way does: the same results, gradients, flags and refusals."""
+
+import gc
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import interop
+from interop import InteropError
+from interop.autograd import wrap
+from interop.ledger import Log
+
+DTYPES = [torch.float32, torch.float64, torch.complex64, torch.bfloat16, torch.float16, torch.int64]
+SHAPES = [(), (3,), (2, 3), (2, 1), (0, 3)]
+LAYOUTS = {
+    "plain": lambda t: t,
+    "transposed": lambda t: t.mT.contiguous().mT if t.dim() > 1 else t,
+    "strided": lambda t: torch.stack((t, t), -1)[..., 0],
+    "expanded": lambda t: t[:1].expand_as(t) if t.dim() and t.numel() else t,
+    "conjugated": lambda t: t.conj(),
+    "a parameter": lambda t: torch.nn.Parameter(t, requires_grad=False),
+}
+
+KEPT = {}
+
+
+def kept(name, make):
+    """Return an array that somebody else holds."""
+    return KEPT.setdefault(name, make())
+
+
+FORWARDS = {
+    "sum": lambda *xs: np.asarray(sum(x * 2 for x in xs)),
+    "the first": lambda *xs: xs[0],
+    "a view": lambda *xs: xs[0][..., ::-1] if xs[0].ndim else xs[0],
+    "a kept array": lambda *xs: kept("out", lambda: np.ones(3)),
+    "a view of a kept array": lambda *xs: kept("out", lambda: np.ones(3))[:2],
+    "a scalar": lambda *xs: np.float64(2),
+    "a float": lambda *xs: 2.5,
+    "two": lambda *xs: (xs[0] * 2, xs[-1] + 1),
+    "the same twice": lambda *xs: [one := xs[0] * 3, one],
+    "a dict": lambda *xs: {"y": xs[0] + 1, "n": 4},
+    "integers": lambda *xs: np.arange(3),
+    "no native byte order": lambda *xs: np.ones(3, ">f8"),
+    "an object": lambda *xs: object(),
+    "an error": lambda *xs: 1 // 0,
+}
+
+
+def ones(x):
+    return np.ones(x.shape, x.dtype)
+
+
+BACKWARDS = {
+    "one each": lambda ctx, *g: tuple(ones(x) * 3 for x in ctx.saved_tensors),
+    "a list": lambda ctx, *g: [ones(x) for x in ctx.saved_tensors],
+    "alone": lambda ctx, *g: ones(ctx.saved_tensors[0]),
+    "None": lambda ctx, *g: tuple(None for _ in ctx.saved_tensors),
+    "where needed": lambda ctx, *g: tuple(
+        ones(x) if need else None for x, need in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=True)
+    ),
+    "what came in": lambda ctx, *g: (g[0],) * len(ctx.saved_tensors),
+    "one array for all": lambda ctx, *g: (np.ones_like(ctx.saved_tensors[0]),) * len(ctx.saved_tensors),
+    "what was saved": lambda ctx, *g: ctx.saved_tensors,
+    "a kept array": lambda ctx, *g: tuple(kept(f"grad{x.shape}{x.dtype}", lambda x=x: ones(x)) for x in ctx.saved_tensors),
+    "a kept tuple": lambda ctx, *g: kept(
+        f"all{[(x.shape, x.dtype) for x in ctx.saved_tensors]}", lambda: tuple(map(ones, ctx.saved_tensors))
+    ),
+    "views of a kept array": lambda ctx, *g: tuple(
+        kept(f"view{x.shape}{x.dtype}", lambda x=x: np.ones((2, *x.shape), x.dtype))[1] for x in ctx.saved_tensors
+    ),
+    "a view and the whole": lambda ctx, *g: [one := ones(ctx.saved_tensors[0]), *[one[...] for _ in ctx.saved_tensors[1:]]],
+    "halves of one": lambda ctx, *g: tuple(np.ones((len(ctx.saved_tensors), *ctx.saved_tensors[0].shape), ctx.saved_tensors[0].dtype)),
+    "views of one": lambda ctx, *g: tuple(np.ones((2, *x.shape), x.dtype)[1] for x in ctx.saved_tensors),
+    "another dtype": lambda ctx, *g: tuple(np.ones(x.shape, "float64") for x in ctx.saved_tensors),
+    "another shape": lambda ctx, *g: tuple(np.ones((2, *x.shape), x.dtype) for x in ctx.saved_tensors),
+    "a wrong shape": lambda ctx, *g: tuple(np.ones((7,), x.dtype) for x in ctx.saved_tensors),
+    "too few": lambda ctx, *g: (),
+    "a number": lambda ctx, *g: tuple(1.0 for _ in ctx.saved_tensors),
+    "an error": lambda ctx, *g: 1 // 0,
+    "none at all": None,
+}
+
+SCOPES = {
+    "none": torch.enable_grad,
+    "no_grad": torch.no_grad,
+    "inference": torch.inference_mode,
+    "coerce": lambda: interop.policy("coerce"),
+    "strict": lambda: interop.policy("strict"),
+    "record": interop.record,
+}
+
+
+def told(error):
+    return type(error).__name__, str(error)
+
+
+def of(tensor):
+    """Return all that a caller can tell about a result."""
+    if not isinstance(tensor, torch.Tensor):
+        return type(tensor)
+    plain = tensor.detach()
+    return type(tensor), tensor.dtype, tuple(tensor.shape), tensor.requires_grad, plain.resolve_conj().to(torch.complex128).tolist()
+
+
+def outcome(function, tensors, scope, later="none"):
+    """Return results, gradients and what was recorded of one call in a scope and its backward pass in another; or how it is refused."""
+    log = None
+    try:
+        with SCOPES[scope]() as log:
+            made = function(*tensors)
+    except REFUSALS as error:
+        return "forward", told(error)
+    flat = made if isinstance(made, (tuple, list)) else made.values() if isinstance(made, dict) else [made]
+    results = [one for one in flat if isinstance(one, torch.Tensor)]
+    found = [type(made), recorded(log), *map(of, flat), *map(is_apart, results)]
+    alive = [one for one in results if one.requires_grad]
+    sources = [one for one in tensors if one.requires_grad]
+    if alive and sources:
+        incoming = [torch.ones_like(one) for one in alive]
+        try:
+            with SCOPES[later]() as log:
+                grads = torch.autograd.grad(alive, sources, incoming, allow_unused=True)
+        except REFUSALS as error:
+            return found, told(error)
+        found += [recorded(log), *(None if grad is None else (of(grad), is_apart(grad)) for grad in grads)]
+    return found
+
+
+REFUSALS = (InteropError, TypeError, ZeroDivisionError, RuntimeError, ValueError)
+
+
+def recorded(log):
+    if not isinstance(log, Log):
+        return None
+    return [(one.source.dtype, one.source.shape, one.target, one.bytes, one.shared, one.why, one.path) for one in log.crossings]
+
+
+def is_apart(tensor):
+    arrays = [array for one in KEPT.values() for array in (one if isinstance(one, tuple) else (one,))]
+    return not any(interop.shares_memory(tensor.detach(), array) for array in arrays)
+
+
+def both(forward, backward):
+    """Return the function as it is, and without its quick path."""
+    quick = wrap(FORWARDS[forward], BACKWARDS[backward], backend="numpy")
+    long = wrap(FORWARDS[forward], BACKWARDS[backward], backend="numpy")
+    assert quick._usual
+    long._usual = False
+    return quick, long
+
+
+def made(kinds):
+    generator = torch.Generator().manual_seed(0)
+    tensors = []
+    for shape, dtype, layout, needs in kinds:
+        values = torch.randint(1, 5, shape, generator=generator).to(dtype)
+        tensor = LAYOUTS[layout](values)
+        tensors.append(tensor.requires_grad_() if needs and tensor.dtype != torch.int64 and tensor.is_leaf else tensor)
+    return tensors
+
+
+KINDS = st.lists(
+    st.tuples(st.sampled_from(SHAPES), st.sampled_from(DTYPES), st.sampled_from(list(LAYOUTS)), st.booleans()), min_size=1, max_size=3
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    kinds=KINDS,
+    forward=st.sampled_from(list(FORWARDS)),
+    backward=st.sampled_from(list(BACKWARDS)),
+    scope=st.sampled_from(list(SCOPES)),
+    later=st.sampled_from(list(SCOPES)),
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:Casting complex values")
+def test_both_ways_agree(kinds, forward, backward, scope, later):
+    KEPT.clear()
+    quick, long = both(forward, backward)
+    first = outcome(quick, made(kinds), scope, later)
+    KEPT.clear()
+    assert first == outcome(long, made(kinds), scope, later)
+
+
+@pytest.mark.parametrize("backward", BACKWARDS)
+@pytest.mark.parametrize("forward", ["sum", "the first", "a kept array", "the same twice"])
+def test_both_ways_agree_on_every_rule(forward, backward):
+    """What is drawn above may miss a rule; each of them, on what the quick path is for."""
+    for kinds in ([((2, 3), torch.float64, "plain", True)] * 2, [((3,), torch.float32, "plain", True)]):
+        for scope, later in (("none", "none"), ("none", "strict"), ("none", "record"), ("strict", "none"), ("record", "none")):
+            KEPT.clear()
+            quick, long = both(forward, backward)
+            first = outcome(quick, made(kinds), scope, later)
+            KEPT.clear()
+            assert first == outcome(long, made(kinds), scope, later)
+
+
+def test_the_quick_path_is_taken(monkeypatch):
+    """The comparison is not of the long way with itself."""
+    from interop.autograd import _operation
+
+    def refuse(*_):
+        raise AssertionError("the long way")
+
+    monkeypatch.setattr(_operation.Call, "run", refuse)
+    monkeypatch.setattr(_operation.Call, "finish", refuse)
+    monkeypatch.setattr(_operation.Run, "pulled", refuse)
+    monkeypatch.setattr(_operation.Run, "pull", refuse)
+    gc.collect()
+    quick, long = both("sum", "one each")
+    x = torch.ones(3, requires_grad=True)
+    (grad,) = torch.autograd.grad(quick(x), x, torch.ones(3))
+    assert grad.tolist() == [3, 3, 3]
+    with pytest.raises(AssertionError, match="the long way"):
+        long(x)
