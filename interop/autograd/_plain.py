@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from interop.autograd._context import Context
 from interop.autograd._operation import SINGLE, Call, Kind, Run
+from interop.backends._torch_functions import alive, functions_named
 from interop.backends._torch_tasks import Task, Trace
 from interop.quick import sweep
 from interop.scope import hurdle
@@ -35,6 +36,15 @@ class Plain(Task):
         self.there, self.back = tables
         self.borrows = operation.border.target.borrows
         self.numbers = tuple(range(len(arguments.slots)))
+        self.apply, _ = functions_named(operation.name)
+
+    def __call__(self, tensors: Sequence[Any]) -> Any:
+        """Run it in torch's graph, and return what the function returns."""
+        made = self.apply(self, *map(alive, tensors))
+        if type(made) is not tuple:
+            return made
+        *results, trace = made
+        return trace.results.filled(results)
 
     @property
     def name(self) -> str:
@@ -61,6 +71,8 @@ class Plain(Task):
 
 class PlainRun(Trace):
     """What such a call leaves."""
+
+    single = True
 
     def __init__(self, task: Plain, kinds: list[tuple[Any, Any, Any]], made: Any) -> None:
         self.task, self.kinds = task, kinds

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from interop.autograd._arguments import Arguments, Signature, taken
-from interop.autograd._operation import SINGLE
 from interop.autograd._plain import Plain
 from interop.backends._torch_followed import rules_for
 from interop.backends._torch_functions import TENSORS, apply
@@ -87,8 +86,7 @@ class Wrapped:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function: in torch's graph if there is a tensor among the arguments."""
         if not kwargs and args and TENSORS.issuperset(map(type, args)) and (task := self._plain(len(args))) is not None:
-            made, trace = apply(task, args)
-            return made[0] if trace.results is SINGLE else trace.results.filled(made)
+            return task(args)
         arguments = taken(self._shape, args, kwargs, TENSORS)
         tensors = arguments.tensors
         if not tensors:

@@ -53,7 +53,7 @@ class _Rules(Function):
         trace = ctx.trace
         saved = ctx.saved_tensors if trace.saved_forward else ()
         found = _looked_at(trace.pushing(_holes(saved, tangents)), saved, tangents)
-        return *found, *[None] * (trace.extras + 1)
+        return found[0] if trace.single else (*found, *[None] * (trace.extras + 1))
 
 
 class _Everyday(_Rules):
@@ -63,7 +63,8 @@ class _Everyday(_Rules):
     def forward(ctx: Any, task: Task, *tensors: Any) -> Any:
         made, trace = task.run(tensors)
         _set_up(ctx, trace, tensors, made)
-        return *made, trace
+        # Each value that comes out has a place in the graph, which costs something in every backward pass.
+        return made[0] if trace.single else (*made, trace)
 
 
 class _Transformed(_Rules):
@@ -89,7 +90,7 @@ def apply(task: Task, tensors: Sequence[Any]) -> tuple[Tensors, Any]:
     if transforms():
         *made, trace = transformed.apply(task, *tensors)
     else:
-        *made, trace = everyday(task, *map(alive, tensors))
+        *made, trace = everyday(task, *map(alive, tensors))  # the trace of such a task is not `single`
     return made, trace
 
 

@@ -53,6 +53,8 @@ class Trace(ABC):
         Whether torch cannot look at the backward rule.
     usual : bool
         Whether all inputs are saved for the backward rule, and nothing else is to be said.
+    single : bool
+        Whether a call outside of `torch.func` returns one tensor, and not the trace besides.
     ends : bool
         Whether there are no rules.
     anchors : int
@@ -66,6 +68,7 @@ class Trace(ABC):
     materializes: bool = True
     once: bool = True
     usual: bool = False
+    single: bool = False
     ends: bool = False
     anchors: int = 0
 
