@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import inspect
 from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque
-from types import MappingProxyType, MemberDescriptorType, SimpleNamespace
+from types import BuiltinFunctionType, MappingProxyType, MemberDescriptorType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "kind_of", "stuck"]
 
 T = TypeVar("T")
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 
 
 class Kind(NamedTuple):
@@ -67,8 +66,8 @@ class _Making(NamedTuple):
 
 @_by_type
 def _making(kind: Any) -> _Making:
-    # The constructor of the nearest base that is not written in Python.
-    new = next(base.__new__ for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
+    # The constructor of the nearest base that is not written in Python: of those, `object` has one at the latest.
+    new = next(own for base in kind.__mro__ if isinstance(own := vars(base).get("__new__"), BuiltinFunctionType))
     named = {name for base in kind.__mro__ for name in vars(base)}
     return _Making(new, _slots(kind), frozenset(name for name in named if _is_cached(kind, name)))
 
