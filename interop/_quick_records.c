@@ -1,7 +1,7 @@
 /* Records, taken apart and made anew: `interop/_records.py` again, for trees that hold thousands of them.
  *
- * It knows no array library. What the objects of a type are stands in `known`, a dict by type: None for a leaf, else
- * the names of a record's fields.
+ * It knows no array library. What the objects of a type are stands in `known`, a dict by type: None for a leaf, the names
+ * of a record's fields, or list, tuple and dict for these themselves.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -30,6 +30,26 @@ field_of(PyObject *x, PyObject *own, PyObject *name)
     return found;
 }
 
+static int
+is_builtin(PyObject *kind)
+{
+    return kind == (PyObject *)&PyList_Type || kind == (PyObject *)&PyTuple_Type || kind == (PyObject *)&PyDict_Type;
+}
+
+/* Return the keys of a dict in the order in which optree has them; NULL without an exception where they have none. */
+static PyObject *
+keys_of(PyObject *x)
+{
+    PyObject *keys = PyDict_Keys(x);
+    if (keys != NULL && PyList_Sort(keys) < 0) {
+        Py_CLEAR(keys);
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_Clear();
+        }
+    }
+    return keys;
+}
+
 /* What a walk over the items has in hand. */
 typedef struct {
     PyObject *known, *met, *own, *ask, *leaves;
@@ -44,8 +64,8 @@ kind_of(Gathering *at, PyObject *x)
         return Py_XNewRef(kind);
     }
     kind = PyObject_CallOneArg(at->ask, x);
-    if (kind != NULL && kind != Py_None && kind != Py_False && !PyTuple_CheckExact(kind)) {
-        PyErr_Format(PyExc_TypeError, "a kind is None, False or a tuple of names, not %R", kind);
+    if (kind != NULL && kind != Py_None && kind != Py_False && !PyTuple_CheckExact(kind) && !is_builtin(kind)) {
+        PyErr_Format(PyExc_TypeError, "a kind is None, False, a tuple of names, list, tuple or dict, not %R", kind);
         Py_CLEAR(kind);
     }
     if (kind != NULL && PyDict_SetItem(at->known, (PyObject *)Py_TYPE(x), kind) < 0) {
@@ -94,6 +114,32 @@ gathered_fields(Gathering *at, PyObject *x, PyObject *names)
     return fine;
 }
 
+static int
+gathered_members(Gathering *at, PyObject *x)
+{
+    int fine = 1;
+    if (PyDict_CheckExact(x)) {
+        PyObject *keys = keys_of(x);
+        if (keys == NULL) {
+            return PyErr_Occurred() ? -1 : 0;
+        }
+        for (Py_ssize_t i = 0; fine > 0 && i < PyList_GET_SIZE(keys); i++) {
+            PyObject *part = Py_XNewRef(PyDict_GetItemWithError(x, PyList_GET_ITEM(keys, i)));
+            fine = part != NULL ? gathered(at, part) : PyErr_Occurred() ? -1 : 0;
+            Py_XDECREF(part);
+        }
+        Py_DECREF(keys);
+        return fine;
+    }
+    /* The length is asked for each time: `ask` runs Python. */
+    for (Py_ssize_t i = 0; fine > 0 && i < PySequence_Fast_GET_SIZE(x); i++) {
+        PyObject *part = Py_NewRef(PySequence_Fast_GET_ITEM(x, i));
+        fine = gathered(at, part);
+        Py_DECREF(part);
+    }
+    return fine;
+}
+
 /* Append the leaves of x; 1 if that is all there is to it, 0 if it is for the long way, -1 on error. */
 static int
 gathered(Gathering *at, PyObject *x)
@@ -109,16 +155,16 @@ gathered(Gathering *at, PyObject *x)
     else if (kind == Py_False) {
         fine = 0;
     }
-    else if (PyTuple_GET_SIZE(kind) == 0) {
+    else if (PyTuple_CheckExact(kind) && PyTuple_GET_SIZE(kind) == 0) {
         fine = 1;
     }
     else {
-        fine = is_first(at, x);
+        fine = is_builtin(kind) ? 1 : is_first(at, x);
         if (fine > 0 && Py_EnterRecursiveCall(" while taking a record apart")) {
             fine = -1;
         }
         else if (fine > 0) {
-            fine = gathered_fields(at, x, kind);
+            fine = is_builtin(kind) ? gathered_members(at, x) : gathered_fields(at, x, kind);
             Py_LeaveRecursiveCall();
         }
     }
@@ -220,6 +266,64 @@ scattered_record(Scattering *at, PyObject *x, PyObject *names)
     return made;
 }
 
+/* Return what comes in the place of a dict, the new one in the order of the old. */
+static PyObject *
+scattered_dict(Scattering *at, PyObject *x)
+{
+    PyObject *keys = keys_of(x), *made = keys == NULL ? NULL : PyDict_Copy(x);
+    int changed = 0;
+    for (Py_ssize_t i = 0; made != NULL && i < PyList_GET_SIZE(keys); i++) {
+        PyObject *old = Py_XNewRef(PyDict_GetItemWithError(x, PyList_GET_ITEM(keys, i)));
+        PyObject *value = old == NULL ? NULL : scattered(at, old);
+        changed |= value != old;
+        if (value == NULL || PyDict_SetItem(made, PyList_GET_ITEM(keys, i), value) < 0) {
+            Py_CLEAR(made);
+        }
+        Py_XDECREF(value);
+        Py_XDECREF(old);
+    }
+    Py_XDECREF(keys);
+    if (made == NULL) {
+        return PyErr_Occurred() ? NULL : changed_meanwhile();
+    }
+    if (!changed) {
+        Py_DECREF(made);
+        return Py_NewRef(x);
+    }
+    return made;
+}
+
+/* Return what comes in the place of a list or a tuple. */
+static PyObject *
+scattered_sequence(Scattering *at, PyObject *x)
+{
+    PyObject *made = PyList_New(0);
+    int changed = 0;
+    for (Py_ssize_t i = 0; made != NULL && i < PySequence_Fast_GET_SIZE(x); i++) {
+        PyObject *old = Py_NewRef(PySequence_Fast_GET_ITEM(x, i));
+        PyObject *value = scattered(at, old);
+        changed |= value != old;
+        if (value == NULL || PyList_Append(made, value) < 0) {
+            Py_CLEAR(made);
+        }
+        Py_XDECREF(value);
+        Py_DECREF(old);
+    }
+    if (made != NULL && !changed) {
+        Py_SETREF(made, Py_NewRef(x));
+    }
+    else if (made != NULL && PyTuple_CheckExact(x)) {
+        Py_SETREF(made, PyList_AsTuple(made));
+    }
+    return made;
+}
+
+static PyObject *
+scattered_members(Scattering *at, PyObject *x)
+{
+    return PyDict_CheckExact(x) ? scattered_dict(at, x) : scattered_sequence(at, x);
+}
+
 /* Return what comes in the place of x, a new reference. */
 static PyObject *
 scattered(Scattering *at, PyObject *x)
@@ -234,14 +338,14 @@ scattered(Scattering *at, PyObject *x)
         }
         return Py_NewRef(PyList_GET_ITEM(at->results, at->next++));
     }
-    if (PyTuple_GET_SIZE(kind) == 0) {
+    if (PyTuple_CheckExact(kind) && PyTuple_GET_SIZE(kind) == 0) {
         return Py_NewRef(x);
     }
     if (Py_EnterRecursiveCall(" while making a record anew")) {
         return NULL;
     }
     Py_INCREF(kind);
-    PyObject *made = scattered_record(at, x, kind);
+    PyObject *made = is_builtin(kind) ? scattered_members(at, x) : scattered_record(at, x, kind);
     Py_DECREF(kind);
     Py_LeaveRecursiveCall();
     return made;

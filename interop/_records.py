@@ -1,6 +1,6 @@
 """Records, taken apart and made anew all at once: objects that hold nothing but declared fields, in a `__dict__` or in slots.
 
-What `interop._nodes` does for any container, one by one; here for the plain case, because a tree may hold thousands of
+Their parts may be leaves, records, lists, tuples and dicts. What `interop._nodes` does for any container, one by one; here for the plain case, because a tree may hold thousands of
 small records, each of which would cost as much as the conversion of its arrays. Whatever is not plain is left to it.
 In C (`_quick_records.c`) and, where no compiler was at hand, in Python; `tests/test_records.py` holds both against the long way.
 """
@@ -21,15 +21,20 @@ if TYPE_CHECKING:
 __all__ = ["Known", "gather", "kind_in", "paths", "scatter"]
 
 Known = dict[type, Any]
-"""What the objects of a type are: None for a leaf, the names of the fields of a record, False for anything else."""
+"""What the objects of a type are: None for a leaf, the names of the fields of a record, `list`, `tuple` and `dict` for these
+themselves, False for anything else."""
+
+_BUILTIN = (list, tuple, dict)
 
 
-def kind_in(namespace: str) -> Callable[[Any], tuple[str, ...] | bool | None]:
+def kind_in(namespace: str) -> Callable[[Any], Any]:
     """Return the function that says what the type of an object is; `namespace` is optree's."""
 
-    def kind(x: Any) -> tuple[str, ...] | bool | None:
+    def kind(x: Any) -> Any:
         if x is None:
             return ()  # part of the structure, without a leaf
+        if type(x) in _BUILTIN:
+            return type(x)
         if is_array(x):
             return None
         if not optree.tree_is_leaf(x, namespace=namespace):
@@ -47,6 +52,12 @@ def paths(x: Any, known: Known, path: str) -> Iterator[str]:
     names = known[type(x)]
     if names is None:
         yield path
+    elif names is dict:
+        for key in sorted(x):
+            yield from paths(x[key], known, f"{path}[{key!r}]")
+    elif names in _BUILTIN:
+        for at, part in enumerate(x):
+            yield from paths(part, known, f"{path}[{at}]")
     else:
         for name in names:
             yield from paths(getattr(x, name), known, f"{path}.{name}")
@@ -62,32 +73,42 @@ def gather_in_python(items: list[Any], known: Known, met: dict[int, bool], ask: 
     `ask` is called for a type that is not in `known` and its answer kept there. The ids of records go to `met`; one that
     is there already, an unset field, and an attribute that is no field are something else.
     """
-    leaves: list[Any] = []
-    own: dict[int, bool] = {}
+    walk = _Walk(known, met, ask)
+    try:
+        for item in items:
+            walk.take(item)
+    except _NotPlainError:
+        return None
+    met.update(walk.own)
+    return walk.leaves
 
-    def take(x: Any) -> None:
+
+class _Walk:
+    def __init__(self, known: Known, met: dict[int, bool], ask: Callable[[Any], Any]) -> None:
+        self.known, self.met, self.ask = known, met, ask
+        self.own: dict[int, bool] = {}
+        self.leaves: list[Any] = []
+
+    def take(self, x: Any) -> None:
         kind = type(x)
-        if kind not in known:
-            known[kind] = ask(x)
-        names = known[kind]
+        if kind not in self.known:
+            self.known[kind] = self.ask(x)
+        names = self.known[kind]
         if names is None:
-            leaves.append(x)
+            self.leaves.append(x)
         elif names is False:
             raise _NotPlainError
         elif names:
-            if id(x) in met or id(x) in own:
-                raise _NotPlainError
-            own[id(x)] = False
-            for part in _fields(x, names):
-                take(part)
+            for part in self.parts(x, names):
+                self.take(part)
 
-    try:
-        for item in items:
-            take(item)
-    except _NotPlainError:
-        return None
-    met.update(own)
-    return leaves
+    def parts(self, x: Any, names: Any) -> list[Any]:
+        if names in _BUILTIN:
+            return _members(x)
+        if id(x) in self.met or id(x) in self.own:
+            raise _NotPlainError
+        self.own[id(x)] = False
+        return _fields(x, names)
 
 
 def _fields(x: Any, names: Sequence[str]) -> list[Any]:
@@ -95,6 +116,15 @@ def _fields(x: Any, names: Sequence[str]) -> list[Any]:
     if own.keys() != set(names):
         raise _NotPlainError
     return [own[name] for name in names]
+
+
+def _members(x: Any) -> list[Any]:
+    if type(x) is not dict:
+        return list(x)
+    try:
+        return [x[key] for key in sorted(x)]  # as optree has them
+    except TypeError as error:
+        raise _NotPlainError from error
 
 
 def scatter_in_python(items: list[Any], known: Known, results: list[Any], renewed: dict[int, Any]) -> list[Any]:
@@ -113,14 +143,11 @@ def scatter_in_python(items: list[Any], known: Known, results: list[Any], renewe
             raise _NotPlainError
         if not names:
             return x
-        old = _fields(x, names)
+        old = _members(x) if names in _BUILTIN else _fields(x, names)
         values = [make(part) for part in old]
-        made = x
-        if any(a is not b for a, b in zip(old, values, strict=True)):
-            made = object.__new__(type(x))
-            for name, value in zip(names, values, strict=True):
-                object.__setattr__(made, name, value)
-        renewed[id(x)] = made
+        made = _filled(x, names, values) if any(a is not b for a, b in zip(old, values, strict=True)) else x
+        if names not in _BUILTIN:
+            renewed[id(x)] = made
         return made
 
     try:
@@ -129,6 +156,18 @@ def scatter_in_python(items: list[Any], known: Known, results: list[Any], renewe
         raise RuntimeError(_CHANGED) from error
     if next(left, left) is not left:
         raise RuntimeError(_CHANGED)
+    return made
+
+
+def _filled(x: Any, names: Any, values: list[Any]) -> Any:
+    """Return another object like x with these values in it."""
+    if names is dict:
+        return x | dict(zip(sorted(x), values, strict=True))
+    if names in _BUILTIN:
+        return names(values)
+    made = object.__new__(type(x))
+    for name, value in zip(names, values, strict=True):
+        object.__setattr__(made, name, value)
     return made
 
 

@@ -76,6 +76,9 @@ def trees(draw):
             st.just(Empty()),
             several,
             several.map(lambda some: OrderedDict(enumerate(some))),
+            several.map(lambda some: dict(enumerate(some[::-1]))),
+            several.map(lambda some: dict(zip("bac", some, strict=False))),
+            several.map(lambda some: dict(zip(("b", 1, None), some, strict=False))),
             st.tuples(inner, inner),
             st.sampled_from(shared),
         )
@@ -97,7 +100,7 @@ def form(x, names):
         own = slots | getattr(x, "__dict__", {})
         return type(x), name, {key: form(one, names) for key, one in own.items()}
     if isinstance(x, dict):
-        return type(x), {key: form(one, names) for key, one in x.items()}
+        return type(x), [(key, form(one, names)) for key, one in x.items()]
     if isinstance(x, (list, tuple)):
         return type(x), [form(one, names) for one in x]
     return type(x), name
@@ -136,6 +139,10 @@ def test_records_are_taken_at_once(implementation):
     assert node.known is not None
     assert not node.opened
     assert len(node.leaves) == 5
+    node = _nodes.take_apart([Pair([np.ones(1), (2, {"b": Pair(3), "a": 4})], [])])
+    assert node.known is not None
+    assert list(node.paths("t")) == ["t[0].left[0]", "t[0].left[1][0]", "t[0].left[1][1]['a']", "t[0].left[1][1]['b'].left"]
+    node = _nodes.take_apart(tree)
     assert not node.is_optrees
     assert list(node.paths("t")) == ["t[0].left", "t[0].right.left", "t[0].right.right", "t[2]['a'].right", "t[3]"]
 
@@ -145,7 +152,8 @@ def test_records_are_taken_at_once(implementation):
     {
         "an attribute beside": lambda: [attributed(np.ones(1))],
         "an unset field": lambda: [Late(np.ones(1))],
-        "a list inside": lambda: [Pair([np.ones(1)])],
+        "a set inside": lambda: [Pair({1})],
+        "keys without an order": lambda: [Pair({1: np.ones(1), "a": 2})],
         "twice": lambda: [Pair(np.ones(1))] * 2,
     }.values(),
 )
@@ -176,7 +184,7 @@ def test_a_tree_that_changes_meanwhile_is_an_error_and_not_a_wrong_result(implem
         node.rebuild([np.zeros(1), np.zeros(1)])
     record = Pair(np.ones(1))
     node = _nodes.take_apart([record])
-    record.right = {}
+    record.right = {1}
     with pytest.raises(RuntimeError, match="changed while it was being converted"):
         node.rebuild([np.zeros(1)])
 
@@ -184,7 +192,7 @@ def test_a_tree_that_changes_meanwhile_is_an_error_and_not_a_wrong_result(implem
 def test_an_answer_that_is_no_kind_is_refused():
     if compiled is None:
         pytest.skip("interop._quick is not built here: run `make test`")
-    with pytest.raises(TypeError, match="a kind is None, False or a tuple"):
+    with pytest.raises(TypeError, match="a kind is None, False, a tuple"):
         compiled.gather([1], {}, {}, lambda _: [])
     with pytest.raises(ZeroDivisionError):
         compiled.gather([1], {}, {}, lambda _: 1 / 0)
@@ -218,10 +226,10 @@ def test_what_is_very_deep_is_an_error_and_no_crash(implementation):
 
 def test_nothing_is_kept(implementation):
     def turn():
-        tree = [Pair(np.ones(2), Slots(torch.ones(2))) for _ in range(50)]
+        tree = [Pair(np.ones(2), Slots([torch.ones(2), (1, {"a": np.ones(1), "b": 2})])) for _ in range(50)]
         node = _nodes.take_apart(tree)
         node.rebuild(others(node.leaves))
-        _nodes.take_apart([*tree, [object()], Pair([1])])
+        _nodes.take_apart([*tree, [object()], Pair({1: 2, "a": [3]}), Pair({4})])
 
     for _ in range(3):
         turn()
