@@ -88,8 +88,8 @@ def wrap(
     once_differentiable : bool
         False says that `backward` is made of wrapped functions and torch's own: it is given tensors, and can be differentiated.
     cast_inputs : dtype, optional
-        Inside of `torch.autocast`, tensors of floats (but float64) are cast to this one first, as by `torch.amp.custom_fwd`.
-        Without it they arrive in the dtype that they have.
+        Inside of `torch.autocast`, tensors of floats (but float64) are cast to this one first, as by `torch.amp.custom_fwd`, and
+        function and rule run outside of it. Without it they arrive in the dtype that they have.
     name : str, optional
         ``"lib::op"`` makes the function an operator of torch, ``torch.ops.lib.op``, which `torch.compile` and `torch.export`
         take as it is, with its backward pass. Arguments are tensors, lists of them, and numbers; results are tensors.
