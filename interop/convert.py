@@ -59,7 +59,8 @@ def convert(
     stream : int or native stream, optional
         The consumer's stream, as in ``__dlpack__``; default: the target library's current stream on the device,
         always passed explicitly. The producer's work is ordered before work on that stream; the host does not wait,
-        unless the data cross to the host.
+        unless the data cross to the host. Memory that is let go of while that stream still works on it is not handed out again
+        before (dmlc/dlpack#176); ``-1`` leaves both to the caller.
     policy : Policy or str, optional
         A `Policy`, ``"strict"``, ``"default"`` or ``"coerce"``; default: the enclosing scope's.
     grad, transfer, readonly, casting, mask, layout : str, optional

@@ -227,6 +227,74 @@ def test_torch_waits_for_cupy(cp):
     assert copied[:3].tolist() == [3, 3, 3]
 
 
+# Memory that is let go of while another stream works on it.
+
+COUNT = 1 << 22
+
+
+def torch_memory_reused(cp):
+    """Hand a tensor to a busy stream of CuPy's and let go of it; return whether torch hands its memory out meanwhile, and what is read."""
+    busy = cp.cuda.Stream(non_blocking=True)
+    tensor = torch.ones(COUNT, device="cuda")
+    torch.cuda.synchronize()
+    pointer = tensor.data_ptr()
+    with busy:
+        array = to_cupy(tensor)
+        with torch.cuda.stream(torch.cuda.ExternalStream(busy.ptr)):
+            torch.cuda._sleep(200_000_000)
+        read = array.copy()
+    del tensor, array
+    again = torch.full((COUNT,), 2.0, device="cuda")
+    reused = again.data_ptr() == pointer
+    torch.cuda.synchronize()
+    return reused, set(read[:3].get().tolist())
+
+
+def cupy_memory_reused(cp):
+    """The same the other way."""
+    array = cp.ones(COUNT, dtype="float32")
+    cp.cuda.Device().synchronize()
+    pointer = array.data.ptr
+    with torch.cuda.stream(torch.cuda.Stream()):
+        tensor = to_torch(array)
+        torch.cuda._sleep(200_000_000)
+        read = tensor.clone()
+    del tensor, array
+    again = cp.full(COUNT, 2, dtype="float32")
+    reused = again.data.ptr == pointer
+    torch.cuda.synchronize()
+    return reused, set(read[:3].tolist())
+
+
+def test_torchs_memory_is_not_handed_out_before_cupys_work_is_done(cp):
+    assert torch_memory_reused(cp) == (False, {1.0})
+
+
+def test_cupys_memory_is_not_handed_out_before_torchs_work_is_done(cp):
+    from interop.backends import _cupy_lent
+
+    assert cupy_memory_reused(cp) == (False, {1.0})
+    torch.cuda.synchronize()
+    _cupy_lent.settle()
+    assert not list(_cupy_lent.waiting())
+
+
+def test_without_the_protection_torchs_memory_is_handed_out(cp, monkeypatch):
+    """The negative control."""
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: None)
+    torch.cuda.empty_cache()
+    assert torch_memory_reused(cp) == (True, {2.0})
+
+
+def test_without_the_protection_cupys_memory_is_handed_out(cp, monkeypatch):
+    """The negative control."""
+    from interop.backends import cupy as backend
+
+    monkeypatch.setattr(backend, "lent", lambda x, _: x)
+    cp.get_default_memory_pool().free_all_blocks()
+    assert cupy_memory_reused(cp) == (True, {2.0})
+
+
 @pytest.mark.parametrize("stream", [0, -2, "one"])
 def test_streams_that_are_none(cp, stream):
     with pytest.raises(StreamError):

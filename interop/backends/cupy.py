@@ -16,6 +16,8 @@ import numpy as np
 from cupy.cuda import memory
 
 from interop.backends._base import Backend
+from interop.backends._cupy_lent import lent
+from interop.backends._cupy_streams import native_stream
 from interop.backends._cupy_troubles import TROUBLES
 from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends.numpy import native_dtype
@@ -129,7 +131,7 @@ class CuPyBackend(Backend):
             if stream is None or stream == -1:
                 yield
                 return
-            with _native_stream(stream):
+            with native_stream(stream):
                 yield
 
     # Within CuPy.
@@ -180,6 +182,10 @@ class CuPyBackend(Backend):
 
     def export(self, x: Any, stream: int | None) -> Any:
         with cupy.cuda.Device(x.device.id):
+            # On one stream all work is in order, and so is what happens to the memory after it. What was asked for without
+            # synchronisation is the caller's.
+            if stream is not None and stream not in (-1, cupy.cuda.get_current_stream().ptr or LEGACY):
+                x = lent(x, stream)
             return handover(x.__dlpack__(stream=stream, max_version=(1, 0)))
 
     def adopt(self, producer: Any, device: Device) -> Any:
@@ -210,26 +216,6 @@ def _cuda_version(number: int) -> str:
 
 def _is_managed(x: Any) -> bool:
     return bool(x.__dlpack_device__()[0] == 13)
-
-
-class _StreamNumber:
-    """A stream pointer in the words of the ``__cuda_stream__`` protocol."""
-
-    def __init__(self, pointer: int) -> None:
-        self._pointer = pointer
-
-    def __cuda_stream__(self) -> tuple[int, int]:
-        return 0, self._pointer
-
-
-def _native_stream(number: int) -> Any:
-    if number == LEGACY:
-        return cupy.cuda.Stream.null
-    if number == 2:
-        return cupy.cuda.Stream.ptds
-    if _MAJOR >= 14:
-        return cupy.cuda.Stream.from_external(_StreamNumber(number))
-    return cupy.cuda.ExternalStream(number)
 
 
 backend = CuPyBackend()

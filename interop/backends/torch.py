@@ -163,8 +163,7 @@ class TorchBackend(Backend):
             if stream is None or stream == -1:
                 yield
                 return
-            named = torch.cuda.default_stream() if stream == LEGACY else torch.cuda.ExternalStream(stream)
-            with torch.cuda.stream(named):
+            with torch.cuda.stream(_native_stream(stream)):
                 yield
 
     # Within torch: these keep the graph, unless `plainly` is around them.
@@ -235,8 +234,14 @@ class TorchBackend(Backend):
         return _take(view)
 
     def export(self, x: Any, stream: int | None) -> Any:
-        with self.on_stream(None, kinds.device_of(x)):
-            return handover(x.__dlpack__(stream=stream, max_version=VERSION))
+        device = kinds.device_of(x)
+        with self.on_stream(None, device):
+            producer = handover(x.__dlpack__(stream=stream, max_version=VERSION))
+            # DLPack's deleter knows no stream (dmlc/dlpack#176): memory that the consumer lets go of before its work is done would be
+            # handed out anew. Nothing happens for memory of that very stream, nor for memory that torch did not allocate.
+            if device.type == "cuda" and stream is not None and stream != -1:
+                x.record_stream(_native_stream(stream))
+        return producer
 
     def adopt(self, producer: Any, device: Device) -> Any:
         with self.on_stream(None, device):
@@ -283,6 +288,14 @@ class TorchBackend(Backend):
             "dlpack_imports": "1.0 (READ_ONLY ignored)",
             "dlpack_exchange_api": hasattr(torch.Tensor, "__dlpack_c_exchange_api__"),
         }
+
+
+def _native_stream(number: int) -> Any:
+    """Return torch's stream of a number; on the device that is current."""
+    current = torch.cuda.current_stream()
+    if (current.cuda_stream or LEGACY) == number:
+        return current
+    return torch.cuda.default_stream() if number == LEGACY else torch.cuda.ExternalStream(number)
 
 
 def _itself(x: Any) -> Any:

@@ -1,0 +1,77 @@
+"""CuPy's memory while another library works on it: not handed out again before that work is done.
+
+CuPy's pool gives memory out anew as soon as nobody holds it, to work on the stream on which it was allocated. Memory that was handed
+over to work on another stream may be let go of while that work is still to come, and DLPack's deleter knows no stream
+(dmlc/dlpack#176). So it is lent: when the other library lets go of it, it waits here for the work that its stream has by then.
+It is what `torch.Tensor.record_stream` does for torch's memory.
+
+Inside of a graph capture nothing waits: a graph works on its memory whenever it is replayed, so its inputs have to be kept for as long.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import cupy
+from cupy.cuda import memory
+
+from interop.backends._cupy_streams import native_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["lent", "settle", "waiting"]
+
+_waiting: deque[tuple[Any, Any]] = deque()
+
+
+def lent(x: Any, stream: int) -> Any:
+    """Return the same array on memory that is lent to work on a stream."""
+    settle()
+    pointer = memory.MemoryPointer(Lent(x.data.mem, stream), x.data.ptr - x.data.mem.ptr)
+    return cupy.ndarray(x.shape, x.dtype, memptr=pointer, strides=x.strides)
+
+
+def settle() -> None:
+    """Let go of the memory for which the work is done, in the order in which it came back."""
+    # Without a lock: what comes back may come in the middle of this, in this thread too.
+    while _waiting:
+        try:
+            event, own = _waiting.popleft()
+        except IndexError:  # another thread was faster
+            return
+        if not event.done:
+            _waiting.appendleft((event, own))
+            return
+        del event, own
+
+
+def waiting() -> Iterator[int]:
+    """Yield the sizes in bytes of what is waited for."""
+    return (own.size for _, own in list(_waiting))
+
+
+class Lent(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
+    """Memory of CuPy's in the hands of another library."""
+
+    def __init__(self, own: Any, stream: int) -> None:
+        self.ptr, self.size, self.device_id = own.ptr, own.size, own.device_id
+        self._own, self._stream = own, stream
+
+    def __del__(self) -> None:
+        """Wait for the work that the stream has by now; without waiting for it."""
+        if not sys.is_finalizing() and (event := _reached(self.device_id, self._stream)) is not None:
+            _waiting.append((event, self._own))
+
+
+def _reached(device: int, stream: int) -> Any | None:
+    """Return an event behind the work that a stream has by now; None where there is nothing to wait for."""
+    with cupy.cuda.Device(device):
+        there = native_stream(stream)
+        if cupy.cuda.runtime.streamIsCapturing(there.ptr):
+            return None
+        event = cupy.cuda.Event(block=False, disable_timing=True)
+        event.record(there)
+    return None if event.done else event

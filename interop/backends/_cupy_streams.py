@@ -1,0 +1,34 @@
+"""CuPy's own stream objects for the numbers that ``__dlpack__(stream=...)`` takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cupy
+
+from interop.backends._streams import LEGACY
+
+__all__ = ["native_stream"]
+
+_HAS_PROTOCOL = int(cupy.__version__.partition(".")[0]) >= 14
+
+
+class _StreamNumber:
+    """A stream pointer in the words of the ``__cuda_stream__`` protocol."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer = pointer
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._pointer
+
+
+def native_stream(number: int) -> Any:
+    """Return CuPy's stream of a number; on the device that is current."""
+    if number == LEGACY:
+        return cupy.cuda.Stream.null
+    if number == 2:
+        return cupy.cuda.Stream.ptds
+    if _HAS_PROTOCOL:
+        return cupy.cuda.Stream.from_external(_StreamNumber(number))
+    return cupy.cuda.ExternalStream(number)
