@@ -83,6 +83,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # On request: trees need optree, which takes half as long to import as all the rest, and gradients need torch.
-    if name in ("autograd", "tree"):
+    if name in ("autograd", "cuda", "tree"):
         return importlib.import_module(f"interop.{name}")
     raise AttributeError(f"module 'interop' has no attribute {name!r}")

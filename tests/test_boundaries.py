@@ -36,6 +36,7 @@ ALLOWED = {
     "_bridge": {"_brought", "autograd", "namespace", "backends", "errors"},
     "decorate": {"_bridge", "_brought", "_shape", "namespace", "policy"},
     "autograd": {"_batch", "_nodes", "_shape", "namespace", "calls", "backends", "dtypes", "errors", "policy", "quick", "scope"},
+    "cuda": {"backends", "description", "errors"},
     "testing": {"_nodes", "autograd", "convert", "ledger", "backends", "description", "dtypes", "errors", "policy"},
 }
 

@@ -227,6 +227,37 @@ def test_torch_waits_for_cupy(cp):
     assert copied[:3].tolist() == [3, 3, 3]
 
 
+# One stream for both.
+
+
+@pytest.mark.parametrize("given", ["none", "int", "torch", "cupy"])
+def test_both_libraries_work_on_one_stream(cp, given):
+    from interop.cuda import stream
+
+    own, other = torch.cuda.Stream(), cp.cuda.Stream(non_blocking=True)
+    before = torch.cuda.current_stream().cuda_stream, cp.cuda.get_current_stream().ptr
+    with torch.cuda.stream(own):
+        with stream({"none": None, "int": own.cuda_stream, "torch": own, "cupy": other}[given]) as found:
+            assert torch.cuda.current_stream().cuda_stream == cp.cuda.get_current_stream().ptr == found.pointer
+            assert found.pointer == (other.ptr if given == "cupy" else own.cuda_stream)
+            assert found.libraries == ("torch", "cupy")
+            values = delayed(lambda: torch.full((1 << 20,), 3.0, device="cuda"))
+            copied = to_cupy(values).copy()  # nothing waits: it is the same stream
+        assert torch.cuda.current_stream().cuda_stream == own.cuda_stream
+    assert (torch.cuda.current_stream().cuda_stream, cp.cuda.get_current_stream().ptr) == before
+    torch.cuda.synchronize()
+    assert copied[:3].get().tolist() == [3, 3, 3]
+
+
+def test_the_streams_are_restored_after_an_error(cp):
+    from interop.cuda import stream
+
+    before = torch.cuda.current_stream().cuda_stream, cp.cuda.get_current_stream().ptr
+    with pytest.raises(ZeroDivisionError), stream(torch.cuda.Stream()):
+        raise ZeroDivisionError
+    assert (torch.cuda.current_stream().cuda_stream, cp.cuda.get_current_stream().ptr) == before
+
+
 # Memory that is let go of while another stream works on it.
 
 COUNT = 1 << 22

@@ -97,6 +97,9 @@ class Backend(ABC):
     def capabilities(self) -> Capabilities:
         """What its arrays can be; a class attribute where that does not change while the process runs."""
 
+    has_streams: ClassVar[bool] = False
+    """Whether it has a current stream for each CUDA device, which `on_stream` sets."""
+
     @property
     def name(self) -> str:
         """The backend's name in calls."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from interop.errors import StreamError
 
-__all__ = ["LEGACY", "cuda_stream_number"]
+__all__ = ["LEGACY", "cuda_stream_device", "cuda_stream_number"]
 
 LEGACY = 1
 """The legacy default stream in the standard's numbering; a native pointer of 0 means this one."""
@@ -39,3 +39,13 @@ def _pointer(stream: Any) -> int | None:
         if isinstance(found, int):
             return found
     return None
+
+
+def cuda_stream_device(stream: Any) -> int | None:
+    """Return the index of the device that a native stream object says it is on; None if it says none, as a number does."""
+    for holder, attribute in ((stream, "device_index"), (stream, "device_id"), (getattr(stream, "device", None), "device_id")):
+        found = getattr(holder, attribute, None)
+        if isinstance(found, int) and found >= 0:  # CuPy's default streams say -1: they are on every device
+            return found
+    found = getattr(getattr(stream, "device", None), "index", None)  # interop's own
+    return found if isinstance(found, int) else None

@@ -61,6 +61,7 @@ class CuPyBackend(Backend):
         negative_strides=True,
     )
     troubles = TROUBLES
+    has_streams = True
 
     def owns(self, x: Any) -> bool:
         return isinstance(x, cupy.ndarray)

@@ -58,6 +58,7 @@ class TorchBackend(Backend):
         lacking={"mps": frozenset({"float64", "complex128", *(d for d in _DTYPES if d.startswith("float8"))})},
     )
     troubles = TROUBLES
+    has_streams = True
 
     def owns(self, x: Any) -> bool:
         return isinstance(x, torch.Tensor)

@@ -1,0 +1,132 @@
+"""One stream for all libraries that have a current one."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from interop.backends import BUILTIN, load_backend
+from interop.backends._streams import cuda_stream_device, cuda_stream_number
+from interop.description import Device
+from interop.errors import DeviceUnavailableError, StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interop.backends._base import Backend
+
+__all__ = ["Stream", "stream"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream that is current for several libraries.
+
+    Attributes
+    ----------
+    pointer : int
+        The ``cudaStream_t``; 1 for the legacy default stream and 2 for the one of each thread, as CUDA itself has them.
+    device : Device
+        The device that it is on.
+    libraries : tuple of str
+        Whose current stream it is.
+    """
+
+    pointer: int
+    device: Device
+    libraries: tuple[str, ...]
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """Return it in the protocol of cuda.core, which torch 2.10 and CuPy 14 take too."""
+        return 0, self.pointer
+
+
+@contextlib.contextmanager
+def stream(s: Any = None, /, *, device: Any = None) -> Iterator[Stream]:
+    """Make one stream the current one of torch and CuPy, and its device the current device; both are as before after it.
+
+    On one stream everything is in order, so nothing waits for anything: a handoff inside costs no event, and memory goes back to its pool at once.
+    As with `torch.cuda.stream`, work from before is not waited for. Current streams belong to a thread, in each library.
+
+    Parameters
+    ----------
+    s : stream or int, optional
+        A stream of torch, CuPy or cuda.core, or the number that ``__dlpack__`` takes. Default: torch's current stream, and
+        CuPy's if torch was not imported.
+    device : str or native device, optional
+        The device of a number. Default: the stream's own device; if it does not say, the current one.
+
+    Returns
+    -------
+    context manager of Stream
+        It is entered with the libraries that are imported by then, and can be given to others: ``numba.cuda.external_stream(s.pointer)``,
+        as numba has no current stream.
+
+    Raises
+    ------
+    StreamError
+        If it is no stream, or one of another device.
+    DeviceUnavailableError
+        If no library that is imported can use the device.
+
+    Examples
+    --------
+    >>> import cupy, torch
+    >>> with stream(torch.cuda.Stream()):  # doctest: +SKIP
+    ...     t = torch.ones(3, device="cuda")
+    ...     kernel((1,), (3,), (interop.to_cupy(t),))  # right behind the line before
+    """
+    if s is not None and cuda_stream_number(s) == -1:
+        raise StreamError(
+            "stream=-1 asks for no synchronisation, and is no stream that could be current.", hint="Pass a stream, or nothing."
+        )
+    where = _device(s, device)
+    libraries = _libraries(where)
+    pointer = libraries[0].stream_pointer(s, where)
+    assert pointer is not None, "a library that can use the device has a stream there"
+    with contextlib.ExitStack() as stack:
+        for library in libraries:
+            stack.enter_context(library.on_stream(pointer, where))
+        yield Stream(pointer, where, tuple(library.name for library in libraries))
+
+
+def _imported() -> list[Backend]:
+    """Return the libraries with streams that are imported; to import one here would take seconds, for nothing."""
+    there = [load_backend(name) for name in BUILTIN if name in sys.modules]
+    return [backend for backend in there if backend.has_streams]
+
+
+def _libraries(where: Device) -> list[Backend]:
+    found, reasons = [], []
+    for backend in _imported():
+        why = backend.why_unavailable(where)
+        if why is None:
+            found.append(backend)
+        else:
+            reasons.append(why)
+    if not found:
+        said = "; ".join(reasons) or "neither torch nor CuPy is imported"
+        raise DeviceUnavailableError(
+            f"there is no stream on {where}: {said}.", hint="Import torch or CuPy first, and run `interop doctor`."
+        )
+    return found
+
+
+def _device(s: Any, device: Any) -> Device:
+    own = None if s is None else cuda_stream_device(s)
+    if device is None:
+        return Device("cuda", _current_index() if own is None else own)
+    libraries = _imported()
+    where = libraries[0].device_of(device) if libraries else Device.parse(str(device), index=0)
+    if where.type != "cuda":
+        raise StreamError(f"device={device!r} has no CUDA streams.", hint="Name a CUDA device: device='cuda:0'.")
+    if own not in (None, where.index):
+        raise StreamError(f"the stream is on cuda:{own}, and device={device!r}.", hint="Leave device= out.")
+    return where
+
+
+def _current_index() -> int:
+    libraries = _imported()
+    return libraries[0].current_index() if libraries else 0
