@@ -6,6 +6,8 @@ Behind `interop.tree` and `interop.neutral`, which differ in what they call the 
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import repeat
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from interop._tree_plan import TreePlan, refusal_of
@@ -64,7 +66,8 @@ class Batch:
         """Return the tree with its arrays converted; raises one error for all that are refused, before any is."""
         leaves = self.node.leaves
         results = self._shortcuts(leaves)
-        left = {id(leaf): leaf for leaf, result in zip(leaves, results, strict=True) if result is None}
+        some = any(map(is_, results, repeat(None)))  # in C first: there may be many thousands, and none left
+        left = {id(leaf): leaf for leaf, result in zip(leaves, results, strict=True) if result is None} if some else {}
         ready = self._prepared(left)
         recorded = watched()
         done: dict[int, Any] = {}

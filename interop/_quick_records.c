@@ -258,7 +258,10 @@ scattered_record(Scattering *at, PyObject *x, PyObject *names)
     int changed = values == NULL ? -1 : scattered_fields(at, x, names, values);
     PyObject *made = changed < 0 ? NULL : changed ? fresh(x, names, values) : Py_NewRef(x);
     Py_XDECREF(values);
-    PyObject *key = made == NULL ? NULL : PyLong_FromVoidPtr(x);
+    if (made == NULL || at->renewed == Py_None) {
+        return made;
+    }
+    PyObject *key = PyLong_FromVoidPtr(x);
     if (key == NULL || PyDict_SetItem(at->renewed, key, made) < 0) {
         Py_CLEAR(made);
     }
@@ -355,8 +358,8 @@ PyObject *
 scatter(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
     if (count != 4 || !PyList_CheckExact(args[0]) || !PyDict_CheckExact(args[1]) || !PyList_CheckExact(args[2]) ||
-        !PyDict_CheckExact(args[3])) {
-        PyErr_SetString(PyExc_TypeError, "scatter(items: list, known: dict, results: list, renewed: dict)");
+        (args[3] != Py_None && !PyDict_CheckExact(args[3]))) {
+        PyErr_SetString(PyExc_TypeError, "scatter(items: list, known: dict, results: list, renewed: dict or None)");
         return NULL;
     }
     Scattering at = {args[1], args[2], args[3], 0};

@@ -127,10 +127,10 @@ def _members(x: Any) -> list[Any]:
         raise _NotPlainError from error
 
 
-def scatter_in_python(items: list[Any], known: Known, results: list[Any], renewed: dict[int, Any]) -> list[Any]:
+def scatter_in_python(items: list[Any], known: Known, results: list[Any], renewed: dict[int, Any] | None) -> list[Any]:
     """Return the items with their leaves replaced by results; a record in which nothing has changed is itself.
 
-    What comes in a record's place goes to `renewed` under the record's id. Raises RuntimeError if the items are not those
+    What comes in a record's place goes to `renewed` under the record's id, unless that is None. Raises RuntimeError if the items are not those
     that were gathered any more.
     """
     left = iter(results)
@@ -146,7 +146,7 @@ def scatter_in_python(items: list[Any], known: Known, results: list[Any], renewe
         old = _members(x) if names in _BUILTIN else _fields(x, names)
         values = [make(part) for part in old]
         made = _filled(x, names, values) if any(a is not b for a, b in zip(old, values, strict=True)) else x
-        if names not in _BUILTIN:
+        if names not in _BUILTIN and renewed is not None:
             renewed[id(x)] = made
         return made
 
@@ -174,5 +174,5 @@ def _filled(x: Any, names: Any, values: list[Any]) -> Any:
 _CHANGED = "the tree was changed while it was being converted"
 
 gather: Callable[[list[Any], Known, dict[int, bool], Callable[[Any], Any]], list[Any] | None]
-scatter: Callable[[list[Any], Known, list[Any], dict[int, Any]], list[Any]]
+scatter: Callable[[list[Any], Known, list[Any], dict[int, Any] | None], list[Any]]
 gather, scatter = (gather_in_python, scatter_in_python) if compiled is None else (compiled.gather, compiled.scatter)
