@@ -1,7 +1,8 @@
 """Records, taken apart and made anew all at once: objects that hold nothing but declared fields, in a `__dict__` or in slots.
 
-Their parts may be leaves, records, lists, tuples and dicts. What `interop._nodes` does for any container, one by one; here for the plain case, because a tree may hold thousands of
-small records, each of which would cost as much as the conversion of its arrays. Whatever is not plain is left to it.
+Their parts may be leaves, records, lists, tuples and dicts. What `interop._nodes` does for any container, one by one; here for
+the plain case, because a tree may hold thousands of small records, each of which would cost as much as the conversion of its
+arrays. Whatever is not plain is left to it.
 In C (`_quick_records.c`) and, where no compiler was at hand, in Python; `tests/test_records.py` holds both against the long way.
 """
 
@@ -130,8 +131,8 @@ def _members(x: Any) -> list[Any]:
 def scatter_in_python(items: list[Any], known: Known, results: list[Any], renewed: dict[int, Any] | None) -> list[Any]:
     """Return the items with their leaves replaced by results; a record in which nothing has changed is itself.
 
-    What comes in a record's place goes to `renewed` under the record's id, unless that is None. Raises RuntimeError if the items are not those
-    that were gathered any more.
+    What comes in a record's place goes to `renewed` under the record's id, unless that is None. Raises RuntimeError if the
+    items are not those that were gathered any more.
     """
     left = iter(results)
 

@@ -90,13 +90,13 @@ def test_memory_is_not_free_before_the_work_is_done(cuda):
     assert event.stream.ptr == 7
     assert event.words["disable_timing"]
     assert own() is not None
-    assert list(cuda.lent.waiting()) == [HOST.nbytes]
+    assert [memory.size for _, memory in cuda.lent._waiting] == [HOST.nbytes]
     cuda.lent.settle()
     assert own() is not None
     event.done = True
     cuda.lent.settle()
     assert own() is None
-    assert not list(cuda.lent.waiting())
+    assert not cuda.lent._waiting
 
 
 def test_without_being_lent_it_would_be_free_at_once(cuda):
@@ -144,7 +144,7 @@ def test_work_that_is_done_already_is_not_waited_for(cuda, monkeypatch):
     cuda.lent.lent(array, 7)
     del array
     assert own() is None
-    assert not list(cuda.lent.waiting())
+    assert not cuda.lent._waiting
 
 
 def test_nothing_is_recorded_inside_of_a_capture(cuda):

@@ -307,7 +307,7 @@ def test_cupys_memory_is_not_handed_out_before_torchs_work_is_done(cp):
     assert cupy_memory_reused(cp) == (False, {1.0})
     torch.cuda.synchronize()
     _cupy_lent.settle()
-    assert not list(_cupy_lent.waiting())
+    assert not _cupy_lent._waiting
 
 
 def test_without_the_protection_torchs_memory_is_handed_out(cp, monkeypatch):

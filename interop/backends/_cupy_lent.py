@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cupy
 from cupy.cuda import memory
 
 from interop.backends._cupy_streams import native_stream
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["lent", "settle", "waiting"]
+__all__ = ["lent", "settle"]
 
 _waiting: deque[tuple[Any, Any]] = deque()
 
@@ -46,11 +43,6 @@ def settle() -> None:
             _waiting.appendleft((event, own))
             return
         del event, own
-
-
-def waiting() -> Iterator[int]:
-    """Yield the sizes in bytes of what is waited for."""
-    return (own.size for _, own in list(_waiting))
 
 
 class Lent(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
