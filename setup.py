@@ -10,8 +10,8 @@ setup(
         # optional: without a compiler the installation goes on, and interop uses its Python twin.
         Extension(
             "interop._quick",
-            ["interop/_quick.c", "interop/_quick_records.c"],
-            depends=["interop/_quick_records.h"],
+            ["interop/_quick.c", "interop/_quick_walk.c"],
+            depends=["interop/_quick_walk.h"],
             include_dirs=[np.get_include()],
             # Said aloud: a CFLAGS in the environment replaces Python's own, and without -O the C is slower than Python.
             extra_compile_args=[] if sys.platform == "win32" else ["-O3"],

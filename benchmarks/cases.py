@@ -121,6 +121,13 @@ TREE = (
         references=(Reference("[to_numpy(x) for x in leaves]", budget=1.5),),
         note="10,000 tensors in dataclasses of ten",
     ),
+    Case(
+        id="tree-singles",
+        title="The worst of the plain trees: a dataclass or a dict for each tensor",
+        call='tree.convert(singles, "numpy")',
+        references=(Reference("[to_numpy(x) for x in leaves]", budget=1.5),),
+        note="10,000 tensors, half of them in a dataclass, half in a dict of their own",
+    ),
 )
 
 NEUTRAL = (

@@ -62,6 +62,11 @@ def _records() -> list[Any]:
     return [record(*(tensor(SIDE) for _ in range(10))) for _ in range(LEAVES // 10)]
 
 
+def _singles() -> dict[str, list[Any]]:
+    record = dataclasses.make_dataclass("Record", ["field"])
+    return {"records": [record(tensor(SIDE)) for _ in range(LEAVES // 2)], "dicts": [{"key": tensor(SIDE)} for _ in range(LEAVES // 2)]}
+
+
 def _same() -> Callable[[Any], Any]:
     from interop import neutral
 
@@ -148,6 +153,7 @@ HOST: dict[str, Callable[[], Any]] = {
     "tree": library("interop.tree"),
     "model": _model,
     "records": _records,
+    "singles": _singles,
     "leaves": lambda: [tensor(SIDE) for _ in range(LEAVES)],
     "gradient": lambda: _torch().autograd.grad,
     "ones": lambda: _torch().ones(SIDE, SIDE),
@@ -158,7 +164,7 @@ HOST: dict[str, Callable[[], Any]] = {
     "plus": _plus,
     "j": lambda: importlib.import_module("jax.numpy").zeros((SIDE, SIDE), "float32"),
 }
-"""Arrays on the host: NumPy `a`, torch `t`, parameter `p`, bfloat16 `b`, jax `j`; trees `model` and `records`, and
+"""Arrays on the host: NumPy `a`, torch `t`, parameter `p`, bfloat16 `b`, jax `j`; trees `model`, `records` and `singles`, and
 as many tensors in a list, `leaves`; sines of NumPy in torch's graph, `wrapped`, `by_hand` and `with_ctx` (its older form); neutral functions: `same` returns its argument, `plus` is written for NumPy."""
 
 

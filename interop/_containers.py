@@ -29,7 +29,7 @@ T = TypeVar("T")
 class Kind(NamedTuple):
     """A kind of container: what is appended to the path of each part, the parts, and how a new one is made of others, if it can be.
 
-    Also, for `interop._records`, the names of its fields, if reading and setting these is all that there is to it.
+    Also, for `interop._walk`, the names of its fields, if reading and setting these is all that there is to it.
     """
 
     suffixes: Callable[[Any], Iterable[str]]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optree
 
-from interop import _records
+from interop import _walk
 from interop._containers import Kind, kind_of, stuck
 from interop.backends import is_array
 from interop.quick import stops
@@ -67,19 +67,24 @@ class Node(NamedTuple):
     leaves : list
         All leaves, in order, those of opened containers in their place.
     known : dict, optional
-        Where the items are leaves and plain records only: what each type is. Then nothing is in `opened`.
+        Where `interop._walk` took the items apart: what each type is. Then nothing is in `opened`.
+    has_records : bool
+        Whether it met records there.
     """
 
     spec: Any
     items: list[Any]
     opened: dict[int, Opened]
     leaves: list[Any]
-    known: _records.Known | None = None
+    known: _walk.Known | None = None
+    has_records: bool = False
 
     @property
-    def is_optrees(self) -> bool:
-        """Whether its leaves are those of optree."""
-        return not self.opened and self.known is None
+    def form(self) -> Any:
+        """What trees have in common that differ in their leaves only; None where nobody can say, because optree does not know a container."""
+        if self.opened or self.has_records:
+            return None
+        return self.spec if self.known is None else optree.tree_structure(self.items[0], is_leaf=stops)
 
     def paths(self, root: str) -> Iterator[str]:
         """Yield the path of each leaf, in the leaves' order, as an expression that begins with `root`."""
@@ -87,7 +92,7 @@ class Node(NamedTuple):
             path = accessor.codify(root)
             opened = self.opened.get(position)
             if self.known is not None:
-                yield from _records.paths(self.items[position], self.known, path)
+                yield from _walk.paths(self.items[position], self.known, path)
             elif opened is None:
                 yield path
             else:
@@ -110,13 +115,13 @@ class Node(NamedTuple):
     def rebuild(self, results: Sequence[Any]) -> Any:
         """Return the tree with its leaves replaced by results, one for each, in their order."""
         if self.known is not None:  # all there is, so nobody asks what became of a record
-            return self.spec.unflatten(_records.scatter(self.items, self.known, list(results), None))
+            return self.spec.unflatten(_walk.scatter(self.items, self.known, list(results), None))
         return self._rebuilt(iter(results), {})
 
     def _rebuilt(self, results: Iterator[Any], renewed: dict[int, Any]) -> Any:
         if self.known is not None:
             own = list(islice(results, len(self.leaves)))
-            return self.spec.unflatten(_records.scatter(self.items, self.known, own, renewed))
+            return self.spec.unflatten(_walk.scatter(self.items, self.known, own, renewed))
         if not self.opened:
             return self.spec.unflatten(islice(results, len(self.items)))
         made = []
@@ -159,7 +164,7 @@ def _part(old: Any, node: Node, results: Iterator[Any], renewed: dict[int, Any])
 def _settle(node: Node, renewed: dict[int, Any]) -> None:
     """Note the containers that were met here first and did not change."""
     if node.known is not None:
-        _records.scatter(node.items, node.known, node.leaves, renewed)
+        _walk.scatter(node.items, node.known, node.leaves, renewed)
     for opened in node.opened.values():
         renewed.setdefault(id(opened.whole), opened.whole)
         for part in opened.nodes.values():
@@ -196,21 +201,26 @@ def take_apart_named(parts: Sequence[tuple[str, Any]]) -> Node:
     return Node(optree.treespec_leaf(), [values], {0: opened}, leaves)
 
 
+_ITSELF = optree.treespec_leaf()  # the structure of a tree that `interop._walk` takes apart as a whole
+
+
 class _Taker:
     def __init__(self, is_leaf: Callable[[Any], bool] | None, namespace: str, *, once: bool) -> None:
         self.is_leaf, self.namespace, self.once = is_leaf, namespace, once
         self.met: dict[int, bool] = {}  # opened containers by id: whether they are open still, so that we are inside of them
         self.arrays: set[type] = set()
-        self.known: _records.Known = {}
+        self.known: _walk.Known = {}
 
     def take(self, tree: Any) -> Node:
+        if type(tree) in _walk.BUILTIN and (node := self._walked(_ITSELF, [tree])) is not None:
+            return node
         items, spec = optree.tree_flatten(tree, is_leaf=stops if self.is_leaf is None else self._stops, namespace=self.namespace)
         # Sets of types and not loops over leaves, because a tree may have many thousands.
         kinds = {kind: found for kind in set(map(type, items)) if (found := kind_of(kind)) is not None}
         if not kinds:
             return Node(spec, items, {}, items)
-        if (own := self._records(items)) is not None:
-            return Node(spec, items, {}, own, self.known)
+        if (node := self._walked(spec, items)) is not None:
+            return node
         opened: dict[int, Opened] = {}
         leaves: list[Any] = []
         for position, item in enumerate(items):
@@ -224,11 +234,13 @@ class _Taker:
     def _stops(self, x: Any) -> bool:
         return stops(x) or (self.is_leaf is not None and self.is_leaf(x))
 
-    def _records(self, items: list[Any]) -> list[Any] | None:
-        """Return the leaves, if nothing is there but leaves and plain records."""
+    def _walked(self, spec: Any, items: list[Any]) -> Node | None:
+        """Return the node, if nothing is there but leaves and plain containers."""
         if self.is_leaf is not None or not self.once:
             return None
-        return _records.gather(items, self.known, self.met, _records.kind_in(self.namespace))
+        before = len(self.met)
+        leaves = _walk.gather(items, self.known, self.met, _walk.kind_in(self.namespace))
+        return None if leaves is None else Node(spec, items, {}, leaves, self.known, len(self.met) > before)
 
     def _opens(self, item: Any) -> bool:
         return not (self.is_leaf is not None and self.is_leaf(item)) and not is_array(item)
@@ -245,12 +257,10 @@ class _Taker:
         parts = kind.parts(whole)
         nodes: dict[int, Node] = {}
         # The usual part is an array; a node for each would cost more than converting it.
-        if not self.arrays.issuperset(map(type, parts)):
-            for at, part in enumerate(parts):
-                if is_array(part):
-                    self.arrays.add(type(part))
-                else:
-                    nodes[at] = self.take(part)
+        one_of = dict(zip(map(type, parts), parts, strict=True))
+        self.arrays.update(kind for kind in one_of.keys() - self.arrays if is_array(one_of[kind]))
+        if one_of.keys() - self.arrays:
+            nodes = {at: self.take(part) for at, part in enumerate(parts) if type(part) not in self.arrays}
         self.met[key] = False
         opened = Opened(whole, kind, parts, nodes)
         leaves += opened.leaves() if nodes else parts

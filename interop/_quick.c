@@ -5,7 +5,7 @@
  * library: guards and handoffs are data that the backends declare. `tests/test_quick.py` runs both.
  */
 
-#define BUILD 8 /* counted up with every change of what passes to and from interop/quick.py */
+#define BUILD 9 /* counted up with every change of what passes to and from interop/quick.py */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -15,7 +15,7 @@
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
 #include <numpy/ndarraytypes.h>
 
-#include "_quick_records.h"
+#include "_quick_walk.h"
 
 static PyObject *no_arguments; /* the empty tuple */
 static PyObject *minus_one;

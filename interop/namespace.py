@@ -95,8 +95,8 @@ def is_single(value: Any) -> bool:
     """Return whether a value is neither an array nor taken apart."""
     from interop._nodes import take_apart  # on request: it needs optree
 
-    node = take_apart(value)
-    return node.is_optrees and len(node.items) == 1 and node.items[0] is value and not is_array(value)
+    leaves = take_apart(value).leaves
+    return len(leaves) == 1 and leaves[0] is value and not is_array(value)
 
 
 def refuse_mixed(call: str, found: list[Found]) -> None:

@@ -25,8 +25,8 @@ ALLOWED = {
     "calls": {"errors", "policy", "dtypes", "description", "plan", "decide", "execute", "ledger", "backends"},
     "convert": {"calls", "backends", "description", "plan", "policy", "quick"},
     "_containers": {"description", "errors"},
-    "_nodes": {"_containers", "_records", "backends", "quick"},
-    "_records": {"_containers", "backends", "quick"},
+    "_nodes": {"_containers", "_walk", "backends", "quick"},
+    "_walk": {"_containers", "backends", "quick"},
     "_tree_plan": {"policy"},
     "_batch": {"_tree_plan", "calls", "ledger", "backends", "description", "errors", "plan", "quick", "scope"},
     "tree": {"_batch", "_nodes", "_tree_plan", "calls", "backends", "description", "policy"},
@@ -65,7 +65,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 
 # What is no array library itself, and the one file that needs it; on request, as `import interop` loads neither.
-HELPERS = {"_nodes.py": {"optree"}, "_records.py": {"optree"}, "namespace.py": {"array_api_compat"}}
+HELPERS = {"_nodes.py": {"optree"}, "_walk.py": {"optree"}, "namespace.py": {"array_api_compat"}}
 
 
 def own_libraries(path):

@@ -165,10 +165,9 @@ class _Form:
         arguments = self.arguments
         forms: list[Any] = []
         if arguments.node is not None:
-            nodes = arguments.node.opened[0].nodes
-            if not all(node.is_optrees for node in nodes.values()):
+            forms = [(at, node.form) for at, node in arguments.node.opened[0].nodes.items()]
+            if any(form is None for _, form in forms):
                 return None
-            forms = [(at, node.spec) for at, node in nodes.items()]
         fixed = [(slot, type(leaf), _exactly(leaf)) for slot, leaf in enumerate(arguments.leaves) if leaf is not None]
         key = (self.forward, arguments.positions, arguments.words, tuple(arguments.slots), *forms, *fixed)
         try:

@@ -1,19 +1,21 @@
-"""Records taken apart and made anew at once, in C and in Python, against the long way that takes any container."""
+"""Plain containers taken apart and made anew at once, in C and in Python, against the long way that takes any container."""
 
 import dataclasses
 import gc
 import subprocess
 import sys
+import warnings
 from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import optree
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interop import _nodes, _records
+from interop import _nodes, _walk
 from interop.quick import compiled
 
 
@@ -40,7 +42,28 @@ class Late:
     right: Any = dataclasses.field(init=False)
 
 
-IMPLEMENTATIONS = {"python": (_records.gather_in_python, _records.scatter_in_python)}
+class Named(NamedTuple):
+    left: Any
+    right: Any = None
+
+
+class Wider(Named):
+    """Not a plain named tuple: it may have attributes."""
+
+
+class Registered(NamedTuple):
+    """Nobody's named tuple in the namespace in which it is registered, where its second field is no part."""
+
+    left: Any
+    right: Any = None
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # optree says that it is a named tuple, which is meant here
+    optree.register_pytree_node(Registered, lambda x: ((x.left,), x.right), lambda right, left: Registered(*left, right), namespace="walk")
+
+
+IMPLEMENTATIONS = {"python": (_walk.gather_in_python, _walk.scatter_in_python)}
 if compiled is not None:
     IMPLEMENTATIONS["c"] = (compiled.gather, compiled.scatter)
 
@@ -48,14 +71,16 @@ if compiled is not None:
 @pytest.fixture(params=IMPLEMENTATIONS)
 def implementation(request, monkeypatch):
     gather, scatter = IMPLEMENTATIONS[request.param]
-    monkeypatch.setattr(_records, "gather", gather)
-    monkeypatch.setattr(_records, "scatter", scatter)
+    monkeypatch.setattr(_walk, "gather", gather)
+    monkeypatch.setattr(_walk, "scatter", scatter)
 
 
 def the_long_way(tree):
     taker = _nodes._Taker(None, "", once=True)
-    taker._records = lambda _: None
-    return taker.take(tree)
+    taker._walked = lambda *_: None
+    node = taker.take(tree)
+    assert node.known is None
+    return node
 
 
 LEAVES = st.sampled_from([np.ones(2), torch.ones(2), 3, "word", None])
@@ -80,6 +105,9 @@ def trees(draw):
             several.map(lambda some: dict(zip("bac", some, strict=False))),
             several.map(lambda some: dict(zip(("b", 1, None), some, strict=False))),
             st.tuples(inner, inner),
+            st.builds(Named, inner, inner),
+            st.builds(Wider, inner, inner),
+            st.builds(Registered, inner, inner),
             st.sampled_from(shared),
         )
 
@@ -118,8 +146,8 @@ def others(leaves):
 def test_both_ways_find_the_same_leaves_and_make_the_same_tree(name, tree):
     with pytest.MonkeyPatch.context() as patch:
         gather, scatter = IMPLEMENTATIONS[name]
-        patch.setattr(_records, "gather", gather)
-        patch.setattr(_records, "scatter", scatter)
+        patch.setattr(_walk, "gather", gather)
+        patch.setattr(_walk, "scatter", scatter)
         short, long = _nodes.take_apart(tree), the_long_way(tree)
         assert list(map(id, short.leaves)) == list(map(id, long.leaves))
         assert list(short.paths("tree")) == list(long.paths("tree"))
@@ -133,6 +161,67 @@ def test_both_ways_find_the_same_leaves_and_make_the_same_tree(name, tree):
         assert all(old is new for old, new in kept)
 
 
+def test_a_list_outside_of_records_is_a_new_one_always(implementation):
+    """As with optree: whoever appends to the result does not change the source."""
+    tree = {"a": [1, [2]], "b": Pair([3]), "c": Named([4])}
+    node = _nodes.take_apart(tree)
+    assert node.known is not None
+    same = node.rebuild(node.leaves)
+    assert same == tree
+    assert same is not tree
+    assert same["a"] is not tree["a"]
+    assert same["a"][1] is not tree["a"][1]
+    assert same["c"] is not tree["c"]
+    assert same["c"].left is not tree["c"].left
+    assert same["b"] is tree["b"]
+    assert same["b"].left is tree["b"].left
+
+
+def test_a_named_tuple_that_is_registered_is_what_it_is_registered_as(implementation):
+    tree = [Registered(np.ones(1), "kept"), Named(np.ones(1), "word")]
+    assert len(_nodes.take_apart(tree).leaves) == 4
+    node = _nodes.take_apart(tree, namespace="walk")
+    assert len(node.leaves) == 3
+    assert node.rebuild([1, 2, 3]) == [Registered(1, "kept"), Named(2, 3)]
+
+
+@pytest.mark.parametrize("depth", [_walk.DEPTH - 1, _walk.DEPTH, _walk.DEPTH + 1, 2 * _walk.DEPTH])
+def test_a_deep_tree_is_taken_apart_one_way_or_the_other(implementation, depth):
+    tree = leaf = np.ones(1)
+    for _ in range(depth):
+        tree = [tree]
+    node = _nodes.take_apart(tree)
+    assert (node.known is not None) == (depth <= _walk.DEPTH)
+    assert node.leaves == [leaf]
+    assert list(node.paths("t")) == ["t" + "[0]" * depth]
+    assert str(node.rebuild([5])) == "[" * depth + "5" + "]" * depth
+
+
+def test_trees_have_a_form_in_common_if_they_differ_in_their_leaves_only(implementation):
+    def formed(tree):
+        return _nodes.take_apart(tree).form
+
+    assert formed({"a": [1, (2, None)], "b": Named(3)}) == formed({"b": Named(4), "a": ["x", (5, None)]})
+    assert formed([1, 2]) != formed((1, 2))
+    assert formed([1, 2]) != formed([1, [2]])
+    assert formed(1) == formed(2)
+    assert formed(OrderedDict(a=1)) == formed(OrderedDict(a=2))
+    assert formed([Pair(1)]) is None
+    assert formed({"a": OrderedDict(b=Pair(1))}) is None
+    assert formed([{1, 2}]) is None
+
+
+def test_the_collector_is_as_it_was(implementation):
+    node = _nodes.take_apart([Pair(np.ones(1))])
+    for enable in (gc.disable, gc.enable):
+        enable()
+        node.rebuild([1])
+        assert gc.isenabled() == (enable is gc.enable)
+        with pytest.raises(RuntimeError, match="changed while"):
+            node.rebuild([1, 2])
+        assert gc.isenabled() == (enable is gc.enable)
+
+
 def test_records_are_taken_at_once(implementation):
     tree = [Pair(np.ones(2), Slots(torch.ones(2), 4)), Empty(), {"a": Pair(None, "word")}, 5]
     node = _nodes.take_apart(tree)
@@ -143,7 +232,8 @@ def test_records_are_taken_at_once(implementation):
     assert node.known is not None
     assert list(node.paths("t")) == ["t[0].left[0]", "t[0].left[1][0]", "t[0].left[1][1]['a']", "t[0].left[1][1]['b'].left"]
     node = _nodes.take_apart(tree)
-    assert not node.is_optrees
+    assert node.form is None
+    assert node.has_records
     assert list(node.paths("t")) == ["t[0].left", "t[0].right.left", "t[0].right.right", "t[2]['a'].right", "t[3]"]
 
 
@@ -208,9 +298,9 @@ def test_an_answer_that_is_no_kind_is_refused():
 def test_what_is_very_deep_is_an_error_and_no_crash(implementation):
     code = """if True:
         import sys
-        from interop import _nodes, _records
-        from tests import test_records as t
-        _records.gather, _records.scatter = t.IMPLEMENTATIONS[sys.argv[1]]
+        from interop import _nodes, _walk
+        from tests import test_walk as t
+        _walk.gather, _walk.scatter = t.IMPLEMENTATIONS[sys.argv[1]]
         record = t.Pair(1)
         for _ in range(100_000):
             record = t.Pair(record)
@@ -219,7 +309,7 @@ def test_what_is_very_deep_is_an_error_and_no_crash(implementation):
         except RecursionError:
             print("too deep")
     """
-    which = next(name for name, both in IMPLEMENTATIONS.items() if both[0] is _records.gather)
+    which = next(name for name, both in IMPLEMENTATIONS.items() if both[0] is _walk.gather)
     ran = subprocess.run([sys.executable, "-c", code, which], capture_output=True, text=True, check=False)
     assert ran.stdout == "too deep\n", ran.stderr[-2000:]
 

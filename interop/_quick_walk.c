@@ -1,13 +1,13 @@
-/* Records, taken apart and made anew: `interop/_records.py` again, for trees that hold thousands of them.
+/* Plain containers, taken apart and made anew: `interop/_walk.py` again, for trees that hold thousands of them.
  *
  * It knows no array library. What the objects of a type are stands in `known`, a dict by type: None for a leaf, the names
- * of a record's fields, or list, tuple and dict for these themselves.
+ * of a record's fields, or the type itself for list, tuple, dict and named tuples.
  */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "_quick_records.h"
+#include "_quick_walk.h"
 
 /* Return the `__dict__` of a record, a new reference; None where its fields are slots. */
 static PyObject *
@@ -30,16 +30,22 @@ field_of(PyObject *x, PyObject *own, PyObject *name)
     return found;
 }
 
+/* Whether it is a type whose objects can be walked over. */
 static int
-is_builtin(PyObject *kind)
+is_walked(PyObject *kind)
 {
-    return kind == (PyObject *)&PyList_Type || kind == (PyObject *)&PyTuple_Type || kind == (PyObject *)&PyDict_Type;
+    return kind == (PyObject *)&PyList_Type || kind == (PyObject *)&PyDict_Type ||
+           (PyType_Check(kind) && PyType_IsSubtype((PyTypeObject *)kind, &PyTuple_Type));
 }
 
-/* Return the keys of a dict in the order in which optree has them; NULL without an exception where they have none. */
+/* Return the keys of a dict in the order in which optree has them, None for a single one, which needs no list; NULL without an
+ * exception where they have no order. */
 static PyObject *
 keys_of(PyObject *x)
 {
+    if (PyDict_GET_SIZE(x) == 1) {
+        return Py_NewRef(Py_None);
+    }
     PyObject *keys = PyDict_Keys(x);
     if (keys != NULL && PyList_Sort(keys) < 0) {
         Py_CLEAR(keys);
@@ -50,9 +56,37 @@ keys_of(PyObject *x)
     return keys;
 }
 
+static Py_ssize_t
+count_of(PyObject *keys)
+{
+    return keys == Py_None ? 1 : PyList_GET_SIZE(keys);
+}
+
+/* Return a value of a dict, and its key, both new references; NULL, perhaps without an exception, where it is gone. */
+static PyObject *
+value_at(PyObject *x, PyObject *keys, Py_ssize_t i, PyObject **key)
+{
+    PyObject *value = NULL;
+    Py_ssize_t start = 0;
+    *key = NULL;
+    if (keys != Py_None) {
+        *key = PyList_GET_ITEM(keys, i);
+        value = PyDict_GetItemWithError(x, *key);
+    }
+    else if (PyDict_GET_SIZE(x) == 1) {
+        PyDict_Next(x, &start, key, &value);
+    }
+    Py_XINCREF(*key);
+    return Py_XNewRef(value);
+}
+
+/* How deep a walk goes; `DEPTH` of interop/_walk.py. */
+#define DEPTH 200
+
 /* What a walk over the items has in hand. */
 typedef struct {
     PyObject *known, *met, *own, *ask, *leaves;
+    int depth;
 } Gathering;
 
 /* Return what the type of x is, a new reference, asking for it where it is not known. */
@@ -64,8 +98,8 @@ kind_of(Gathering *at, PyObject *x)
         return Py_XNewRef(kind);
     }
     kind = PyObject_CallOneArg(at->ask, x);
-    if (kind != NULL && kind != Py_None && kind != Py_False && !PyTuple_CheckExact(kind) && !is_builtin(kind)) {
-        PyErr_Format(PyExc_TypeError, "a kind is None, False, a tuple of names, list, tuple or dict, not %R", kind);
+    if (kind != NULL && kind != Py_None && kind != Py_False && !PyTuple_CheckExact(kind) && !is_walked(kind)) {
+        PyErr_Format(PyExc_TypeError, "a kind is None, False, a tuple of names, or a type of list, tuple or dict, not %R", kind);
         Py_CLEAR(kind);
     }
     if (kind != NULL && PyDict_SetItem(at->known, (PyObject *)Py_TYPE(x), kind) < 0) {
@@ -82,16 +116,14 @@ is_first(Gathering *at, PyObject *x)
     if (key == NULL) {
         return -1;
     }
+    /* Most often nothing was met outside of this walk, and one look is enough for both: whether it is there, and putting it there. */
     int found = PyDict_GET_SIZE(at->met) > 0 ? PyDict_Contains(at->met, key) : 0;
-    if (found == 0) {
-        found = PyDict_Contains(at->own, key);
-    }
-    int first = found < 0 ? -1 : !found;
-    if (first > 0 && PyDict_SetItem(at->own, key, Py_False) < 0) {
-        first = -1;
+    Py_ssize_t before = PyDict_GET_SIZE(at->own);
+    if (found == 0 && PyDict_SetDefault(at->own, key, Py_False) == NULL) {
+        found = -1;
     }
     Py_DECREF(key);
-    return first;
+    return found != 0 ? (found < 0 ? -1 : 0) : PyDict_GET_SIZE(at->own) > before;
 }
 
 static int gathered(Gathering *at, PyObject *x);
@@ -123,10 +155,11 @@ gathered_members(Gathering *at, PyObject *x)
         if (keys == NULL) {
             return PyErr_Occurred() ? -1 : 0;
         }
-        for (Py_ssize_t i = 0; fine > 0 && i < PyList_GET_SIZE(keys); i++) {
-            PyObject *part = Py_XNewRef(PyDict_GetItemWithError(x, PyList_GET_ITEM(keys, i)));
+        for (Py_ssize_t i = 0; fine > 0 && i < count_of(keys); i++) {
+            PyObject *key, *part = value_at(x, keys, i, &key);
             fine = part != NULL ? gathered(at, part) : PyErr_Occurred() ? -1 : 0;
             Py_XDECREF(part);
+            Py_XDECREF(key);
         }
         Py_DECREF(keys);
         return fine;
@@ -159,13 +192,11 @@ gathered(Gathering *at, PyObject *x)
         fine = 1;
     }
     else {
-        fine = is_builtin(kind) ? 1 : is_first(at, x);
-        if (fine > 0 && Py_EnterRecursiveCall(" while taking a record apart")) {
-            fine = -1;
-        }
-        else if (fine > 0) {
-            fine = is_builtin(kind) ? gathered_members(at, x) : gathered_fields(at, x, kind);
-            Py_LeaveRecursiveCall();
+        fine = at->depth == DEPTH ? 0 : PyType_Check(kind) ? 1 : is_first(at, x);
+        if (fine > 0) {
+            at->depth++;
+            fine = PyType_Check(kind) ? gathered_members(at, x) : gathered_fields(at, x, kind);
+            at->depth--;
         }
     }
     Py_DECREF(kind);
@@ -179,7 +210,7 @@ gather(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "gather(items: list, known: dict, met: dict, ask)");
         return NULL;
     }
-    Gathering at = {args[1], args[2], PyDict_New(), args[3], PyList_New(0)};
+    Gathering at = {args[1], args[2], PyDict_New(), args[3], PyList_New(0), 0};
     int fine = at.own == NULL || at.leaves == NULL ? -1 : 1;
     /* The length is asked for each time: `ask` runs Python. */
     for (Py_ssize_t n = 0; fine > 0 && n < PyList_GET_SIZE(args[0]); n++) {
@@ -201,6 +232,7 @@ gather(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 typedef struct {
     PyObject *known, *results, *renewed;
     Py_ssize_t next;
+    int inside; /* how many records the walk is inside of */
 } Scattering;
 
 static PyObject *
@@ -255,7 +287,9 @@ static PyObject *
 scattered_record(Scattering *at, PyObject *x, PyObject *names)
 {
     PyObject *values = PyTuple_New(PyTuple_GET_SIZE(names));
+    at->inside++;
     int changed = values == NULL ? -1 : scattered_fields(at, x, names, values);
+    at->inside--;
     PyObject *made = changed < 0 ? NULL : changed ? fresh(x, names, values) : Py_NewRef(x);
     Py_XDECREF(values);
     if (made == NULL || at->renewed == Py_None) {
@@ -275,24 +309,34 @@ scattered_dict(Scattering *at, PyObject *x)
 {
     PyObject *keys = keys_of(x), *made = keys == NULL ? NULL : PyDict_Copy(x);
     int changed = 0;
-    for (Py_ssize_t i = 0; made != NULL && i < PyList_GET_SIZE(keys); i++) {
-        PyObject *old = Py_XNewRef(PyDict_GetItemWithError(x, PyList_GET_ITEM(keys, i)));
+    for (Py_ssize_t i = 0; made != NULL && i < count_of(keys); i++) {
+        PyObject *key, *old = value_at(x, keys, i, &key);
         PyObject *value = old == NULL ? NULL : scattered(at, old);
         changed |= value != old;
-        if (value == NULL || PyDict_SetItem(made, PyList_GET_ITEM(keys, i), value) < 0) {
+        if (value == NULL || PyDict_SetItem(made, key, value) < 0) {
             Py_CLEAR(made);
         }
         Py_XDECREF(value);
         Py_XDECREF(old);
+        Py_XDECREF(key);
     }
     Py_XDECREF(keys);
     if (made == NULL) {
         return PyErr_Occurred() ? NULL : changed_meanwhile();
     }
-    if (!changed) {
-        Py_DECREF(made);
-        return Py_NewRef(x);
+    if (!changed && at->inside > 0) {
+        Py_SETREF(made, Py_NewRef(x));
     }
+    return made;
+}
+
+/* Return a named tuple of these values. Its class is not asked: it may check. */
+static PyObject *
+named(PyTypeObject *type, PyObject *values)
+{
+    PyObject *args = PyTuple_Pack(1, values);
+    PyObject *made = args == NULL ? NULL : PyTuple_Type.tp_new(type, args, NULL);
+    Py_XDECREF(args);
     return made;
 }
 
@@ -312,11 +356,14 @@ scattered_sequence(Scattering *at, PyObject *x)
         Py_XDECREF(value);
         Py_DECREF(old);
     }
-    if (made != NULL && !changed) {
+    if (made != NULL && !changed && at->inside > 0) {
         Py_SETREF(made, Py_NewRef(x));
     }
-    else if (made != NULL && PyTuple_CheckExact(x)) {
+    else if (made != NULL && PyTuple_Check(x)) {
         Py_SETREF(made, PyList_AsTuple(made));
+        if (made != NULL && !PyTuple_CheckExact(x)) {
+            Py_SETREF(made, named(Py_TYPE(x), made));
+        }
     }
     return made;
 }
@@ -327,7 +374,7 @@ scattered_members(Scattering *at, PyObject *x)
     return PyDict_CheckExact(x) ? scattered_dict(at, x) : scattered_sequence(at, x);
 }
 
-/* Return what comes in the place of x, a new reference. */
+/* Return what comes in the place of x, a new reference. A list or dict that is no part of a record is a new one always. */
 static PyObject *
 scattered(Scattering *at, PyObject *x)
 {
@@ -348,7 +395,7 @@ scattered(Scattering *at, PyObject *x)
         return NULL;
     }
     Py_INCREF(kind);
-    PyObject *made = is_builtin(kind) ? scattered_members(at, x) : scattered_record(at, x, kind);
+    PyObject *made = PyType_Check(kind) ? scattered_members(at, x) : scattered_record(at, x, kind);
     Py_DECREF(kind);
     Py_LeaveRecursiveCall();
     return made;
@@ -362,7 +409,10 @@ scatter(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "scatter(items: list, known: dict, results: list, renewed: dict or None)");
         return NULL;
     }
-    Scattering at = {args[1], args[2], args[3], 0};
+    Scattering at = {args[1], args[2], args[3], 0, 0};
+    /* Nothing that is made here is garbage: looking through thousands of new containers again and again, while more are
+     * made, would take longer than making them. The collector looks when it is asked next. */
+    int collects = PyGC_Disable();
     PyObject *made = PyList_New(0);
     for (Py_ssize_t n = 0; made != NULL && n < PyList_GET_SIZE(args[0]); n++) {
         PyObject *item = Py_NewRef(PyList_GET_ITEM(args[0], n));
@@ -376,6 +426,9 @@ scatter(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
     if (made != NULL && at.next != PyList_GET_SIZE(at.results)) {
         Py_CLEAR(made);
         changed_meanwhile();
+    }
+    if (collects) {
+        PyGC_Enable();
     }
     return made;
 }

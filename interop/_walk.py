@@ -1,9 +1,9 @@
-"""Records, taken apart and made anew all at once: objects that hold nothing but declared fields, in a `__dict__` or in slots.
+"""A walk over plain containers, all at once: lists, tuples, dicts, named tuples, and records.
 
-Their parts may be leaves, records, lists, tuples and dicts. What `interop._nodes` does for any container, one by one; here for
-the plain case, because a tree may hold thousands of small records, each of which would cost as much as the conversion of its
-arrays. Whatever is not plain is left to it.
-In C (`_quick_records.c`) and, where no compiler was at hand, in Python; `tests/test_records.py` holds both against the long way.
+A record is an object that holds nothing but declared fields, in a `__dict__` or in slots. What `interop._nodes` does for any
+container, one by one; here for the plain case, because a tree may hold thousands of small containers, each of which would
+cost as much as the conversion of its arrays. Whatever is not plain is left to it.
+In C (`_quick_walk.c`) and, where no compiler was at hand, in Python; `tests/test_walk.py` holds both against the long way.
 """
 
 from __future__ import annotations
@@ -19,22 +19,31 @@ from interop.quick import compiled
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Known", "gather", "kind_in", "paths", "scatter"]
+__all__ = ["BUILTIN", "Known", "gather", "kind_in", "paths", "scatter"]
 
 Known = dict[type, Any]
-"""What the objects of a type are: None for a leaf, the names of the fields of a record, `list`, `tuple` and `dict` for these
-themselves, False for anything else."""
+"""What the objects of a type are: None for a leaf, the names of the fields of a record, the type itself for `list`, `tuple`,
+`dict` and named tuples, False for anything else."""
 
-_BUILTIN = (list, tuple, dict)
+BUILTIN = (list, tuple, dict)
+"""The types that nobody can register with optree as something else."""
+
+DEPTH = 200
+"""How deep a walk goes; what is deeper is left to the long way, which has limits of its own."""
 
 
 def kind_in(namespace: str) -> Callable[[Any], Any]:
     """Return the function that says what the type of an object is; `namespace` is optree's."""
 
+    def is_named(x: Any) -> bool:
+        if not optree.is_namedtuple_class(type(x)) or type(x).__base__ is not tuple:
+            return False  # the second as in `interop.quick.stops`
+        return optree.tree_structure(x, is_leaf=lambda part: part is not x, namespace=namespace).kind == optree.PyTreeKind.NAMEDTUPLE
+
     def kind(x: Any) -> Any:
         if x is None:
             return ()  # part of the structure, without a leaf
-        if type(x) in _BUILTIN:
+        if type(x) in BUILTIN or is_named(x):
             return type(x)
         if is_array(x):
             return None
@@ -49,18 +58,18 @@ def kind_in(namespace: str) -> Callable[[Any], Any]:
 
 
 def paths(x: Any, known: Known, path: str) -> Iterator[str]:
-    """Yield the path of each leaf of a leaf or record, in order."""
+    """Yield the path of each leaf of something that was gathered, in order."""
     names = known[type(x)]
     if names is None:
         yield path
     elif names is dict:
         for key in sorted(x):
             yield from paths(x[key], known, f"{path}[{key!r}]")
-    elif names in _BUILTIN:
+    elif names in BUILTIN:
         for at, part in enumerate(x):
             yield from paths(part, known, f"{path}[{at}]")
     else:
-        for name in names:
+        for name in names._fields if hasattr(names, "_fields") else names:
             yield from paths(getattr(x, name), known, f"{path}.{name}")
 
 
@@ -69,10 +78,10 @@ class _NotPlainError(Exception):
 
 
 def gather_in_python(items: list[Any], known: Known, met: dict[int, bool], ask: Callable[[Any], Any]) -> list[Any] | None:
-    """Return the leaves of items that are leaves or records, of leaves or records; None if any is something else.
+    """Return the leaves of items that are leaves or plain containers, of these again; None if any is something else.
 
     `ask` is called for a type that is not in `known` and its answer kept there. The ids of records go to `met`; one that
-    is there already, an unset field, and an attribute that is no field are something else.
+    is there already, an unset field, an attribute that is no field, and what is deeper than DEPTH are something else.
     """
     walk = _Walk(known, met, ask)
     try:
@@ -89,6 +98,7 @@ class _Walk:
         self.known, self.met, self.ask = known, met, ask
         self.own: dict[int, bool] = {}
         self.leaves: list[Any] = []
+        self.depth = 0
 
     def take(self, x: Any) -> None:
         kind = type(x)
@@ -100,11 +110,15 @@ class _Walk:
         elif names is False:
             raise _NotPlainError
         elif names:
+            if self.depth == DEPTH:
+                raise _NotPlainError
+            self.depth += 1
             for part in self.parts(x, names):
                 self.take(part)
+            self.depth -= 1
 
     def parts(self, x: Any, names: Any) -> list[Any]:
-        if names in _BUILTIN:
+        if isinstance(names, type):
             return _members(x)
         if id(x) in self.met or id(x) in self.own:
             raise _NotPlainError
@@ -129,14 +143,14 @@ def _members(x: Any) -> list[Any]:
 
 
 def scatter_in_python(items: list[Any], known: Known, results: list[Any], renewed: dict[int, Any] | None) -> list[Any]:
-    """Return the items with their leaves replaced by results; a record in which nothing has changed is itself.
+    """Return the items with their leaves replaced by results; a record in which nothing has changed is itself, with all in it.
 
     What comes in a record's place goes to `renewed` under the record's id, unless that is None. Raises RuntimeError if the
     items are not those that were gathered any more.
     """
     left = iter(results)
 
-    def make(x: Any) -> Any:
+    def make(x: Any, *, inside: bool = False) -> Any:
         names = known.get(type(x), False)
         if names is None:
             return next(left)
@@ -144,10 +158,12 @@ def scatter_in_python(items: list[Any], known: Known, results: list[Any], renewe
             raise _NotPlainError
         if not names:
             return x
-        old = _members(x) if names in _BUILTIN else _fields(x, names)
-        values = [make(part) for part in old]
-        made = _filled(x, names, values) if any(a is not b for a, b in zip(old, values, strict=True)) else x
-        if names not in _BUILTIN and renewed is not None:
+        old = _members(x) if isinstance(names, type) else _fields(x, names)
+        inside = inside or not isinstance(names, type)
+        values = [make(part, inside=inside) for part in old]
+        changed = any(a is not b for a, b in zip(old, values, strict=True))
+        made = _filled(x, names, values) if changed or not inside else x
+        if not isinstance(names, type) and renewed is not None:
             renewed[id(x)] = made
         return made
 
@@ -164,8 +180,8 @@ def _filled(x: Any, names: Any, values: list[Any]) -> Any:
     """Return another object like x with these values in it."""
     if names is dict:
         return x | dict(zip(sorted(x), values, strict=True))
-    if names in _BUILTIN:
-        return names(values)
+    if isinstance(names, type):
+        return list(values) if names is list else tuple.__new__(names, values)
     made = object.__new__(type(x))
     for name, value in zip(names, values, strict=True):
         object.__setattr__(made, name, value)

@@ -1,7 +1,7 @@
-/* The functions of _quick_records.c, which are methods of the module in _quick.c. */
+/* The functions of _quick_walk.c, which are methods of the module in _quick.c. */
 
-#ifndef INTEROP_QUICK_RECORDS_H
-#define INTEROP_QUICK_RECORDS_H
+#ifndef INTEROP_QUICK_WALK_H
+#define INTEROP_QUICK_WALK_H
 
 #include <Python.h>
 
