@@ -1,9 +1,18 @@
-"""The compiled half of the quick path; everything else about the build stands in pyproject.toml."""
+"""The compiled parts, both optional; everything else about the build stands in pyproject.toml."""
 
 import sys
 
 import numpy as np
 from setuptools import Extension, setup
+
+# torch takes an allocator from a shared library on Unix only (torch.cuda.memory.CUDAPluggableAllocator).
+POOL = Extension(
+    "interop._async_pool",
+    ["interop/_async_pool.c"],
+    libraries=["dl", "pthread"],
+    extra_compile_args=["-O2"],
+    optional=True,
+)
 
 setup(
     ext_modules=[
@@ -17,5 +26,6 @@ setup(
             extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
             optional=True,
         ),
+        *([] if sys.platform == "win32" else [POOL]),
     ],
 )

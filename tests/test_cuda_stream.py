@@ -7,7 +7,7 @@ import pytest
 
 import interop
 from interop.backends._streams import LEGACY, cuda_stream_device, cuda_stream_number
-from interop.cuda import _stream, stream
+from interop.cuda import _libraries, _stream, stream
 from interop.description import Device
 from interop.errors import DeviceUnavailableError, StreamError
 
@@ -44,7 +44,7 @@ class Library:
 @pytest.fixture(name="both")
 def two_libraries(monkeypatch):
     found = [Library("torch", 77), Library("cupy")]
-    monkeypatch.setattr(_stream, "_imported", lambda: found)
+    monkeypatch.setattr(_stream, "imported", lambda: found)
     return found
 
 
@@ -136,7 +136,7 @@ def test_a_library_without_the_device_is_left_out(both):
 
 
 def test_without_a_library_it_says_so(monkeypatch):
-    monkeypatch.setattr(_stream, "_imported", list)
+    monkeypatch.setattr(_stream, "imported", list)
     for words in ({}, {"device": "cuda:0"}):
         with pytest.raises(DeviceUnavailableError, match="neither torch nor CuPy is imported"), stream(**words):
             pytest.fail("entered")
@@ -155,7 +155,7 @@ def test_here_without_a_device_each_library_says_why():
 def test_libraries_are_found_as_they_are_imported():
     import torch  # noqa: F401 - so that it is
 
-    names = [backend.name for backend in _stream._imported()]
+    names = [backend.name for backend in _libraries.imported()]
     assert "torch" in names
     assert "numpy" not in names
 

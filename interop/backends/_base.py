@@ -23,7 +23,31 @@ if TYPE_CHECKING:
 
     from interop.capabilities import Capabilities
 
-__all__ = ["Backend", "KnownTrouble", "Shortcut"]
+__all__ = ["Backend", "KnownTrouble", "MemorySource", "PoolUse", "Shortcut"]
+
+PoolUse = tuple[int, int]
+"""Bytes in use, and bytes that a pool holds altogether."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySource:
+    """Where another library may take memory on a CUDA device.
+
+    Attributes
+    ----------
+    allocate, release : callable or None
+        Called with a size in bytes, the index of a device and the pointer of the stream to which the memory is to belong (0 for
+        the legacy one): its address, or MemoryError. And with the address, when it goes back.
+    library : str or None
+        A shared library with two C functions ``allocate`` and ``release``, as torch has them, in which no Python runs.
+    is_used : callable
+        Whether the library whose it is takes its own memory there now, in this thread.
+    """
+
+    allocate: Callable[[int, int, int], int] | None = None
+    release: Callable[[int], None] | None = None
+    library: str | None = None
+    is_used: Callable[[], bool] = bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +291,24 @@ class Backend(ABC):
     def on_stream(self, stream: int | None, device: Device) -> AbstractContextManager[Any]:
         """Return a context in which `device` and `stream` are current; both are restored after it."""
         return contextlib.nullcontext()
+
+    # Memory on a CUDA device, for `interop.cuda`.
+
+    def lending(self) -> AbstractContextManager[MemorySource]:
+        """Return a context in which another library can take memory where this one does."""
+        raise AssertionError(f"{self.name} has no pool on a CUDA device")
+
+    def drawing(self, source: MemorySource) -> AbstractContextManager[Callable[[], bool]]:
+        """Return a context in which this thread's arrays lie on memory of a source; gives what tells whether they do now."""
+        raise AssertionError(f"{self.name} has no pool on a CUDA device")
+
+    def pools(self, device: Device) -> Mapping[str, PoolUse]:
+        """Return what its pools hold on a CUDA device, by their names."""
+        return {}
+
+    def free_memory(self, device: Device) -> tuple[int, int]:
+        """Return how many bytes of a CUDA device are free, and how many it has."""
+        raise AssertionError(f"{self.name} knows no CUDA device")
 
     # Short cuts: target backend's name -> type of the source -> guards and handoff.
 

@@ -15,7 +15,8 @@ import cupy
 import numpy as np
 from cupy.cuda import memory
 
-from interop.backends._base import Backend
+from interop.backends import _cupy_pool
+from interop.backends._base import Backend, MemorySource
 from interop.backends._cupy_lent import lent
 from interop.backends._cupy_streams import native_stream
 from interop.backends._cupy_troubles import TROUBLES
@@ -27,7 +28,10 @@ from interop.dlpack import handover
 from interop.errors import DTypeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from interop.backends._base import PoolUse
 
 __all__ = ["CuPyBackend", "backend"]
 
@@ -196,6 +200,24 @@ class CuPyBackend(Backend):
             except NotImplementedError as error:
                 hint = "Install ml_dtypes and NumPy 2.1.2 or newer, then import CuPy again (cupy#9670)."
                 raise DTypeError(f"CuPy cannot take bfloat16 here: {error}", hint=hint) from error
+
+    # Memory.
+
+    def lending(self) -> AbstractContextManager[MemorySource]:
+        return _cupy_pool.lending()
+
+    def drawing(self, source: MemorySource) -> AbstractContextManager[Callable[[], bool]]:
+        assert source.allocate is not None
+        assert source.release is not None
+        return _cupy_pool.drawing(source.allocate, source.release)
+
+    def pools(self, device: Device) -> dict[str, PoolUse]:
+        return _cupy_pool.pools(device.index)
+
+    def free_memory(self, device: Device) -> tuple[int, int]:
+        with cupy.cuda.Device(device.index):
+            free, total = cupy.cuda.runtime.memGetInfo()
+        return int(free), int(total)
 
     def report(self) -> dict[str, Any]:
         problem = self.why_unavailable(Device("cuda"))

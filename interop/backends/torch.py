@@ -15,7 +15,8 @@ from torch.autograd import forward_ad
 from torch.utils import _python_dispatch
 
 from interop.backends import _torch_kinds as kinds
-from interop.backends._base import Backend, Shortcut
+from interop.backends import _torch_pool
+from interop.backends._base import Backend, MemorySource, Shortcut
 from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends._torch_troubles import TROUBLES
 from interop.backends.numpy import BEHAVED, is_extension, memory_dtype, native_dtype, tidy
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
+    from interop.backends._base import PoolUse
 
 __all__ = ["TorchBackend", "backend"]
 
@@ -277,6 +279,25 @@ class TorchBackend(Backend):
             ("torch", ""): {np.ndarray: arriving, **own},
             ("torch", "grad=detach"): {np.ndarray: arriving, **own},
         }
+
+    # Memory on a CUDA device.
+
+    def lending(self) -> AbstractContextManager[MemorySource]:
+        torch.cuda.init()  # which torch puts off until its first tensor there
+        return contextlib.nullcontext(MemorySource(_torch_pool.allocate, _torch_pool.release, is_used=lambda: True))
+
+    @contextlib.contextmanager
+    def drawing(self, source: MemorySource) -> Iterator[Callable[[], bool]]:
+        assert source.library is not None
+        with _torch_pool.drawing(source.library):
+            yield lambda: True  # torch does not say where it allocates
+
+    def pools(self, device: Device) -> dict[str, PoolUse]:
+        return _torch_pool.pools(device.index)
+
+    def free_memory(self, device: Device) -> tuple[int, int]:
+        free, total = torch.cuda.mem_get_info(device.index)
+        return int(free), int(total)
 
     def report(self) -> dict[str, Any]:
         cuda = torch.cuda.is_available()

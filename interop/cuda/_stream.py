@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from interop.backends import BUILTIN, load_backend
 from interop.backends._streams import cuda_stream_device, cuda_stream_number
+from interop.cuda._libraries import device_of, imported
 from interop.description import Device
 from interop.errors import DeviceUnavailableError, StreamError
 
@@ -92,15 +91,9 @@ def stream(s: Any = None, /, *, device: Any = None) -> Iterator[Stream]:
         yield Stream(pointer, where, tuple(library.name for library in libraries))
 
 
-def _imported() -> list[Backend]:
-    """Return the libraries with streams that are imported; to import one here would take seconds, for nothing."""
-    there = [load_backend(name) for name in BUILTIN if name in sys.modules]
-    return [backend for backend in there if backend.has_streams]
-
-
 def _libraries(where: Device) -> list[Backend]:
     found, reasons = [], []
-    for backend in _imported():
+    for backend in imported():
         why = backend.why_unavailable(where)
         if why is None:
             found.append(backend)
@@ -116,17 +109,11 @@ def _libraries(where: Device) -> list[Backend]:
 
 def _device(s: Any, device: Any) -> Device:
     own = None if s is None else cuda_stream_device(s)
-    if device is None:
-        return Device("cuda", _current_index() if own is None else own)
-    libraries = _imported()
-    where = libraries[0].device_of(device) if libraries else Device.parse(str(device), index=0)
+    if device is None and own is not None:
+        return Device("cuda", own)
+    where = device_of(device, imported())
     if where.type != "cuda":
         raise StreamError(f"device={device!r} has no CUDA streams.", hint="Name a CUDA device: device='cuda:0'.")
     if own not in (None, where.index):
         raise StreamError(f"the stream is on cuda:{own}, and device={device!r}.", hint="Leave device= out.")
     return where
-
-
-def _current_index() -> int:
-    libraries = _imported()
-    return libraries[0].current_index() if libraries else 0

@@ -1,0 +1,191 @@
+"""One pool of memory for torch and CuPy."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from interop.backends import load_backend
+from interop.cuda._libraries import current_index, device_of, imported
+from interop.description import Device
+from interop.errors import DeviceUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from interop.backends._base import PoolUse
+
+__all__ = ["MemoryReport", "Pool", "cupy_pool", "memory_report", "torch_pool"]
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """Who holds the memory of a device, in bytes.
+
+    Attributes
+    ----------
+    device : Device
+        Which one.
+    free, total : int
+        What no process holds, and what there is.
+    pools : mapping of str to (int, int)
+        For each pool of this process the bytes in use, and those that it holds altogether: ``"torch"``, ``"cupy"``, and ``"cuda"``
+        for CUDA's own stream-ordered pool, on which `cupy_pool` lies.
+    """
+
+    device: Device
+    free: int
+    total: int
+    pools: Mapping[str, PoolUse]
+
+    def __str__(self) -> str:
+        """Return a line for the device, and one for each pool."""
+        lines = [f"{self.device}: {_sized(self.free)} of {_sized(self.total)} free"]
+        lines += [f"  {name}: holds {_sized(held)}, {_sized(used)} of it in use" for name, (used, held) in self.pools.items()]
+        return "\n".join(lines)
+
+
+def memory_report(device: Any = None) -> MemoryReport:
+    """Return who holds the memory of a CUDA device; of the libraries that are imported, and importing none.
+
+    Parameters
+    ----------
+    device : str or native device, optional
+        Default: the current one.
+
+    Raises
+    ------
+    DeviceUnavailableError
+        If no library that is imported can use it.
+
+    Examples
+    --------
+    >>> print(interop.cuda.memory_report())  # doctest: +SKIP
+    cuda:0: 120.5 GiB of 139.8 GiB free
+      torch: holds 2.0 GiB, 1.3 GiB of it in use
+      cupy: holds 512.0 MiB, 0 bytes of it in use
+      cuda: holds 0 bytes, 0 bytes of it in use
+    """
+    libraries = imported()
+    where = device_of(device, libraries)
+    reasons = [why for library in libraries if (why := library.why_unavailable(where)) is not None]
+    usable = [library for library in libraries if library.why_unavailable(where) is None]
+    if not usable:
+        said = "; ".join(reasons) or "neither torch nor CuPy is imported"
+        raise DeviceUnavailableError(f"there is no memory to report on {where}: {said}.", hint="Run `interop doctor`.")
+    free, total = usable[0].free_memory(where)
+    return MemoryReport(where, free, total, {name: use for library in usable for name, use in library.pools(where).items()})
+
+
+class Pool(contextlib.AbstractContextManager["Pool"]):
+    """A scope in which torch and CuPy allocate from one pool: `torch_pool` and `cupy_pool` make one.
+
+    It can be entered again, inside of itself too. It is for the thread that entered it, in both libraries.
+    """
+
+    def __init__(self, owner: str, guest: str) -> None:
+        self._owner, self._guest = owner, guest
+        self._local = threading.local()
+
+    def __repr__(self) -> str:
+        """Return the call that makes it, and whether it is active."""
+        return f"<interop.cuda.{self._owner}_pool(), {'active' if self.is_active() else 'not active'}>"
+
+    @property
+    def _entered(self) -> list[tuple[contextlib.ExitStack, Callable[[], bool]]]:
+        if not hasattr(self._local, "entered"):
+            self._local.entered = []
+        found: list[tuple[contextlib.ExitStack, Callable[[], bool]]] = self._local.entered
+        return found
+
+    def __enter__(self) -> Self:
+        """Let both allocate there.
+
+        Raises
+        ------
+        BackendNotInstalledError
+            If one of the two cannot be imported.
+        DeviceUnavailableError
+            If one of the two cannot use the current device, or there is no such pool.
+        """
+        owner, guest = load_backend(self._owner), load_backend(self._guest)
+        where = Device("cuda", current_index([owner]))
+        reasons = [why for library in (owner, guest) if (why := library.why_unavailable(where)) is not None]
+        if reasons:
+            raise DeviceUnavailableError(f"there is no pool on {where}: {'; '.join(reasons)}.", hint="Run `interop doctor`.")
+        with contextlib.ExitStack() as stack:
+            source = stack.enter_context(owner.lending())
+            draws = stack.enter_context(guest.drawing(source))
+            self._entered.append((stack.pop_all(), lambda: source.is_used() and draws()))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let both allocate where they did before; memory that is in use stays valid."""
+        stack, _ = self._entered.pop()
+        stack.close()
+
+    def is_active(self) -> bool:
+        """Return whether what this thread allocates now, with either library, comes from this pool.
+
+        False inside of another pool, and inside of an allocator that was set in CuPy meanwhile. What `torch.cuda.use_mem_pool` sets
+        inside cannot be seen from here.
+        """
+        return any(is_used() for _, is_used in self._entered)
+
+    def memory_report(self, device: Any = None) -> MemoryReport:
+        """Return who holds the memory of a device: `interop.cuda.memory_report`."""
+        return memory_report(device)
+
+
+def torch_pool() -> Pool:
+    """Return a scope in which CuPy allocates from torch's pool, so that memory that one frees is there for the other.
+
+    CuPy's memory belongs to its current stream, as it does in CuPy's own pool; torch counts it as its own
+    (`torch.cuda.memory_allocated`) and gives it to nobody else's work. It may live longer than the scope. Where torch has none
+    left, CuPy's own pool gives back what it holds unused before `cupy.cuda.memory.OutOfMemoryError` is raised.
+
+    Returns
+    -------
+    Pool
+        To be entered by ``with``; has `is_active` and `memory_report`. For this thread, on all devices.
+
+    Examples
+    --------
+    >>> with interop.cuda.torch_pool() as pool:  # doctest: +SKIP
+    ...     c = cupy.zeros(1 << 20)  # torch's memory
+    ...     assert pool.is_active()
+    ...     print(pool.memory_report())
+    """
+    return Pool("torch", "cupy")
+
+
+def cupy_pool() -> Pool:
+    """Return a scope in which torch allocates from the pool that CuPy uses, which is CUDA's stream-ordered one for the time.
+
+    CuPy allocates as with `cupy.cuda.MemoryAsyncPool` inside, and torch in a `torch.cuda.MemPool` on the same memory. CuPy's
+    usual pool is Python's, and torch must not wait for Python while it allocates (pytorch#97833), so that one is not shared.
+
+    Returns
+    -------
+    Pool
+        To be entered by ``with``; has `is_active` and `memory_report`. For this thread, and the device that is current then: also
+        not for the threads in which torch runs a backward pass, whose memory comes from torch's own pool.
+
+    Examples
+    --------
+    >>> with interop.cuda.cupy_pool() as pool:  # doctest: +SKIP
+    ...     t = torch.zeros(1 << 20, device="cuda")
+    ...     print(pool.memory_report())
+    """
+    return Pool("cupy", "torch")
+
+
+def _sized(count: int) -> str:
+    size, unit = float(count), "bytes"
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
