@@ -12,6 +12,7 @@ True
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from interop._transfer import Transfer
 from interop._version import __version__
 from interop.convert import convert, describe, explain, shares_memory, to_cupy, to_numpy, to_torch
 from interop.decorate import neutral
@@ -62,6 +63,7 @@ __all__ = [
     "Policy",
     "ReadOnlyError",
     "StreamError",
+    "Transfer",
     "TransferError",
     "UnsupportedTypeError",
     "__version__",

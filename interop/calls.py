@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+from interop._transfer import Transfer
 from interop.backends import FOREIGN, backend_names, find_backend, is_backend, load_backend, name_of_target
 from interop.backends._streams import cuda_stream_number
 from interop.decide import decide, settle
 from interop.description import STREAMED, Description, Device
 from interop.dtypes import dtype_name
 from interop.errors import InteropError, StreamError, UnsupportedTypeError
-from interop.execute import execute
+from interop.execute import begin, execute
 from interop.ledger import forbidden, note
 from interop.plan import Plan, Refusal, Request, obstacles
 from interop.policy import FIELDS, resolve_policy
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from interop.backends._base import Backend
-    from interop.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, Transfer
+    from interop.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, TransferRule
 
 __all__ = [
     "KEYWORDS",
@@ -38,6 +39,7 @@ __all__ = [
     "look",
     "prepare",
     "run",
+    "start",
     "target_of",
     "told",
 ]
@@ -48,7 +50,7 @@ class Ungraded(TypedDict, total=False):
 
     copy: bool | None
     policy: Policy | str | None
-    transfer: Transfer | None
+    transfer: TransferRule | None
     readonly: ReadOnly | None
     casting: Casting | None
     mask: Mask | None
@@ -141,13 +143,32 @@ class Prepared(NamedTuple):
 
 def run(call: Call) -> Any:
     """Describe, plan, execute."""
-    if isinstance(call.x, Description):
-        raise UnsupportedTypeError(f"{call.text()}: a Description has no data to convert.", hint="Plan with it: interop.explain(x, ...).")
     with told(call.text):
-        ready = prepare(call)
-        if ready.plan.refusals:
-            raise _refusal(call, ready.plan)
-        return finish(ready)
+        return finish(_permitted(call))
+
+
+def start(call: Call) -> Transfer:
+    """Describe, plan, and begin: what has to wait for data to arrive is done when the result is asked for."""
+    with told(call.text):
+        ready = _permitted(call)
+        is_there, end = begin(ready.plan, ready.x, ready.source, ready.target, ready.stream)
+        note(ready.plan)
+    call.x = None  # the text of an error does not need it
+
+    def finish() -> Any:
+        with told(call.text):
+            return end()
+
+    return Transfer(ready.plan, is_there, finish)
+
+
+def _permitted(call: Call) -> Prepared:
+    if isinstance(call.x, Description):
+        raise UnsupportedTypeError("a Description has no data to convert.", hint="Plan with it: interop.explain(x, ...).")
+    ready = prepare(call)
+    if ready.plan.refusals:
+        raise _refusal(call, ready.plan)
+    return ready
 
 
 def finish(ready: Prepared, path: str = "") -> Any:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from interop.backends import find_backend
-from interop.calls import Call, look, run, target_of, told
+from interop.calls import Call, look, run, start, target_of, told
 
 # Not for type checkers only: typing.get_type_hints of a verb has to find them.
 from interop.description import Description  # noqa: TC001
 from interop.plan import Plan  # noqa: TC001
-from interop.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, Transfer  # noqa: TC001
+from interop.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, TransferRule  # noqa: TC001
 from interop.quick import checked, front, general
 
 __all__ = ["convert", "describe", "explain", "shares_memory", "to_cupy", "to_numpy", "to_torch"]
@@ -33,7 +33,7 @@ def convert(
     stream: Any = None,
     policy: Policy | str | None = None,
     grad: Grad | None = None,
-    transfer: Transfer | None = None,
+    transfer: TransferRule | None = None,
     readonly: ReadOnly | None = None,
     casting: Casting | None = None,
     mask: Mask | None = None,
@@ -102,13 +102,20 @@ def to_numpy(
     stream: Any = None,
     policy: Policy | str | None = None,
     grad: Grad | None = None,
-    transfer: Transfer | None = None,
+    transfer: TransferRule | None = None,
     readonly: ReadOnly | None = None,
     casting: Casting | None = None,
     mask: Mask | None = None,
     layout: Layout | None = None,
+    blocking: bool | None = None,
 ) -> Any:
     """Return `x` as a NumPy array; `convert` to ``"numpy"``, with the same keywords, result and errors.
+
+    Parameters
+    ----------
+    blocking : bool, optional
+        With False a `Transfer` is returned at once: its ``result()`` waits for the data, which are on their way from a device to page-locked
+        memory that the array keeps. Whatever is not on a device is converted at once. Default: the array, when it is there.
 
     Examples
     --------
@@ -117,7 +124,10 @@ def to_numpy(
     >>> to_numpy(p, grad="detach")
     array([1., 1.], dtype=float32)
     """
-    return run(Call("to_numpy", x, "numpy", locals()))
+    call = Call("to_numpy", x, "numpy", locals())
+    if not isinstance(blocking, bool | None):
+        raise TypeError(f"blocking={blocking!r} is no bool.")
+    return start(call) if blocking is False else run(call)
 
 
 @front("torch")
@@ -131,7 +141,7 @@ def to_torch(
     stream: Any = None,
     policy: Policy | str | None = None,
     grad: Grad | None = None,
-    transfer: Transfer | None = None,
+    transfer: TransferRule | None = None,
     readonly: ReadOnly | None = None,
     casting: Casting | None = None,
     mask: Mask | None = None,
@@ -159,7 +169,7 @@ def to_cupy(
     stream: Any = None,
     policy: Policy | str | None = None,
     grad: Grad | None = None,
-    transfer: Transfer | None = None,
+    transfer: TransferRule | None = None,
     readonly: ReadOnly | None = None,
     casting: Casting | None = None,
     mask: Mask | None = None,
@@ -189,7 +199,7 @@ def explain(
     stream: Any = None,
     policy: Policy | str | None = None,
     grad: Grad | None = None,
-    transfer: Transfer | None = None,
+    transfer: TransferRule | None = None,
     readonly: ReadOnly | None = None,
     casting: Casting | None = None,
     mask: Mask | None = None,

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from interop.description import CPU, Device
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from interop.backends._base import Backend
     from interop.plan import Plan, Step
 
-__all__ = ["execute"]
+__all__ = ["begin", "execute"]
 
 
 def execute(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | None) -> Any:
@@ -20,13 +22,39 @@ def execute(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | 
             x = _verb(source, x, step, stream)
         return x
     with source.plainly(), target.plainly():
-        return _cross(plan, x, source, target, stream)
+        return _cross(plan.steps, source.strip(x), plan.description.device, (source, target), stream)
 
 
-def _cross(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | None) -> Any:
-    x = source.strip(x)
-    here, crossed = plan.description.device, False
-    for step in plan.steps:
+def begin(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | None) -> tuple[Callable[[], bool], Callable[[], Any]]:
+    """Begin with a plan, up to the point where data leave for the host.
+
+    Returns what tells whether they are there, and what waits for them, does the rest and returns the result.
+    """
+    leaving = next((at for at, step in enumerate(plan.steps) if _leaves(step)), None)
+    if source is target or leaving is None:
+        made = execute(plan, x, source, target, stream)
+        return (lambda: True), (lambda: made)
+    with source.plainly():
+        x = source.strip(x)
+        for step in plan.steps[:leaving]:
+            x = _verb(source, x, step, stream)
+        departure = source.depart(x, stream)
+
+    def finish() -> Any:
+        departure.wait()
+        with source.plainly(), target.plainly():
+            return _cross(plan.steps[leaving + 1 :], departure.host, CPU, (source, target), stream)
+
+    return departure.is_there, finish
+
+
+def _leaves(step: Step) -> bool:
+    return step.kind == "transfer" and step.side == "source" and step.device in (None, CPU)
+
+
+def _cross(steps: Sequence[Step], x: Any, here: Device, libraries: tuple[Backend, Backend], stream: int | None) -> Any:
+    (source, target), crossed = libraries, False
+    for step in steps:
         if step.side == "source":
             x = _verb(source, x, step, stream)
             here = step.device or here

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["COERCE", "DEFAULT", "FIELDS", "PRESETS", "STRICT", "Policy", "current_policy", "policy", "resolve_policy"]
 
 Grad = Literal["error", "detach"]
-Transfer = Literal["error", "allow"]
+TransferRule = Literal["error", "allow"]
 ReadOnly = Literal["copy", "error", "share"]
 Casting = Literal["no", "safe", "same_kind"]
 Mask = Literal["error", "drop"]
@@ -59,7 +59,7 @@ class Policy:
 
     copy: bool | None = None
     grad: Grad = "error"
-    transfer: Transfer = "error"
+    transfer: TransferRule = "error"
     readonly: ReadOnly = "copy"
     casting: Casting = "no"
     mask: Mask = "error"

@@ -17,7 +17,8 @@ def test_signatures(verb):
     parameters = inspect.signature(verb).parameters
     keywords = [name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
     general = verb in (interop.convert, interop.explain)
-    assert keywords == ["like"] * general + COMMON
+    waits = ["blocking"] if verb is interop.to_numpy else []
+    assert keywords == ["like"] * general + COMMON + waits
     assert all(parameters[name].default is None for name in keywords)
     positional = [name for name, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_ONLY]
     assert positional == ["x", "to"][: 1 + general]
@@ -68,6 +69,7 @@ def test_public_names():
         "DeviceUnavailableError",
         "MixedBackendsError",
         "StreamError",
+        "Transfer",
     ]
     assert set(contract) <= set(interop.__all__)
     assert all(hasattr(interop, name) for name in interop.__all__)

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from interop.backends._departure import Departure, arrived
 from interop.description import CPU, Description, Device
 
 if TYPE_CHECKING:
@@ -233,6 +234,10 @@ class Backend(ABC):
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
         """Return a copy on another device, ordered on `stream` and complete before the host can read it."""
         raise AssertionError(f"the plan moved a {self.name} array to {device}")
+
+    def depart(self, x: Any, stream: int | None) -> Departure:
+        """Begin a copy to the host, ordered on `stream`; what it reads stays until it has ended. Here it has ended already."""
+        return arrived(self.transfer(x, CPU, stream))
 
     def strip(self, x: Any) -> Any:
         """Return the same memory as the library's own class: a subclass may answer for its methods itself."""

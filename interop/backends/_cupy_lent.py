@@ -19,7 +19,7 @@ from cupy.cuda import memory
 
 from interop.backends._cupy_streams import native_stream
 
-__all__ = ["lent", "settle"]
+__all__ = ["keep", "lent", "settle"]
 
 _waiting: deque[tuple[Any, Any]] = deque()
 
@@ -43,6 +43,12 @@ def settle() -> None:
             _waiting.appendleft((event, own))
             return
         del event, own
+
+
+def keep(event: Any, what: Any) -> None:
+    """Keep something until an event has come; noticed with the next handoff."""
+    settle()
+    _waiting.append((event, what))
 
 
 class Lent(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types

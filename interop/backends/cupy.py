@@ -15,7 +15,7 @@ import cupy
 import numpy as np
 from cupy.cuda import memory
 
-from interop.backends import _cupy_pool
+from interop.backends import _cupy_departure, _cupy_pool
 from interop.backends._base import Backend, MemorySource
 from interop.backends._cupy_lent import lent
 from interop.backends._cupy_streams import native_stream
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from interop.backends._base import PoolUse
+    from interop.backends._departure import Departure
 
 __all__ = ["CuPyBackend", "backend"]
 
@@ -170,6 +171,10 @@ class CuPyBackend(Backend):
                 return x.get(order="A", blocking=True)
         with self.on_stream(stream, device):
             return cupy.array(x, copy=True)
+
+    def depart(self, x: Any, stream: int | None) -> Departure:
+        with self.on_stream(stream, Device("cuda", x.device.id)):
+            return _cupy_departure.depart(x)
 
     # Across the border.
 

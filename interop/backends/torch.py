@@ -14,8 +14,8 @@ import torch
 from torch.autograd import forward_ad
 from torch.utils import _python_dispatch
 
+from interop.backends import _torch_departure, _torch_pool
 from interop.backends import _torch_kinds as kinds
-from interop.backends import _torch_pool
 from interop.backends._base import Backend, MemorySource, Shortcut
 from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends._torch_troubles import TROUBLES
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from interop.backends._base import PoolUse
+    from interop.backends._departure import Departure
 
 __all__ = ["TorchBackend", "backend"]
 
@@ -189,6 +190,13 @@ class TorchBackend(Backend):
         on = kinds.device_of(x)
         with self.on_stream(stream, device if device.type == "cuda" else on), kinds.explained(TransferError, f"move to {device}", x):
             return x.to(torch.device(str(device)))
+
+    def depart(self, x: Any, stream: int | None) -> Departure:
+        on = kinds.device_of(x)
+        if on.type != "cuda":
+            return super().depart(x, stream)
+        with self.on_stream(stream, on), kinds.explained(TransferError, "move to cpu", x):
+            return _torch_departure.depart(x)
 
     def strip(self, x: Any) -> Any:
         return x if kinds.is_own(x) else torch.Tensor.as_subclass(x, torch.Tensor)

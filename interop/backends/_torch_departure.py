@@ -1,0 +1,26 @@
+"""torch's tensors on their way from a CUDA device to the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from interop.backends._departure import Departure
+
+__all__ = ["depart"]
+
+
+def depart(x: Any) -> Departure:
+    """Begin a copy to page-locked memory on the current stream of the current device, which is the tensor's.
+
+    That memory is torch's, which does not hand it out again while a copy goes to it. Where the strides are without gaps they stay.
+    """
+    host = torch.empty_like(x, device="cpu", pin_memory=True)
+    host.copy_(x, non_blocking=True)
+    stream = torch.cuda.current_stream()
+    # The tensor may be of another stream, and may be dropped before the copy has ended.
+    x.record_stream(stream)
+    event = torch.cuda.Event()
+    event.record(stream)
+    return Departure(host, event.query, event.synchronize)

@@ -1,0 +1,111 @@
+"""Transfers that nobody waits for, on CUDA for real. Run by ``make gpu``."""
+
+import gc
+
+import numpy as np
+import pytest
+import torch
+
+import interop
+from interop import TransferError, to_numpy
+
+pytestmark = pytest.mark.gpu
+
+COUNT = 1 << 22
+
+
+@pytest.fixture(name="cp")
+def cupy_module():
+    return pytest.importorskip("cupy", reason="CuPy is not installed")
+
+
+def behind_a_delay():
+    """Return a tensor whose values are there after a while."""
+    tensor = torch.zeros(COUNT, device="cuda")
+    torch.cuda.synchronize()
+    torch.cuda._sleep(400_000_000)
+    return tensor.fill_(3)
+
+
+def test_the_call_returns_before_the_data_are_there_and_the_result_after(cp):
+    tensor = behind_a_delay()
+    transfer = to_numpy(tensor, device="cpu", blocking=False)
+    assert not transfer.done()
+    del tensor
+    torch.full((COUNT,), 7.0, device="cuda")  # would get the memory
+    result = transfer.result()
+    assert transfer.done()
+    assert np.array_equal(result, np.full(COUNT, 3, "float32"))
+
+
+def test_without_the_wait_the_data_are_not_there(cp):
+    """The negative control: the memory as it is before the copy has ended."""
+    from interop.backends import load_backend
+
+    departure = load_backend("torch").depart(behind_a_delay(), None)
+    departure.host.numpy()[:3] = -1
+    assert departure.host.numpy()[:3].tolist() == [-1, -1, -1]
+    departure.wait()
+    assert departure.host.numpy()[:3].tolist() == [3, 3, 3]
+
+
+def test_from_cupy_too(cp):
+    array = cp.zeros(COUNT, dtype="float32")
+    cp.cuda.Device().synchronize()
+    busy = cp.cuda.Stream(non_blocking=True)
+    with busy:
+        with torch.cuda.stream(torch.cuda.ExternalStream(busy.ptr)):
+            torch.cuda._sleep(400_000_000)
+        array.fill(3)
+        transfer = to_numpy(array, device="cpu", blocking=False)
+        assert not transfer.done()
+        del array
+        again = cp.full(COUNT, 7, dtype="float32")
+        result = transfer.result()
+    assert np.array_equal(result, np.full(COUNT, 3, "float32"))
+    assert float(again[0]) == 7
+
+
+def test_one_that_nobody_asks_harms_nobody(cp):
+    for make in (behind_a_delay, lambda: interop.to_cupy(behind_a_delay())):
+        to_numpy(make(), device="cpu", blocking=False)
+        gc.collect()
+        others = [to_numpy(torch.full((COUNT,), 5.0, device="cuda"), device="cpu", blocking=False) for _ in range(3)]
+        assert all(np.array_equal(one.result(), np.full(COUNT, 5, "float32")) for one in others)
+
+
+@pytest.mark.parametrize("view", ["x.T", "x[:, ::2]", "x[1:, 1:]", "x[0, 0]", "x[:0]", "x[None]"])
+@pytest.mark.parametrize("library", ["torch", "cupy"])
+def test_layouts(cp, library, view):
+    grid = np.arange(6.0).reshape(2, 3)
+    x = torch.from_numpy(grid).cuda() if library == "torch" else cp.asarray(grid)
+    x = eval(view)
+    expected = eval(view, {"x": grid})
+    assert np.array_equal(to_numpy(x, device="cpu", blocking=False).result(), expected)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float16", "bfloat16", "int64", "complex64"])
+def test_dtypes(cp, dtype):
+    x = torch.arange(6).to(getattr(torch, dtype)).cuda()
+    result = to_numpy(x, device="cpu", blocking=False).result()
+    assert result.dtype.name == dtype
+    assert result.astype("complex64").tolist() == x.cpu().to(torch.complex64).tolist()
+
+
+def test_permission_is_needed_as_ever(cp):
+    with pytest.raises(TransferError, match="blocking=False"):
+        to_numpy(torch.ones(3, device="cuda"), blocking=False)
+
+
+def test_the_memory_is_page_locked_and_writable(cp):
+    result = to_numpy(torch.ones(3, device="cuda"), device="cpu", blocking=False).result()
+    assert torch.from_numpy(result).is_pinned()
+    result[0] = 2
+
+
+def test_on_a_stream_of_the_callers(cp):
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        tensor = behind_a_delay()
+    result = to_numpy(tensor, device="cpu", blocking=False, stream=side).result()
+    assert result[0] == 3

@@ -1,0 +1,361 @@
+"""Transfers that nobody waits for: the logic, with libraries that note what they are asked; on CUDA it is tested in test_gpu_transfer.py."""
+
+import contextlib
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import interop
+from interop import Device, GradError, Policy, Transfer, TransferError, UnsupportedTypeError, to_numpy
+from interop.backends import _torch_kinds as kinds
+from interop.backends import torch as torch_file
+from interop.backends._departure import Departure
+from interop.decide import decide
+from interop.description import CPU, Description
+from interop.execute import begin
+from interop.plan import Request
+from tests.test_recording import CUDA0, Recording
+
+# The order of things.
+
+
+class Leaving(Recording):
+    """Its copies to the host arrive when the test says so."""
+
+    there = False
+
+    def depart(self, x, stream):
+        return Departure(self.note("depart", stream), lambda: self.there, lambda: self.note("wait"))
+
+
+def begun(policy, *, source_on=CUDA0, target_devices=("cpu",), device=None, dtype=None, **fields):
+    log = []
+    a = Leaving("a", {"cpu", "cuda"}, log)
+    b = Recording("b", set(target_devices), log)
+    described = Description(backend="a", shape=(2,), strides=(1,), nbytes=8, device=source_on, **fields)
+    request = Request(a.capabilities, b.capabilities, policy, CPU, device, device_named=device is not None, dtype=dtype)
+    plan = decide(described, request)
+    assert plan.ok, plan
+    is_there, finish = begin(plan, "x", a, b, 7)
+    return SimpleNamespace(log=log, a=a, is_there=is_there, finish=finish)
+
+
+def test_the_copy_begins_at_once_and_is_read_when_it_has_ended():
+    one = begun(Policy(transfer="allow"))
+    assert one.log == [("a", "enter"), ("a", "depart", 7), ("a", "leave")]
+    assert not one.is_there()
+    one.a.there = True
+    assert one.is_there()
+    del one.log[:]
+    assert one.finish() == "b:from_host"
+    assert [verb for _, verb, *_ in one.log] == ["wait", "enter", "enter", "host_view", "from_host", "leave", "leave"]
+
+
+def test_what_comes_before_it_is_done_before_and_what_comes_after_after():
+    one = begun(Policy(transfer="allow", grad="detach", copy=True), requires_grad=True, dtype="float64")
+    assert [verb for _, verb, *_ in one.log] == ["enter", "detach", "cast", "depart", "leave"]
+    del one.log[:]
+    one.finish()
+    assert [verb for _, verb, *_ in one.log] == ["wait", "enter", "enter", "host_view", "from_host", "leave", "leave"]
+
+
+@pytest.mark.parametrize(
+    ("source_on", "devices", "device"), [(CPU, {"cpu"}, None), (CUDA0, {"cuda", "cpu"}, None), (CPU, {"cuda", "cpu"}, CUDA0)]
+)
+def test_what_does_not_leave_for_the_host_is_done_at_once(source_on, devices, device):
+    one = begun(Policy(), source_on=source_on, target_devices=devices, device=device)
+    assert one.is_there()
+    before = len(one.log)
+    assert before > 3
+    result = one.finish()
+    assert result.startswith("b:")
+    assert len(one.log) == before
+
+
+# The object.
+
+
+def transfer(finish=lambda: 5, is_there=lambda: False):
+    return Transfer(interop.explain(np.ones(2), "torch"), is_there, finish)
+
+
+def test_the_result_is_made_once_also_for_many_threads():
+    made = []
+    gate = threading.Event()
+
+    def finish():
+        gate.wait(10)
+        made.append(object())
+        return made[-1]
+
+    one = transfer(finish)
+    assert not one.done()
+    assert "under way" in repr(one)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(one.result())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert found == made * 4
+    assert len(made) == 1
+    assert one.done()
+    assert repr(one) == "<Transfer of numpy.ndarray float64[2] on cpu to torch, done>"
+
+
+def test_an_error_is_raised_to_everybody_who_asks():
+    def finish():
+        raise TransferError("lost on the way")
+
+    one = transfer(finish)
+    for _ in range(2):
+        with pytest.raises(TransferError, match="lost on the way"):
+            one.result()
+    assert not one.done()
+
+
+def test_the_result_keeps_nothing_of_the_transfer():
+    class Source:
+        """Can be referred to weakly."""
+
+    import weakref
+
+    source = Source()
+    left = weakref.ref(source)
+
+    def make(held):
+        return transfer(lambda: (held, 5)[1], lambda: held is None)
+
+    one = make(source)
+    del source
+    assert left() is not None
+    assert one.result() == 5
+    assert left() is None
+
+
+@pytest.mark.parametrize(
+    "take",
+    [np.asarray, np.array, np.from_dlpack, torch.from_dlpack, np.sum, to_numpy, interop.to_torch],
+    ids=["asarray", "array", "from_dlpack", "torch.from_dlpack", "sum", "to_numpy", "to_torch"],
+)
+def test_it_is_taken_for_an_array_by_nobody(take):
+    one = to_numpy(torch.ones(3), blocking=False)
+    with pytest.raises((UnsupportedTypeError, interop.LayoutError), match=r"Write transfer\.result\(\)"):
+        take(one)
+
+
+# The verb.
+
+
+@pytest.mark.parametrize("x", [np.ones(3), torch.ones(3), np.float32(2), torch.ones(2, 3).T], ids=["ndarray", "tensor", "scalar", "view"])
+def test_what_is_on_the_host_is_converted_as_ever(x):
+    one = to_numpy(x, blocking=False)
+    assert isinstance(one, Transfer)
+    assert one.done()
+    expected = to_numpy(x)
+    assert np.array_equal(one.result(), expected)
+    assert one.result() is one.result()
+    assert np.shares_memory(one.result(), expected) or not isinstance(x, np.ndarray | torch.Tensor)
+    assert one.plan.target == "numpy"
+
+
+@pytest.mark.parametrize("blocking", [None, True])
+def test_by_default_the_array_is_returned(blocking):
+    assert isinstance(to_numpy(torch.ones(3), blocking=blocking), np.ndarray)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, "no", np.ones(2)])
+def test_another_word_is_an_error(wrong):
+    with pytest.raises(TypeError, match="is no bool"):
+        to_numpy(torch.ones(3), blocking=wrong)
+
+
+def test_refusals_come_at_once_and_name_the_call_to_write():
+    tracked = torch.ones(3, requires_grad=True)
+    with pytest.raises(GradError, match=r"to_numpy\(x, blocking=False\) cannot convert") as caught:
+        to_numpy(tracked, blocking=False)
+    assert caught.value.hint == "write to_numpy(x, blocking=False, grad='detach')"
+    assert to_numpy(tracked, blocking=False, grad="detach").result().tolist() == [1, 1, 1]
+    with interop.guard(grads="error"), pytest.raises(GradError):
+        to_numpy(tracked, blocking=False, grad="detach")
+    with pytest.raises(UnsupportedTypeError, match=r"^to_numpy\(x, blocking=False\): a Description has no data"):
+        to_numpy(interop.describe(np.ones(2)), blocking=False)
+
+
+def test_a_crossing_is_written_down_when_it_begins():
+    with interop.record() as log:
+        one = to_numpy(torch.ones(3), blocking=False)
+    assert [crossing.target for crossing in log.crossings] == ["numpy"]
+    with interop.record() as log:
+        one.result()
+    assert log.crossings == []
+
+
+# A device that is not there: torch's own, faked.
+
+
+class OnDevice:
+    """A tensor of the test's, on cuda:0."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def record_stream(self, stream):
+        self.log.append(("record_stream", stream))
+
+
+class Host:
+    def __init__(self, log):
+        self.log = log
+
+    def copy_(self, x, **words):
+        self.log.append(("copy_", type(x).__name__, words))
+
+
+class Event:
+    def __init__(self, log):
+        self.log, self.there = log, False
+
+    def record(self, stream):
+        self.log.append(("record", stream))
+
+    def query(self):
+        return self.there
+
+    def synchronize(self):
+        self.log.append("synchronize")
+
+
+def test_torch_copies_to_page_locked_memory_and_nobody_waits(monkeypatch):
+    log, events = [], []
+    monkeypatch.setattr(torch, "empty_like", lambda x, **words: log.append(("empty_like", words)) or Host(log))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: "the stream")
+    monkeypatch.setattr(torch.cuda, "Event", lambda: events.append(Event(log)) or events[-1])
+
+    @contextlib.contextmanager
+    def on_stream(number, where):
+        log.append(("on", number, str(where)))
+        yield
+        log.append("off")
+
+    monkeypatch.setattr(torch_file.backend, "on_stream", on_stream, raising=False)
+    monkeypatch.setattr(kinds, "device_of", lambda _: Device("cuda", 0))
+    departure = torch_file.backend.depart(OnDevice(log), 7)
+    assert log == [
+        ("on", 7, "cuda:0"),
+        ("empty_like", {"device": "cpu", "pin_memory": True}),
+        ("copy_", "OnDevice", {"non_blocking": True}),
+        ("record_stream", "the stream"),
+        ("record", "the stream"),
+        "off",
+    ]
+    assert isinstance(departure.host, Host)
+    assert not departure.is_there()
+    events[0].there = True
+    assert departure.is_there()
+    departure.wait()
+    assert log[-1] == "synchronize"
+
+
+def test_torch_on_another_kind_of_device_waits():
+    departure = torch_file.backend.depart(torch.ones(3), None)
+    assert departure.is_there()
+    assert departure.host.tolist() == [1, 1, 1]
+
+
+@pytest.fixture(name="cupys")
+def faked_cupy(monkeypatch):
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    from interop.backends import _cupy_departure, _cupy_lent
+
+    log = SimpleNamespace(events=[], said=[], module=_cupy_departure, lent=_cupy_lent, cupy=cupy)
+
+    class Event:
+        def __init__(self, **words):
+            self.done, self.words = False, words
+            log.events.append(self)
+
+        def record(self):
+            log.said.append("record")
+
+        def synchronize(self):
+            log.said.append("synchronize")
+
+    def pinned(size):
+        log.said.append(f"pinned {size}")
+        return bytearray(size)
+
+    def contiguous(x):
+        log.said.append("contiguous")
+        return Array(log, np.ascontiguousarray(x.data))
+
+    cuda = SimpleNamespace(Event=Event, alloc_pinned_memory=pinned)
+    monkeypatch.setattr(_cupy_departure, "cupy", SimpleNamespace(cuda=cuda, ascontiguousarray=contiguous))
+    yield log
+    _cupy_lent._waiting.clear()
+
+
+class Array:
+    """Data that can be copied out as CuPy's are."""
+
+    def __init__(self, log, data):
+        self.log, self.data = log, data
+        self.size, self.shape, self.dtype, self.flags, self.nbytes = data.size, data.shape, data.dtype, data.flags, data.nbytes
+
+    def get(self, *, order, out, blocking):
+        self.log.said.append(f"get {order} {blocking}")
+        assert out.flags[f"{order}_CONTIGUOUS"]
+        out[...] = self.data
+
+
+GRID = np.arange(6.0).reshape(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (GRID, ["pinned 48", "get C False", "record"]),
+        (GRID.T, ["pinned 48", "get F False", "record"]),
+        (GRID[:, ::2], ["contiguous", "pinned 32", "get C False", "record"]),
+        (np.float64(3) + np.zeros(()), ["pinned 8", "get C False", "record"]),
+        (GRID[:0], []),
+    ],
+    ids=["C", "F", "gaps", "no axes", "empty"],
+)
+def test_cupy_copies_to_page_locked_memory_and_nobody_waits(cupys, data, said):
+    data = np.asarray(data)
+    departure = cupys.module.depart(Array(cupys, data))
+    assert cupys.said == said
+    assert np.array_equal(departure.host, data)
+    assert departure.host.shape == data.shape
+    assert departure.host.dtype == data.dtype
+    assert departure.host.flags.writeable
+    if said:
+        assert not departure.is_there()
+        cupys.events[0].done = True
+        assert departure.is_there()
+        departure.wait()
+        assert cupys.said[-1] == "synchronize"
+    else:
+        assert departure.is_there()
+
+
+def test_cupys_memory_on_both_sides_is_kept_until_the_copy_has_ended(cupys):
+    import weakref
+
+    array = Array(cupys, GRID)
+    source = weakref.ref(array)
+    departure = cupys.module.depart(array)
+    host = weakref.ref(departure.host)
+    del array, departure
+    cupys.lent.settle()
+    assert source() is not None
+    assert host() is not None
+    cupys.events[0].done = True
+    cupys.lent.settle()
+    assert source() is None
+    assert host() is None
