@@ -109,3 +109,42 @@ def test_on_a_stream_of_the_callers(cp):
         tensor = behind_a_delay()
     result = to_numpy(tensor, device="cpu", blocking=False, stream=side).result()
     assert result[0] == 3
+
+
+# Large crossings, in chunks.
+
+LARGE = (1 << 22) + 12345  # float64: 32 MiB and a rest, three chunks
+
+
+@pytest.mark.parametrize("view", ["x", "x.T", "x[:, ::2]", "x[5:]"])
+@pytest.mark.parametrize("library", ["torch", "cupy"])
+def test_large_arrays_reach_the_host_whole(cp, library, view):
+    grid = np.random.default_rng(0).random((5, LARGE // 5 * 2))
+    x = torch.from_numpy(grid).cuda() if library == "torch" else cp.asarray(grid)
+    x = eval(view)
+    expected = eval(view, {"x": grid})
+    made = to_numpy(x, device="cpu")
+    assert np.array_equal(made, expected)
+    assert not torch.from_numpy(made).is_pinned()
+
+
+@pytest.mark.parametrize("view", ["x", "x.T", "x[:, ::2]", "x[5:]"])
+def test_large_arrays_reach_the_device_whole(cp, view):
+    grid = np.random.default_rng(0).random((5, LARGE // 5 * 2))
+    expected = eval(view, {"x": grid}).copy()
+    made = interop.to_torch(eval(view, {"x": grid}), device="cuda")
+    grid[...] = -1  # it was read
+    assert np.array_equal(made.cpu().numpy(), expected)
+
+
+def test_a_large_crossing_waits_for_the_work_before_it(cp):
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        tensor = torch.zeros(1 << 24, device="cuda")
+        side.synchronize()
+        torch.cuda._sleep(400_000_000)
+        tensor.fill_(3)
+        assert (to_numpy(tensor, device="cpu") == 3).all()
+        made = interop.to_torch(np.full(1 << 24, 4, "float32"), device="cuda") + tensor
+    side.synchronize()
+    assert bool((made == 7).all())

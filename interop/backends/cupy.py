@@ -15,7 +15,7 @@ import cupy
 import numpy as np
 from cupy.cuda import memory
 
-from interop.backends import _cupy_departure, _cupy_pool
+from interop.backends import _cupy_departure, _cupy_pool, _cupy_staging
 from interop.backends._base import Backend, MemorySource
 from interop.backends._cupy_lent import lent
 from interop.backends._cupy_streams import native_stream
@@ -167,8 +167,7 @@ class CuPyBackend(Backend):
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
         if device == CPU:
             with self.on_stream(stream, Device("cuda", x.device.id)):
-                # Blocking: the host may read the result at once.
-                return x.get(order="A", blocking=True)
+                return _cupy_staging.to_host(x)
         with self.on_stream(stream, device):
             return cupy.array(x, copy=True)
 

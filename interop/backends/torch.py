@@ -14,7 +14,7 @@ import torch
 from torch.autograd import forward_ad
 from torch.utils import _python_dispatch
 
-from interop.backends import _torch_departure, _torch_pool
+from interop.backends import _torch_departure, _torch_pool, _torch_staging
 from interop.backends import _torch_kinds as kinds
 from interop.backends._base import Backend, MemorySource, Shortcut
 from interop.backends._streams import LEGACY, cuda_stream_number
@@ -189,7 +189,10 @@ class TorchBackend(Backend):
         # Not non_blocking: memory that the host reads before the copy has ended is garbage (pytorch#140296).
         on = kinds.device_of(x)
         with self.on_stream(stream, device if device.type == "cuda" else on), kinds.explained(TransferError, f"move to {device}", x):
-            return x.to(torch.device(str(device)))
+            there = torch.device(str(device))
+            if _is_memory_only(x) and {on.type, device.type} == {"cpu", "cuda"}:
+                return _torch_staging.to_host(x) if on.type == "cuda" else _torch_staging.to_device(x, there)
+            return x.to(there)
 
     def depart(self, x: Any, stream: int | None) -> Departure:
         on = kinds.device_of(x)
@@ -334,6 +337,12 @@ def _itself(x: Any) -> Any:
 
 def _in_dual_level() -> bool:
     return forward_ad._current_level >= 0
+
+
+def _is_memory_only(x: torch.Tensor) -> bool:
+    """Return whether nothing but the memory crosses: no graph, no tangent, no class or mode that would want to know."""
+    plain = type(x) is torch.Tensor and not x.requires_grad and _functorch_level() is None
+    return plain and not _modes() and not _tracing() and not _tangent(x)
 
 
 def _tangent(x: torch.Tensor) -> bool:

@@ -1,0 +1,71 @@
+"""torch's large crossings between a CUDA device and the host's pageable memory, on the current stream of the current device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from interop.backends import _staging
+
+__all__ = ["to_device", "to_host"]
+
+
+def to_host(x: Any) -> Any:
+    """Return a CUDA tensor on the host, complete; as ``x.to("cpu")`` does."""
+    if not _is_worth_it(x):
+        return x.to("cpu")
+    host = torch.empty_like(x, device="cpu")
+    if host.stride() != x.stride():  # gaps or overlaps: torch packs it on the device first
+        return x.to("cpu")
+    source, made, buffers, events = _bytes(x), _bytes(host), _buffers(), _events()
+
+    def fetch(slot: int, low: int, high: int) -> None:
+        buffers[slot][: high - low].copy_(source[low:high], non_blocking=True)
+        events[slot].record()
+
+    def take_out(slot: int, low: int, high: int) -> None:
+        events[slot].synchronize()
+        made[low:high].copy_(buffers[slot][: high - low])
+
+    _staging.through(x.nbytes, fetch, take_out)
+    return host
+
+
+def to_device(x: Any, device: Any) -> Any:
+    """Return a tensor of the host on a CUDA device, ordered on the current stream; the source is read when this returns."""
+    if not _is_worth_it(x) or x.is_pinned():
+        return x.to(device)
+    made = torch.empty_like(x, device=device)
+    if made.stride() != x.stride():
+        return x.to(device)
+    source, there, buffers, events = _bytes(x), _bytes(made), _buffers(), _events()
+
+    def put_in(slot: int, low: int, high: int) -> None:
+        events[slot].synchronize()  # what was in it before has left; nothing, the first time
+        buffers[slot][: high - low].copy_(source[low:high])
+
+    def send(slot: int, low: int, high: int) -> None:
+        there[low:high].copy_(buffers[slot][: high - low], non_blocking=True)
+        events[slot].record()
+
+    _staging.through(x.nbytes, put_in, send)
+    return made
+
+
+def _is_worth_it(x: Any) -> bool:
+    return bool(x.layout == torch.strided and x.nbytes >= _staging.WORTH and not x.is_conj() and not x.is_neg())
+
+
+def _bytes(x: Any) -> Any:
+    """Return the bytes of a tensor without gaps, in the order of its memory."""
+    return x.detach().as_strided((x.numel(),), (1,)).view(torch.uint8)
+
+
+def _buffers() -> list[Any]:
+    # torch keeps page-locked memory for the next time, and does not hand it out while a copy reads or writes it.
+    return [torch.empty(_staging.CHUNK, dtype=torch.uint8, pin_memory=True) for _ in range(_staging.SLOTS)]
+
+
+def _events() -> list[Any]:
+    return [torch.cuda.Event() for _ in range(_staging.SLOTS)]

@@ -1,0 +1,255 @@
+"""Large crossings in chunks: the order of things and the values, with host memory on both sides; on CUDA it is tested in test_gpu_transfer.py."""
+
+import numpy as np
+import pytest
+import torch
+
+import interop
+from interop.backends import _staging, _torch_staging
+from interop.backends import torch as torch_file
+from interop.description import CPU, Device
+
+
+@pytest.fixture(name="chunk", autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(_staging, "CHUNK", 64)
+    monkeypatch.setattr(_staging, "WORTH", 128)
+    return 64
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, 64, 65, 128, 129, 1000])
+def test_every_byte_goes_through_once_and_in_order(nbytes):
+    log = []
+    _staging.through(nbytes, lambda *chunk: log.append(("first", *chunk)), lambda *chunk: log.append(("second", *chunk)))
+    for kind in ("first", "second"):
+        chunks = [one[2:] for one in log if one[0] == kind]
+        assert [byte for low, high in chunks for byte in range(low, high)] == list(range(nbytes))
+    for at, (kind, *chunk) in enumerate(log):
+        if kind == "second":
+            assert ("first", *chunk) in log[:at]
+        else:  # its slot is free again
+            before = [one for one in log[:at] if one[1] == chunk[0]]
+            assert len(before) % 2 == 0
+
+
+def test_two_chunks_are_under_way_at_a_time():
+    log = []
+    _staging.through(256, lambda slot, *_: log.append(f"first {slot}"), lambda slot, *_: log.append(f"second {slot}"))
+    assert log == ["first 0", "first 1", "second 0", "first 0", "second 1", "first 1", "second 0", "second 1"]
+
+
+class Event:
+    """Notes what is asked of it; each belongs to a buffer."""
+
+    log: list
+
+    def __init__(self):
+        self.number = len([one for one in self.log if one[0] == "made"])
+        self.log.append(("made", self.number))
+
+    def record(self):
+        self.log.append(("record", self.number))
+
+    def synchronize(self):
+        self.log.append(("wait", self.number))
+
+
+@pytest.fixture(name="log")
+def host_for_a_device(monkeypatch):
+    """Let the host's memory stand in for page-locked memory and for the device's."""
+    log = []
+    monkeypatch.setattr(Event, "log", log, raising=False)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    plain = torch.empty
+
+    def empty(*shape, pin_memory=False, **words):
+        log.append(("empty", *shape, pin_memory)) if pin_memory else None
+        return plain(*shape, **words)
+
+    monkeypatch.setattr(torch, "empty", empty)
+    return log
+
+
+def without_pinning(x):
+    return _torch_staging.to_device(x, torch.device("cpu"))
+
+
+GRID = torch.arange(600.0).reshape(20, 30)
+CASES = {
+    "plain": GRID,
+    "transposed": GRID.T,
+    "permuted": torch.arange(720.0).reshape(8, 9, 10).permute(1, 2, 0),
+    "a part": GRID[3:17],
+    "channels last": torch.arange(960.0).reshape(2, 6, 8, 10).to(memory_format=torch.channels_last),
+    "bool": GRID > 5,
+    "bfloat16": GRID.bfloat16(),
+    "complex": torch.complex(GRID, -GRID),
+    "float8": GRID.to(torch.float8_e5m2),
+    "int8": torch.arange(601, dtype=torch.int8),
+}
+
+
+@pytest.mark.parametrize("way", [_torch_staging.to_host, without_pinning], ids=["to host", "to device"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_values_and_the_layout_arrive(log, way, name):
+    x = CASES[name]
+    made = way(x)
+    assert ("empty", 64, True) in log
+    assert made.data_ptr() != x.data_ptr()
+    assert made.stride() == x.stride()
+    assert made.dtype == x.dtype
+    assert made.contiguous().view(torch.uint8).equal(x.contiguous().view(torch.uint8))
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        GRID[:, ::2],
+        torch.ones(30).expand(20, 30),
+        torch.ones(3),
+        torch.complex(GRID, GRID).conj(),
+        torch.complex(GRID, GRID).conj().imag,
+        GRID.to_sparse(),
+    ],
+    ids=["gaps", "repeats", "small", "conj", "neg", "sparse"],
+)
+def test_what_is_not_plain_memory_goes_torchs_way(log, x):
+    for way in (_torch_staging.to_host, without_pinning):
+        made = way(x)
+        assert made.to_dense().resolve_conj().resolve_neg().equal(x.to_dense().resolve_conj().resolve_neg())
+    assert log == []
+
+
+def test_a_buffer_is_emptied_when_its_chunk_is_there(log):
+    _torch_staging.to_host(torch.arange(64.0))  # four chunks
+    said = [one for one in log if one[0] in ("record", "wait")]
+    assert said == [("record", 0), ("record", 1), ("wait", 0), ("record", 0), ("wait", 1), ("record", 1), ("wait", 0), ("wait", 1)]
+
+
+def test_a_buffer_is_filled_when_its_chunk_has_left(log):
+    without_pinning(torch.arange(64.0))
+    said = [one for one in log if one[0] in ("record", "wait")]
+    assert said == [("wait", 0), ("wait", 1), ("record", 0), ("wait", 0), ("record", 1), ("wait", 1), ("record", 0), ("record", 1)]
+
+
+def tracked():
+    return torch.ones(100, requires_grad=True)
+
+
+class Sub(torch.Tensor):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("x", "is_staged"),
+    [(GRID, True), (tracked(), False), (torch.ones(100).as_subclass(Sub), False), (torch.nn.Parameter(GRID, requires_grad=False), False)],
+    ids=["plain", "tracked", "subclass", "parameter"],
+)
+def test_only_memory_is_staged(monkeypatch, x, is_staged):
+    """What torch or a class has to know of goes torch's way, which keeps the graph."""
+    import contextlib
+
+    asked = []
+    monkeypatch.setattr(_torch_staging, "to_host", lambda y: asked.append(y) or y)
+    monkeypatch.setattr(torch_file.kinds, "device_of", lambda _: Device("cuda", 0))
+    monkeypatch.setattr(torch_file.backend, "on_stream", lambda *_: contextlib.nullcontext(), raising=False)
+    torch_file.backend.transfer(x, CPU, None)
+    assert bool(asked) == is_staged
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first dual
+def test_a_dual_tensor_and_functorch_go_torchs_way():
+    import torch.autograd.forward_ad as fwad
+
+    assert torch_file._is_memory_only(GRID)
+    with fwad.dual_level():
+        assert not torch_file._is_memory_only(fwad.make_dual(torch.ones(3), torch.ones(3)))
+    seen = []
+    torch.func.vmap(lambda y: seen.append(torch_file._is_memory_only(y)) or y)(torch.ones(3))
+    assert seen == [False]
+
+
+# CuPy's arrays.
+
+
+class Array:
+    """Host memory that is copied out as CuPy's is."""
+
+    def __init__(self, log, data):
+        self.log, self.own = log, data
+        self.nbytes, self.shape, self.dtype, self.flags, self.data = data.nbytes, data.shape, data.dtype, data.flags, data
+
+    def __getitem__(self, part):
+        return Array(self.log, self.own[part])
+
+    def get(self, *, out=None, order="C", blocking=True):
+        self.log.append("whole" if out is None else f"get {out.nbytes} {blocking}")
+        if out is None:
+            return self.own.copy(order=order)
+        out[...] = self.own
+        return out
+
+
+@pytest.fixture(name="cupys")
+def faked_cupy(monkeypatch):
+    from types import SimpleNamespace
+
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    from interop.backends import _cupy_staging
+
+    log = []
+
+    class Event:
+        def __init__(self, **words):
+            self.number = len([one for one in log if one == "made"])
+            log.append("made")
+
+        def record(self):
+            log.append(f"record {self.number}")
+
+        def synchronize(self):
+            log.append(f"wait {self.number}")
+
+    def flat(shape, dtype, memptr):
+        return Array(log, memptr.ravel(order="K").view(dtype))
+
+    cuda = SimpleNamespace(Event=Event, alloc_pinned_memory=bytearray)
+    monkeypatch.setattr(_cupy_staging, "cupy", SimpleNamespace(cuda=cuda, ndarray=flat))
+    return SimpleNamespace(log=log, to_host=_cupy_staging.to_host)
+
+
+BASE = np.arange(50.0).reshape(5, 10)
+
+
+@pytest.mark.parametrize("data", [BASE, BASE.T, BASE.astype("int8").repeat(4), BASE.astype("complex64")], ids=["C", "F", "int8", "complex"])
+def test_cupys_values_and_layout_arrive(cupys, data):
+    made = cupys.to_host(Array(cupys.log, data))
+    assert "get 64 False" in cupys.log
+    assert "whole" not in cupys.log
+    assert np.array_equal(made, data)
+    assert (made.dtype, made.strides) == (data.dtype, data.strides)
+    chunks = -(-data.nbytes // 64)
+    assert sum(one.startswith("record") for one in cupys.log) == chunks
+    assert cupys.log[-2:] == ["wait 0", "wait 1"]
+
+
+@pytest.mark.parametrize("data", [BASE[:, ::2], BASE[:1], np.float64(3) + np.zeros(())], ids=["gaps", "small", "no axes"])
+def test_cupys_other_arrays_go_cupys_way(cupys, data):
+    assert np.array_equal(cupys.to_host(Array(cupys.log, np.asarray(data))), data)
+    assert cupys.log == ["whole"]
+
+
+def test_cupys_buffers_are_waited_for_also_after_an_error(cupys, monkeypatch):
+    def fail(self, **_):
+        raise KeyboardInterrupt
+
+    array = Array(cupys.log, BASE)
+    monkeypatch.setattr(Array, "get", fail)
+    with pytest.raises(KeyboardInterrupt):
+        cupys.to_host(array)
+    assert cupys.log[-2:] == ["wait 0", "wait 1"]
+
+
+def test_here_nothing_is_staged():
+    x = np.ones(100)
+    assert interop.shares_memory(interop.to_torch(x), x)
