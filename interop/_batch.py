@@ -11,13 +11,13 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from interop._tree_plan import TreePlan, refusal_of
-from interop.backends import is_array
+from interop.backends import find_backend, is_array, load_backend
 from interop.calls import KEYWORDS, Call, check_words, finish, look, prepare, told
 from interop.description import Description
 from interop.errors import InteropError, UnsupportedTypeError
 from interop.ledger import watched
 from interop.plan import Plan, Refusal
-from interop.quick import DETACHING, sweep, table
+from interop.quick import sweep, table
 from interop.scope import hurdle
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ __all__ = ["ROOT", "Batch"]
 
 ROOT = "tree"
 """What the paths of a tree begin with."""
+
+# What permits to leave for the host.
+_CROSSINGS = (("transfer", "allow"), ("device", "cpu"))
 
 
 class Batch:
@@ -123,13 +126,31 @@ class Batch:
     def _shortcuts(self, leaves: list[Any]) -> list[Any]:
         """Convert what needs no decision; return a result for each leaf, None for those that are left."""
         none = [None] * len(leaves)
-        if hurdle.get() is not None or self.words not in ({}, DETACHING) or self.only is not None:
+        permissions = _SWEPT.get(tuple(sorted(self.words.items()))) if _are_words(self.words) else None
+        if permissions is None or hurdle.get() is not None or self.only is not None:
+            return none
+        if self.words.keys() & dict(_CROSSINGS) and not _is_on_the_host(self.call.target):
             return none
         results = none
-        for permission in ("grad=detach", "") if self.words else ("",):
+        for permission in permissions:
             swept = sweep(leaves, table(self.call.target, permission))
-            results = swept if results is none else [one if two is None else two for one, two in zip(results, swept, strict=True)]
+            if permission.startswith("leaving"):
+                swept = self._fetched(swept)
+            results = swept if results is none else [one if two is None else two for one, two in zip(swept, results, strict=True)]
         return results
+
+    def _fetched(self, found: list[Any]) -> list[Any]:
+        """Return the values of those that were found on a device, each object once; None for the others."""
+        groups: dict[tuple[str, Any], dict[int, Any]] = {}
+        for x in found:
+            if x is not None:
+                source = find_backend(x)
+                groups.setdefault((source.name, source.place(x)), {})[id(x)] = x
+        made: dict[int, Any] = {}
+        for (name, device), arrays in groups.items():
+            with told(self.call.text):
+                made.update(zip(arrays, load_backend(name).fetch(list(arrays.values()), device), strict=True))
+        return [None if x is None else made[id(x)] for x in found]
 
     def _prepared(self, left: dict[int, Any]) -> dict[int, Prepared]:
         """Plan what is left; raises the one error for everything that is refused."""
@@ -154,6 +175,24 @@ class Batch:
         if refusals:
             raise refusal_of(self.call, tuple(refusals), (one.plan for one in ready.values()))
         return ready
+
+
+# The short cuts that a call may take, in order, by its keywords. What another call would permit besides is looked at leaf by leaf.
+_SWEPT: dict[tuple[tuple[str, Any], ...], tuple[str, ...]] = {
+    (): ("",),
+    (("grad", "detach"),): ("grad=detach", ""),
+    **{(crossing,): ("", "leaving") for crossing in _CROSSINGS},
+    **{tuple(sorted([crossing, ("grad", "detach")])): ("grad=detach", "", "leaving, grad=detach") for crossing in _CROSSINGS},
+}
+
+
+def _is_on_the_host(target: str) -> bool:
+    """Return whether a library has arrays on the host only: short cuts look at no ``device=``."""
+    return load_backend(target).capabilities.devices == frozenset({"cpu"})
+
+
+def _are_words(words: dict[str, Any]) -> bool:
+    return all(type(value) is str for value in words.values())
 
 
 _NO_DATA = Refusal(UnsupportedTypeError, "a Description has no data to convert", {}, "Plan with it: interop.tree.explain(tree, ...).")

@@ -148,3 +148,45 @@ def test_a_large_crossing_waits_for_the_work_before_it(cp):
         made = interop.to_torch(np.full(1 << 24, 4, "float32"), device="cuda") + tensor
     side.synchronize()
     assert bool((made == 7).all())
+
+
+# Many small arrays of a tree.
+
+
+@pytest.mark.parametrize("library", ["torch", "cupy"])
+def test_the_small_arrays_of_a_tree_travel_together(cp, library, monkeypatch):
+    from interop.backends import load_backend
+
+    backend = load_backend(library)
+    fetch, asked = backend.fetch, []
+    monkeypatch.setattr(backend, "fetch", lambda arrays, device: asked.append(len(arrays)) or fetch(arrays, device), raising=False)
+    host = [np.arange(n % 5 + 1).astype(("float32", "int64", "bool", "complex64")[n % 4]) for n in range(100)]
+    tree = {"a": [torch.from_numpy(x).cuda() if library == "torch" else cp.asarray(x) for x in host], "b": np.ones(3)}
+    made = interop.tree.convert(tree, "numpy", device="cpu")
+    assert asked == [100]
+    assert made["b"] is tree["b"]
+    for was, now in zip(host, made["a"], strict=True):
+        assert was.dtype == now.dtype
+        assert np.array_equal(was, now)
+
+
+def test_the_tree_waits_for_the_work_before_it(cp):
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        tree = [torch.zeros(100, device="cuda") for _ in range(50)]
+        side.synchronize()
+        torch.cuda._sleep(400_000_000)
+        for one in tree:
+            one.fill_(3)
+        made = interop.tree.convert(tree, "numpy", transfer="allow")
+    assert all((one == 3).all() for one in made)
+
+
+def test_a_model_on_the_device_goes_to_the_host_and_keeps_its_graph_there(cp):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)).cuda()
+    with pytest.raises(interop.GradError):
+        interop.tree.convert(dict(model.named_parameters()), "numpy", transfer="allow")
+    made = interop.tree.convert(dict(model.named_parameters()), "numpy", transfer="allow", grad="detach")
+    for name, parameter in model.named_parameters():
+        assert np.array_equal(made[name], parameter.detach().cpu().numpy())
+        assert parameter.requires_grad

@@ -10,6 +10,7 @@ import torch
 
 import interop
 from interop import Device, GradError, Policy, Transfer, TransferError, UnsupportedTypeError, to_numpy
+from interop.backends import _torch_departure
 from interop.backends import _torch_kinds as kinds
 from interop.backends import torch as torch_file
 from interop.backends._departure import Departure
@@ -220,7 +221,7 @@ class Event:
     def __init__(self, log):
         self.log, self.there = log, False
 
-    def record(self, stream):
+    def record(self, stream=None):
         self.log.append(("record", stream))
 
     def query(self):
@@ -359,3 +360,169 @@ def test_cupys_memory_on_both_sides_is_kept_until_the_copy_has_ended(cupys):
     cupys.lent.settle()
     assert source() is None
     assert host() is None
+
+
+# Many small arrays of a tree, in one transfer: with the host's memory for the device's.
+
+
+@pytest.fixture(name="device")
+def host_for_a_device(monkeypatch):
+    """Let plain tensors be taken for tensors on a device: no short cut shares them, and those for leaving take them."""
+    from interop.backends import _departure, load_backend
+    from interop.backends._base import Shortcut
+    from interop.quick import guarded, table
+
+    backend = load_backend("torch")
+    short = backend.shortcuts()
+    log = []
+
+    def fetch(arrays, device):
+        log.append([len(pack) for pack in _departure.packs(arrays)])
+        return [made for pack in _departure.packs(arrays) for made in _torch_departure.fetch(pack)]
+
+    def leaving(x):
+        return x if x.is_contiguous() and x.data_ptr() and x.nbytes <= _departure.SMALL else None
+
+    for permission in ("leaving", "leaving, grad=detach"):
+        for kind in (torch.Tensor, torch.nn.Parameter):
+            own = short["numpy", permission][kind]
+            made = Shortcut(leaving, falsy=own.falsy, via=own.via, negative=own.negative, quiet=own.quiet)
+            monkeypatch.setitem(table("numpy", permission), kind, guarded(made))
+    for permission in ("", "grad=detach"):
+        for kind in (torch.Tensor, torch.nn.Parameter):
+            monkeypatch.setitem(table("numpy", permission), kind, lambda _: None)
+    monkeypatch.setattr(backend, "fetch", fetch, raising=False)
+    plain = torch.empty
+
+    def unpinned(*shape, pin_memory, **words):
+        assert pin_memory
+        return plain(*shape, **words)
+
+    monkeypatch.setattr(torch, "empty", unpinned)
+    monkeypatch.setattr(torch.cuda, "Event", lambda: Event([]))
+    return log
+
+
+CROSSING = [{"transfer": "allow"}, {"device": "cpu"}]
+
+
+@pytest.mark.parametrize("words", CROSSING, ids=["transfer", "device"])
+def test_the_small_arrays_of_a_tree_travel_together(device, words):
+    shared = torch.arange(3)
+    tree = {
+        "a": [torch.arange(6.0).reshape(2, 3), torch.tensor(True), shared],
+        "b": (torch.ones(2, dtype=torch.bfloat16), torch.tensor([1j, 2]), shared, "word"),
+        "c": np.ones(2),
+    }
+    made = interop.tree.convert(tree, "numpy", **words)
+    assert device == [[5]]
+    assert made["a"][2] is made["b"][2]
+    assert made["b"][3] == "word"
+    assert made["c"] is tree["c"]
+    for was, now in ((tree["a"], made["a"]), (tree["b"][:3], made["b"][:3])):
+        for old, new in zip(was, now, strict=True):
+            assert new.dtype.name == str(old.dtype).removeprefix("torch.")
+            assert new.shape == tuple(old.shape)
+            assert new.flags.writeable
+            assert new.base is None or new.base.base is None
+            assert new.astype(complex).tolist() == old.to(torch.complex128).tolist()
+    assert not np.shares_memory(made["a"][0], tree["a"][0].numpy())
+
+
+def test_what_is_not_small_or_plain_goes_alone(device):
+    large, gaps, none = torch.ones(1 << 19), torch.ones(4, 6)[:, ::2], torch.ones(0, 3)
+    made = interop.tree.convert([torch.ones(2), large, gaps, none], "numpy", transfer="allow")
+    assert device == [[1]]
+    assert [one.shape for one in made] == [(2,), (1 << 19,), (4, 3), (0, 3)]
+
+
+def test_gradients_need_their_permission_and_refusals_name_the_path(device):
+    tree = {"w": torch.nn.Parameter(torch.ones(2)), "x": torch.ones(3)}
+    with pytest.raises(GradError, match=r"tree\['w'\]"):
+        interop.tree.convert(tree, "numpy", transfer="allow")
+    made = interop.tree.convert(tree, "numpy", transfer="allow", grad="detach")
+    assert made["w"].tolist() == [1, 1]
+    assert device[-1] == [2]
+    with torch.no_grad(), pytest.raises(GradError):
+        interop.tree.convert(tree, "numpy", transfer="allow")
+
+
+def test_a_record_a_guard_and_another_keyword_go_leaf_by_leaf(device):
+    tree = [torch.ones(2), torch.ones(3)]
+    with interop.record() as log:
+        interop.tree.convert(tree, "numpy", transfer="allow")
+    assert len(log.crossings) == 2
+    interop.tree.convert(tree, "numpy", transfer="allow", copy=True)
+    interop.tree.convert(tree, "numpy", transfer="allow", dtype="float64")
+    interop.tree.convert(tree, "torch", device="cpu")
+    interop.tree.convert(tree, "numpy")
+    assert device == []
+
+
+def test_large_trees_travel_in_packs(device, monkeypatch):
+    from interop.backends import _departure
+
+    monkeypatch.setattr(_departure, "PACK", 100)
+    tree = [torch.full((n % 7 + 1,), float(n)) for n in range(40)]
+    made = interop.tree.convert(tree, "numpy", transfer="allow")
+    assert sum(device[0]) == 40
+    assert len(device[0]) > 5
+    assert all(new.tolist() == old.tolist() for old, new in zip(tree, made, strict=True))
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [100, 1], [1, 100], [101], [60, 60], [50, 50, 1], [101, 101]])
+def test_packs_hold_what_they_may(sizes, monkeypatch):
+    from interop.backends import _departure
+
+    monkeypatch.setattr(_departure, "PACK", 100)
+    arrays = [np.zeros(size, "uint8") for size in sizes]
+    groups = list(_departure.packs(arrays))
+    assert [one for group in groups for one in group] == arrays or not arrays
+    assert all(len(group) == 1 or sum(one.nbytes for one in group) <= 100 for group in groups)
+    assert all(groups)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.ones(3),
+        lambda: torch.ones(3, device="meta"),
+        lambda: torch.ones(2, 2).to_sparse(),
+    ],
+    ids=["host", "meta", "sparse"],
+)
+def test_the_real_short_cut_for_leaving_takes_nothing_that_is_not_on_a_cuda_device(make):
+    from interop.backends import load_backend
+    from interop.quick import table
+
+    load_backend("torch")
+    for permission in ("leaving", "leaving, grad=detach"):
+        assert table("numpy", permission)[torch.Tensor](make()) is None
+
+
+def test_cupys_arrays_travel_together(cupys):
+    def concatenate(arrays):
+        cupys.said.append(f"{len(arrays)} together")
+        return Array(cupys, np.concatenate([one.data for one in arrays]))
+
+    cupys.module.cupy.concatenate = concatenate
+
+    class Flat(Array):
+        def reshape(self, *shape):
+            return Flat(self.log, self.data.reshape(*shape))
+
+        def view(self, dtype):
+            return Flat(self.log, self.data.view(dtype))
+
+    def get(self, *, out, blocking):
+        assert blocking
+        out[...] = self.data
+
+    Array.get, before = get, Array.get
+    try:
+        made = cupys.module.fetch([Flat(cupys, GRID), Flat(cupys, np.array([True])), Flat(cupys, np.array(5, "int16"))])
+    finally:
+        Array.get = before
+    assert cupys.said == ["3 together", "pinned 51"]
+    assert np.array_equal(made[0], GRID)
+    assert (made[1].tolist(), made[2].tolist(), made[2].dtype) == ([True], 5, np.dtype("int16"))

@@ -239,6 +239,10 @@ class Backend(ABC):
         """Begin a copy to the host, ordered on `stream`; what it reads stays until it has ended. Here it has ended already."""
         return arrived(self.transfer(x, CPU, stream))
 
+    def fetch(self, arrays: list[Any], device: Device) -> list[Any]:
+        """Return NumPy arrays with the values of several arrays of a device, which travel together: those that the short cut ``"leaving"`` gave."""
+        raise AssertionError(f"{self.name} fetched from {device}")
+
     def strip(self, x: Any) -> Any:
         """Return the same memory as the library's own class: a subclass may answer for its methods itself."""
         return x
@@ -321,6 +325,7 @@ class Backend(ABC):
         """Return the short cuts by (target, permission).
 
         The permission is ``""``, ``"grad=detach"``, or ``"sealed"``: read-only whatever autograd says of the array, for
-        functions inside of torch's graph.
+        functions inside of torch's graph. Those of ``"leaving"``, and ``"leaving, grad=detach"``, give the array itself, if it is a small one
+        on a device that `fetch` takes.
         """
         return {}

@@ -9,9 +9,9 @@ import cupy
 import numpy as np
 
 from interop.backends._cupy_lent import keep
-from interop.backends._departure import Departure, arrived
+from interop.backends._departure import Departure, arrived, split
 
-__all__ = ["depart"]
+__all__ = ["depart", "fetch"]
 
 
 def depart(x: Any) -> Departure:
@@ -31,3 +31,11 @@ def depart(x: Any) -> Departure:
     event.record()
     keep(event, (x, host))
     return Departure(host, lambda: bool(event.done), event.synchronize)
+
+
+def fetch(arrays: list[Any]) -> list[Any]:
+    """Return the values of arrays in C order as NumPy arrays of their own, in one transfer on the current stream."""
+    packed = cupy.concatenate([x.reshape(-1).view(np.uint8) for x in arrays])
+    host = np.frombuffer(cupy.cuda.alloc_pinned_memory(packed.nbytes), np.uint8, packed.nbytes)
+    packed.get(out=host, blocking=True)
+    return split(host, [(x.dtype, x.shape) for x in arrays])

@@ -1,4 +1,4 @@
-"""torch's tensors on their way from a CUDA device to the host."""
+"""torch's tensors on their way from a CUDA device to the host: one without waiting, and many small ones together."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from interop.backends._departure import Departure
+from interop.backends._departure import Departure, split
+from interop.backends.numpy import native_dtype
 
-__all__ = ["depart"]
+__all__ = ["depart", "fetch"]
 
 
 def depart(x: Any) -> Departure:
@@ -24,3 +25,14 @@ def depart(x: Any) -> Departure:
     event = torch.cuda.Event()
     event.record(stream)
     return Departure(host, event.query, event.synchronize)
+
+
+def fetch(tensors: list[Any]) -> list[Any]:
+    """Return the values of tensors without gaps as NumPy arrays of their own, in one transfer on the current stream."""
+    packed = torch.cat([x.reshape(-1).view(torch.uint8) for x in tensors])
+    host = torch.empty(packed.nbytes, dtype=torch.uint8, pin_memory=True)
+    host.copy_(packed, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record()
+    event.synchronize()
+    return split(host.numpy(), [(native_dtype(str(x.dtype).removeprefix("torch.")), x.shape) for x in tensors])

@@ -16,10 +16,11 @@ import numpy as np
 from cupy.cuda import memory
 
 from interop.backends import _cupy_departure, _cupy_pool, _cupy_staging
-from interop.backends._base import Backend, MemorySource
+from interop.backends._base import Backend, MemorySource, Shortcut
 from interop.backends._cupy_lent import lent
 from interop.backends._cupy_streams import native_stream
 from interop.backends._cupy_troubles import TROUBLES
+from interop.backends._departure import SMALL, packs
 from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends.numpy import native_dtype
 from interop.capabilities import Capabilities
@@ -175,6 +176,10 @@ class CuPyBackend(Backend):
         with self.on_stream(stream, Device("cuda", x.device.id)):
             return _cupy_departure.depart(x)
 
+    def fetch(self, arrays: list[Any], device: Device) -> list[Any]:
+        with self.on_stream(None, device):
+            return [made for pack in packs(arrays) for made in _cupy_departure.fetch(pack)]
+
     # Across the border.
 
     def host_view(self, x: Any) -> Any:
@@ -223,6 +228,12 @@ class CuPyBackend(Backend):
             free, total = cupy.cuda.runtime.memGetInfo()
         return int(free), int(total)
 
+    # Short cuts.
+
+    def shortcuts(self) -> dict[tuple[str, str], dict[Any, Shortcut]]:
+        leaving = {cupy.ndarray: Shortcut(_leaving)}
+        return {("numpy", "leaving"): leaving, ("numpy", "leaving, grad=detach"): leaving}
+
     def report(self) -> dict[str, Any]:
         problem = self.why_unavailable(Device("cuda"))
         count = 0 if problem else cupy.cuda.runtime.getDeviceCount()
@@ -239,6 +250,11 @@ class CuPyBackend(Backend):
 
 def _cuda_version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _leaving(x: Any) -> Any | None:
+    """Return an array that can travel to the host with others."""
+    return x if x.size and x.nbytes <= SMALL and x.flags.c_contiguous else None
 
 
 def _is_managed(x: Any) -> bool:

@@ -17,9 +17,11 @@ from torch.utils import _python_dispatch
 from interop.backends import _torch_departure, _torch_pool, _torch_staging
 from interop.backends import _torch_kinds as kinds
 from interop.backends._base import Backend, MemorySource, Shortcut
+from interop.backends._departure import SMALL, packs
 from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends._torch_troubles import TROUBLES
 from interop.backends.numpy import BEHAVED, is_extension, memory_dtype, native_dtype, tidy
+from interop.backends.numpy import backend as numpy_backend
 from interop.capabilities import Capabilities
 from interop.description import Description, Device
 from interop.dlpack import VERSION, handover
@@ -201,6 +203,10 @@ class TorchBackend(Backend):
         with self.on_stream(stream, on), kinds.explained(TransferError, "move to cpu", x):
             return _torch_departure.depart(x)
 
+    def fetch(self, arrays: list[Any], device: Device) -> list[Any]:
+        with self.plainly(), self.on_stream(None, device), kinds.explained(TransferError, "move to cpu", arrays[0]):
+            return [made for pack in packs(arrays) for made in _torch_departure.fetch(pack)]
+
     def strip(self, x: Any) -> Any:
         return x if kinds.is_own(x) else torch.Tensor.as_subclass(x, torch.Tensor)
 
@@ -281,12 +287,21 @@ class TorchBackend(Backend):
         # torch checks dtype, byte order, negative and odd strides; it warns about read-only, and accepts unaligned.
         # Inside functionalize it would answer with a wrapper.
         arriving = Shortcut(torch.from_numpy, truthy=(BEHAVED,), quiet=(_modes, _functorch_level), refuses=(TypeError, ValueError))
+        still: dict[str, Any] = {
+            "negative": outside["negative"],
+            "quiet": (*outside["quiet"], _functorch_level),
+            "refuses": (RuntimeError,),
+        }
+        leaving = Shortcut(_leaving, falsy=(tracked,), **still)
+        left_behind = Shortcut(_leaving, via=(torch.Tensor.data,), **still)
         itself = Shortcut(handoff=_itself)
         own = {torch.Tensor: itself, torch.nn.Parameter: itself}
         return {
             ("numpy", ""): {torch.Tensor: to_numpy, torch.nn.Parameter: to_numpy},
             ("numpy", "grad=detach"): {torch.Tensor: detached, torch.nn.Parameter: detached},
             ("numpy", "sealed"): {torch.Tensor: inside, torch.nn.Parameter: inside},
+            ("numpy", "leaving"): {torch.Tensor: leaving, torch.nn.Parameter: leaving},
+            ("numpy", "leaving, grad=detach"): {torch.Tensor: left_behind, torch.nn.Parameter: left_behind},
             ("torch", ""): {np.ndarray: arriving, **own},
             ("torch", "grad=detach"): {np.ndarray: arriving, **own},
         }
@@ -329,6 +344,17 @@ def _native_stream(number: int) -> Any:
     if (current.cuda_stream or LEGACY) == number:
         return current
     return torch.cuda.default_stream() if number == LEGACY else torch.cuda.ExternalStream(number)
+
+
+# Their bytes are the result's.
+_TRAVELLING = {dtype for name, dtype in _DTYPES.items() if name in numpy_backend.capabilities.dtypes}
+
+
+def _leaving(x: torch.Tensor) -> torch.Tensor | None:
+    """Return a tensor that can travel to the host with others."""
+    plain = x.is_cuda and x.layout is torch.strided and x.dtype in _TRAVELLING and x.is_contiguous() and not x.is_conj() and not x.is_neg()
+    # No elements and no memory (a wrapper's, a freed storage's) have a null pointer.
+    return x if plain and x.nbytes <= SMALL and x.data_ptr() else None
 
 
 def _itself(x: Any) -> Any:
