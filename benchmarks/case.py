@@ -53,6 +53,8 @@ class Case:
         A statement that every contestant runs after its own, inside the timed loop (waiting for a device).
     settle : str
         A statement that runs between the rounds and is not timed.
+    one_is_enough : bool
+        Whether it is enough to be within one of the budgets; then the others are information.
     """
 
     id: str
@@ -63,6 +65,7 @@ class Case:
     scope: str = ""
     tail: str = ""
     settle: str = ""
+    one_is_enough: bool = False
 
     @property
     def statements(self) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ R = TypeVar("R")
 DETACHING = {"grad": "detach"}
 
 _tables: dict[tuple[str, str], dict[type, Callable[[Any], Any]]] = {}
+_with_streams: list[Backend] = []
 
 
 def table(target: str, permission: str = "") -> dict[type, Callable[[Any], Any]]:
@@ -63,6 +64,18 @@ def learn(backend: Backend) -> None:
     for key, by_type in backend.shortcuts().items():
         for kind, shortcut in by_type.items():
             table(*key)[kind] = guarded(shortcut)
+    if backend.has_streams:
+        _pair(backend)
+
+
+def _pair(backend: Backend) -> None:
+    """Take the short cuts on a device between a backend and those that came before, both ways."""
+    for other in _with_streams:
+        for giver, receiver in ((backend, other), (other, backend)):
+            taker = receiver.taking()
+            for kind, shortcut in giver.giving(taker).items() if taker is not None else ():
+                table(receiver.name)[kind] = guarded(shortcut)
+    _with_streams.append(backend)
 
 
 def guarded(shortcut: Shortcut) -> Callable[[Any], Any]:

@@ -227,6 +227,44 @@ def test_torch_waits_for_cupy(cp):
     assert copied[:3].tolist() == [3, 3, 3]
 
 
+# The short cut.
+
+
+def test_on_one_stream_the_short_cut_is_taken_and_only_there(cp):
+    from interop.quick import table
+
+    tensor, array = on_gpu(), cp.asarray(GRID)
+    to_cupy(tensor), to_torch(array)
+    assert table("cupy")[torch.Tensor](tensor).data.ptr == tensor.data_ptr()
+    assert table("torch")[cp.ndarray](array).data_ptr() == array.data.ptr
+    with torch.cuda.stream(torch.cuda.Stream()):
+        assert table("cupy")[torch.Tensor](tensor) is None
+        assert table("torch")[cp.ndarray](array) is None
+    with cp.cuda.Stream(non_blocking=True):
+        assert table("cupy")[torch.Tensor](tensor) is None
+        assert table("torch")[cp.ndarray](array) is None
+
+
+def test_the_short_cut_gives_what_the_long_way_gives(cp):
+    for dtype in [*DTYPES, "bfloat16"]:
+        tensor = on_gpu(dtype)
+        for x in (tensor, tensor.T, tensor[:, ::2], tensor[0, 0], tensor[:0]):
+            short, long = to_cupy(x), to_cupy(x, copy=None, policy=interop.DEFAULT)
+            assert (short.shape, short.dtype, short.strides, short.data.ptr) == (long.shape, long.dtype, long.strides, long.data.ptr)
+            back, again = to_torch(long), to_torch(long, policy=interop.DEFAULT)
+            assert (back.shape, back.dtype, back.stride(), back.data_ptr()) == (again.shape, again.dtype, again.stride(), again.data_ptr())
+
+
+def test_nothing_is_synchronised_on_the_way(cp):
+    tensor, array = on_gpu(), cp.asarray(GRID)
+    for handoff in (lambda: to_cupy(tensor), lambda: to_torch(array), lambda: to_cupy(tensor, stream=cp.cuda.Stream(non_blocking=True))):
+        handoff()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]) as trace:
+            handoff()
+        names = {event.name for event in trace.events()}
+        assert not [name for name in names if "Synchronize" in name and "WaitEvent" not in name and name != "cudaDeviceSynchronize"], names
+
+
 # One stream for both.
 
 

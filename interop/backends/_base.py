@@ -13,7 +13,7 @@ import contextlib
 import importlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from interop.backends._departure import Departure, arrived
 from interop.description import CPU, Description, Device
@@ -24,10 +24,28 @@ if TYPE_CHECKING:
 
     from interop.capabilities import Capabilities
 
-__all__ = ["Backend", "KnownTrouble", "MemorySource", "PoolUse", "Shortcut"]
+__all__ = ["Backend", "KnownTrouble", "MemorySource", "PoolUse", "Shortcut", "Taker"]
 
 PoolUse = tuple[int, int]
 """Bytes in use, and bytes that a pool holds altogether."""
+
+
+class Taker(NamedTuple):
+    """How a library takes memory on a CUDA device, for short cuts between two that work on one stream.
+
+    Attributes
+    ----------
+    dtypes : frozenset of str
+        Those that it has.
+    pointer : callable
+        Called with the index of a device: the pointer of the library's current stream there (0 for the legacy one).
+    take : callable
+        Called with a capsule and the index: an array of the library. The device is current.
+    """
+
+    dtypes: frozenset[str]
+    pointer: Callable[[int], int]
+    take: Callable[[Any, int], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,5 +345,16 @@ class Backend(ABC):
         The permission is ``""``, ``"grad=detach"``, or ``"sealed"``: read-only whatever autograd says of the array, for
         functions inside of torch's graph. Those of ``"leaving"``, and ``"leaving, grad=detach"``, give the array itself, if it is a small one
         on a device that `fetch` takes.
+        """
+        return {}
+
+    def taking(self) -> Taker | None:
+        """Return how it takes memory on a CUDA device; None from a library without streams."""
+        return None
+
+    def giving(self, taker: Taker) -> Mapping[Any, Shortcut]:
+        """Return the short cuts that hand arrays on a CUDA device to another library, where both work on one stream: nothing waits then.
+
+        Anything else (another stream, another device than the current one, an array that needs a look) goes the long way.
         """
         return {}

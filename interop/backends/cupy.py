@@ -15,7 +15,7 @@ import cupy
 import numpy as np
 from cupy.cuda import memory
 
-from interop.backends import _cupy_departure, _cupy_pool, _cupy_staging
+from interop.backends import _cupy_departure, _cupy_handoff, _cupy_pool, _cupy_staging
 from interop.backends._base import Backend, MemorySource, Shortcut
 from interop.backends._cupy_lent import lent
 from interop.backends._cupy_streams import native_stream
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from interop.backends._base import PoolUse
+    from interop.backends._base import PoolUse, Taker
     from interop.backends._departure import Departure
 
 __all__ = ["CuPyBackend", "backend"]
@@ -233,6 +233,13 @@ class CuPyBackend(Backend):
     def shortcuts(self) -> dict[tuple[str, str], dict[Any, Shortcut]]:
         leaving = {cupy.ndarray: Shortcut(_leaving)}
         return {("numpy", "leaving"): leaving, ("numpy", "leaving, grad=detach"): leaving}
+
+    def taking(self) -> Taker:
+        return _cupy_handoff.taker(self.capabilities.dtypes)
+
+    def giving(self, taker: Taker) -> dict[Any, Shortcut]:
+        dtypes = {native_dtype(name) for name in _DTYPES & taker.dtypes}
+        return {cupy.ndarray: Shortcut(lambda x: _cupy_handoff.hand_over(x, dtypes, taker), refuses=(RuntimeError, BufferError))}
 
     def report(self) -> dict[str, Any]:
         problem = self.why_unavailable(Device("cuda"))

@@ -14,7 +14,7 @@ import torch
 from torch.autograd import forward_ad
 from torch.utils import _python_dispatch
 
-from interop.backends import _torch_departure, _torch_pool, _torch_staging
+from interop.backends import _torch_departure, _torch_handoff, _torch_pool, _torch_staging
 from interop.backends import _torch_kinds as kinds
 from interop.backends._base import Backend, MemorySource, Shortcut
 from interop.backends._departure import SMALL, packs
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from interop.backends._base import PoolUse
+    from interop.backends._base import PoolUse, Taker
     from interop.backends._departure import Departure
 
 __all__ = ["TorchBackend", "backend"]
@@ -305,6 +305,22 @@ class TorchBackend(Backend):
             ("torch", ""): {np.ndarray: arriving, **own},
             ("torch", "grad=detach"): {np.ndarray: arriving, **own},
         }
+
+    def taking(self) -> Taker:
+        return _torch_handoff.taker(self.capabilities.dtypes)
+
+    def giving(self, taker: Taker) -> Mapping[Any, Shortcut]:
+        if torch.version.hip is not None:  # another device in DLPack's numbering
+            return {}
+        dtypes = {dtype for name, dtype in _DTYPES.items() if name in taker.dtypes}
+        hand_over = Shortcut(
+            lambda x: _torch_handoff.hand_over(x, dtypes, taker),
+            falsy=((torch.Tensor.requires_grad,),),
+            negative=((vars(forward_ad), "_current_level"),),
+            quiet=(_modes, _tracing, _functorch_level),
+            refuses=(RuntimeError, BufferError),
+        )
+        return {torch.Tensor: hand_over, torch.nn.Parameter: hand_over}
 
     # Memory on a CUDA device.
 

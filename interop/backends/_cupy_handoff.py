@@ -1,0 +1,38 @@
+"""CuPy's side of a handoff on a CUDA device, where the other library works on the same stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cupy
+
+from interop.backends._base import Taker
+from interop.dlpack import CUDA, Handover
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    import numpy as np
+
+__all__ = ["hand_over", "taker"]
+
+
+def _pointer(index: int) -> int:
+    return int(cupy.cuda.get_current_stream(index).ptr)
+
+
+def hand_over(x: Any, dtypes: Container[np.dtype[Any]], to: Taker) -> Any | None:
+    """Return what the other library makes of an array; None for the long way."""
+    flags = x.flags
+    if not x.size or x.dtype not in dtypes or not (flags.c_contiguous or flags.f_contiguous) or x.data.ptr % x.itemsize:
+        return None
+    device = x.__dlpack_device__()
+    index = device[1]
+    if device[0] != CUDA or index != cupy.cuda.runtime.getDevice() or to.pointer(index) != _pointer(index):
+        return None
+    return to.take(x.__dlpack__(stream=-1, max_version=(1, 0)), index)
+
+
+def taker(dtypes: frozenset[str]) -> Taker:
+    """Return how CuPy takes a capsule."""
+    return Taker(dtypes, _pointer, lambda capsule, index: cupy.from_dlpack(Handover(capsule, (CUDA, index))))

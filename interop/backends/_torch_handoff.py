@@ -1,0 +1,41 @@
+"""torch's side of a handoff on a CUDA device, where the other library works on the same stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.dlpack import from_dlpack, to_dlpack
+
+from interop.backends._base import Taker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+__all__ = ["hand_over", "taker"]
+
+
+def _pointer(index: int) -> int:
+    return int(torch.cuda.current_stream(index).cuda_stream)
+
+
+# Without making a stream object, which takes longer than all the rest; only builds with CUDA have it.
+_raw_pointer: Callable[[int], int] = getattr(torch._C, "_cuda_getCurrentRawStream", _pointer)
+
+
+def hand_over(x: Any, dtypes: Container[torch.dtype], to: Taker) -> Any | None:
+    """Return what the other library makes of a tensor that is in no graph; None for the long way.
+
+    `torch.Tensor.__dlpack__` would look at the same things, in Python, and then at the streams.
+    """
+    if not x.is_cuda or x.layout is not torch.strided or x.dtype not in dtypes or x.is_conj() or x.is_neg() or not x.data_ptr():
+        return None
+    index = x.get_device()
+    if index != torch.cuda.current_device() or to.pointer(index) != _raw_pointer(index):
+        return None
+    return to.take(to_dlpack(x), index)
+
+
+def taker(dtypes: frozenset[str]) -> Taker:
+    """Return how torch takes a capsule."""
+    return Taker(dtypes, _raw_pointer, lambda capsule, _: from_dlpack(capsule))

@@ -1,0 +1,176 @@
+"""The short cut between two libraries on one stream: its guards and its order, with stand-ins; on CUDA it is tested in test_gpu.py."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from interop.backends import _torch_handoff, load_backend
+from interop.backends._base import Taker
+from interop.quick import guarded, table
+
+
+@pytest.fixture(name="log")
+def what_happened():
+    return []
+
+
+def taker(log, pointer=7):
+    def current(index):
+        log.append(f"stream of {index}")
+        return pointer
+
+    def take(capsule, index):
+        log.append(f"take {capsule} on {index}")
+        return "array"
+
+    return Taker(frozenset({"float32"}), current, take)
+
+
+def tensor(**changes):
+    """Return what a plain tensor on cuda:1 says."""
+    said = {"is_cuda": True, "layout": torch.strided, "dtype": torch.float32}
+    asked = {"is_conj": False, "is_neg": False, "data_ptr": 4096, "get_device": 1}
+    said.update({name: value for name, value in changes.items() if name in said})
+    asked.update({name: value for name, value in changes.items() if name in asked})
+    return SimpleNamespace(**said, **{name: (lambda value=value: value) for name, value in asked.items()})
+
+
+@pytest.fixture(name="torchs")
+def torch_on_a_device(monkeypatch, log):
+    monkeypatch.setattr(_torch_handoff, "_raw_pointer", lambda _: 7)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(_torch_handoff, "to_dlpack", lambda _: log.append("export") or "capsule")
+    return lambda x, pointer=7: _torch_handoff.hand_over(x, {torch.float32}, taker(log, pointer))
+
+
+def test_a_tensor_is_handed_over_where_nothing_has_to_wait(torchs, log):
+    assert torchs(tensor()) == "array"
+    assert log == ["stream of 1", "export", "take capsule on 1"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"is_cuda": False},
+        {"layout": torch.sparse_coo},
+        {"dtype": torch.float64},
+        {"is_conj": True},
+        {"is_neg": True},
+        {"data_ptr": 0},
+        {"get_device": 0},
+    ],
+    ids=str,
+)
+def test_a_tensor_that_needs_a_look_goes_the_long_way(torchs, log, changes):
+    assert torchs(tensor(**changes)) is None
+    assert "export" not in log
+
+
+def test_a_tensor_for_another_stream_goes_the_long_way(torchs, log):
+    assert torchs(tensor(), 8) is None
+    assert log == ["stream of 1"]
+
+
+@pytest.fixture(name="cupys")
+def cupy_on_a_device(monkeypatch, log):
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    from interop.backends import _cupy_handoff
+
+    runtime = SimpleNamespace(getDevice=lambda: 1)
+    cuda = SimpleNamespace(runtime=runtime, get_current_stream=lambda index: log.append(f"own of {index}") or SimpleNamespace(ptr=7))
+    monkeypatch.setattr(_cupy_handoff, "cupy", SimpleNamespace(cuda=cuda))
+    return lambda x, pointer=7: _cupy_handoff.hand_over(x, {np.dtype("float32")}, taker(log, pointer))
+
+
+def array(log, data=None, pointer=4096, device=(2, 1)):
+    """Return what a CuPy array on a device says."""
+    data = np.ones((2, 3), "float32") if data is None else data
+
+    def export(**words):
+        log.append(("export", words))
+        return "capsule"
+
+    return SimpleNamespace(
+        size=data.size,
+        dtype=data.dtype,
+        itemsize=data.itemsize,
+        flags=data.flags,
+        data=SimpleNamespace(ptr=pointer),
+        __dlpack_device__=lambda: device,
+        __dlpack__=export,
+    )
+
+
+def test_an_array_is_handed_over_where_nothing_has_to_wait(cupys, log):
+    assert cupys(array(log)) == "array"
+    assert log == ["stream of 1", "own of 1", ("export", {"stream": -1, "max_version": (1, 0)}), "take capsule on 1"]
+    assert cupys(array(log, np.ones((2, 3), "float32").T)) == "array"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"data": np.ones((0, 3), "float32")},
+        {"data": np.ones((2, 3), "float64")},
+        {"data": np.ones((2, 3), ">f4")},
+        {"data": np.ones((2, 6), "float32")[:, ::2]},
+        {"data": np.ones(3, "float32")[::-1]},
+        {"pointer": 4097},
+        {"device": (13, 1)},
+        {"device": (2, 0)},
+    ],
+    ids=["empty", "dtype", "byte order", "gaps", "reversed", "unaligned", "managed", "another device"],
+)
+def test_an_array_that_needs_a_look_goes_the_long_way(cupys, log, words):
+    assert cupys(array(log, **words)) is None
+    assert not [one for one in log if one[0] == "export"]
+
+
+def test_an_array_for_another_stream_goes_the_long_way(cupys, log):
+    assert cupys(array(log), 8) is None
+    assert log == ["stream of 1", "own of 1"]
+
+
+def test_tracked_tensors_and_modes_are_not_even_looked_at(monkeypatch):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    asked = []
+    monkeypatch.setattr(_torch_handoff, "hand_over", lambda x, *_: asked.append(x) or "array")
+    attempt = guarded(load_backend("torch").giving(taker([]))[torch.Tensor])
+    plain = torch.ones(2)
+    assert attempt(plain) == "array"
+    assert attempt(torch.ones(2, requires_grad=True)) is None
+    with torch.no_grad():
+        assert attempt(torch.ones(2, requires_grad=True)) is None
+    with TorchDispatchMode():
+        assert attempt(plain) is None
+    seen = []
+    torch.func.vmap(lambda x: seen.append(attempt(x)) or x)(torch.ones(2, 2))
+    assert seen == [None]
+    with torch.autograd.forward_ad.dual_level():
+        assert attempt(plain) is None
+    assert len(asked) == 1
+
+
+def test_what_a_library_refuses_goes_the_long_way(monkeypatch):
+    def refuse(*_):
+        raise NotImplementedError("no bfloat16")
+
+    monkeypatch.setattr(_torch_handoff, "hand_over", refuse)
+    assert guarded(load_backend("torch").giving(taker([]))[torch.Tensor])(torch.ones(2)) is None
+
+
+def test_both_ways_are_learnt_when_both_libraries_are_there():
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    load_backend("torch"), load_backend("cupy")
+    assert torch.Tensor in table("cupy")
+    assert torch.nn.Parameter in table("cupy")
+    assert cupy.ndarray in table("torch")
+    assert table("cupy")[torch.Tensor](torch.ones(2)) is None  # on the host
+
+
+def test_the_pointer_is_found_without_torchs_own_function(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda index: SimpleNamespace(cuda_stream=10 + index))
+    assert _torch_handoff._pointer(1) == 11
