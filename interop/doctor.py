@@ -16,6 +16,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from interop._cuda_state import EMPTY, cuda_state, disagreements
 from interop._installed import Installed, knowledge
 from interop._spoken import UNSPOKEN, dlpack_spoken
 from interop._version import __version__
@@ -56,13 +57,16 @@ def examine() -> dict[str, Any]:
         if visit.problem and numpy.backend is None and visit is not numpy:
             visit.repair = "Repair numpy first, which every library here needs"
         _look_for_findings(visit, installed)
-    backends = [_facts(visit, installed) for visit in visits]  # before the findings are listed: it may add some
+    # Before the findings are listed: they may add some.
+    backends = [_facts(visit, installed) for visit in visits]
+    cuda = _cuda(visits)
     return {
         "schema": SCHEMA,
         "interop": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "backends": backends,
+        "cuda": cuda,
         "findings": [{"backend": visit.name, "text": text} for visit in visits for text in dict.fromkeys(visit.findings)],
         "known_trouble": [row for visit in visits for trouble in _troubles(visit) if (row := _row(trouble, installed))],
         "warnings": [{"backend": visit.name, "text": text} for visit in visits for text in dict.fromkeys(visit.warnings)],
@@ -142,6 +146,18 @@ def _look_for_findings(visit: Visit, installed: Installed) -> None:
     if visit.backend is not None:
         found += _ask(visit, "a check of the installation", visit.backend.findings, [])
         found += _ask(visit, "a check of the installation", known.findings, []) if known else []
+
+
+def _cuda(visits: list[Visit]) -> dict[str, Any]:
+    """Return what the libraries say of CUDA together; where they contradict each other, that is a finding."""
+    asked = {visit.name: visit for visit in visits if visit.backend is not None and visit.backend.has_streams}
+    backends = {name: visit.backend for name, visit in asked.items() if visit.backend is not None}
+    views = {name: view for name, visit in asked.items() if (view := _ask(visit, "asking about CUDA", backends[name].cuda, None))}
+    for text in disagreements(views):
+        asked[next(iter(views))].findings.append(f"{text}.")
+    if not views:
+        return EMPTY
+    return dict(_ask(asked[next(iter(views))], "asking for the memory of its device", lambda: cuda_state(views, backends), EMPTY))
 
 
 def _troubles(visit: Visit) -> tuple[KnownTrouble, ...]:

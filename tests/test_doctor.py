@@ -17,6 +17,7 @@ import torch
 from packaging.specifiers import SpecifierSet
 
 from interop import doctor
+from interop._cuda_state import EMPTY, cuda_state, disagreements
 from interop._installed import Installed
 from interop._spoken import dlpack_spoken
 from interop.backends import (
@@ -28,6 +29,7 @@ from interop.backends import (
     _torch_troubles,
     load_backend,
 )
+from interop.backends._base import Card, CudaView
 from interop.dlpack import VERSION, Capsule
 
 PAGE = (Path(__file__).parent.parent / "docs" / "doctor.md").read_text(encoding="utf-8")
@@ -473,6 +475,96 @@ def test_the_knowledge_of_each_backend_imports_no_library():
     assert done.stdout.strip() == "[]"
 
 
+# CUDA, as libraries would see it.
+
+
+def view(*buses, runtime="13.0", peers=()):
+    return CudaView("13.1", runtime, "native", tuple(Card("Card", bus, peers) for bus in buses))
+
+
+class Asked:
+    """A library that knows who holds the memory of cuda:1, which is current."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def current_index(self):
+        return 1
+
+    def free_memory(self, device):
+        assert device.index == 1
+        return 1 << 30, 2 << 30
+
+    def pools(self, device):
+        return {self.name: (0, 3 << 20)}
+
+
+def cuda_of_two_cards(**runtimes):
+    views = {"torch": view("a", "b", peers=(1,)), "cupy": view("a", "b", runtime=runtimes.get("cupy", "13.2"))}
+    return cuda_state(views, {name: Asked(name) for name in views})
+
+
+def test_what_the_libraries_see_of_cuda_is_put_side_by_side():
+    found = cuda_of_two_cards()
+    assert found["driver"] == "13.1"
+    assert found["agree"]
+    assert [(one["library"], one["version"]) for one in found["runtimes"]] == [("torch", "13.0"), ("cupy", "13.2")]
+    first, second = found["devices"]
+    assert (first["bus"], first["peers"], first["free"], first["pools"]) == ("a", [1], None, [])
+    assert (second["free"], second["total"]) == (1 << 30, 2 << 30)
+    assert second["pools"] == [{"name": "torch", "used": 0, "held": 3 << 20}, {"name": "cupy", "used": 0, "held": 3 << 20}]
+    assert not cuda_of_two_cards(cupy="12.9")["agree"]
+    assert cuda_state({}, {}) == EMPTY
+
+
+@pytest.mark.parametrize(
+    ("torch_sees", "cupy_sees", "said"),
+    [
+        ("ab", "ab", ""),
+        ("ab", "a", "torch sees 2 CUDA devices and cupy 1."),
+        ("ab", "ba", "cuda:0 of torch is another card than cuda:0 of cupy"),
+    ],
+)
+def test_libraries_that_see_other_devices_are_a_finding(torch_sees, cupy_sees, said):
+    found = disagreements({"torch": view(*torch_sees), "cupy": view(*cupy_sees)})
+    assert len(found) == bool(said)
+    assert all(said in one and "CUDA_VISIBLE_DEVICES" in one for one in found)
+    assert disagreements({"torch": view("a")}) == disagreements({}) == []
+
+
+def test_the_devices_are_printed(capsys):
+    from interop.cli.doctor import _Page
+
+    _Page().cuda(cuda_of_two_cards())
+    assert capsys.readouterr().out.splitlines() == [
+        "",
+        "CUDA: the driver knows up to 13.1; torch 13.0 (allocates with native), cupy 13.2 (allocates with native); the same major version",
+        "cuda:0 Card at a; reaches the memory of cuda:1",
+        "cuda:1 Card at b; 1.0 GiB of 2.0 GiB free; reaches the memory of cuda:1",
+        "  pool of torch: holds 3.0 MiB, 0 bytes of it in use",
+        "  pool of cupy: holds 3.0 MiB, 0 bytes of it in use",
+    ]
+    _Page().cuda(EMPTY)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["torch", "cupy"])
+def test_here_without_a_device_nobody_sees_cuda(name):
+    if torch.cuda.is_available():
+        pytest.skip("there is a device here; see test_gpu_pool.py")
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    assert load_backend(name).cuda() is None
+
+
+def test_a_library_that_cannot_say_is_a_finding(monkeypatch):
+    def fail():
+        raise RuntimeError("driver gone")
+
+    monkeypatch.setattr(load_backend("torch"), "cuda", fail, raising=False)
+    texts = [finding["text"] for finding in doctor.examine()["findings"]]
+    assert any("asking about CUDA fails with RuntimeError: driver gone" in text for text in texts)
+
+
 # The page.
 
 
@@ -488,6 +580,8 @@ def keys(value, path=""):
 def test_the_page_lists_every_key(tmp_path):
     install(tmp_path, "torch", "2.4.1", "torch", "import warnings; warnings.warn('old driver'); raise OSError('broken')")
     _, answer = state(tmp_path)
+    answer["cuda"] = cuda = cuda_of_two_cards()
+    del cuda["devices"][0]  # not the current one, so it has no pools
     assert keys(answer) == set(re.findall(r"^\| `([a-z_.\[\]]+)` \|", PAGE, re.MULTILINE))
     assert answer["schema"] == doctor.SCHEMA
     assert f"now {doctor.SCHEMA}" in PAGE

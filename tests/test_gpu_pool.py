@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from interop import DeviceUnavailableError
+from interop.backends import load_backend
 from interop.cuda import cupy_pool, memory_report, torch_pool
 
 pytestmark = pytest.mark.gpu
@@ -165,3 +166,17 @@ def test_the_report(cp):
     assert report.pools["cupy"][0] >= keep[0].nbytes
     assert {"torch", "cupy"} <= set(report.pools)
     assert str(report).startswith("cuda:0: ")
+
+
+def test_the_doctor_says_what_is_on_the_device(cp):
+    from interop.doctor import examine
+
+    cuda = examine()["cuda"]
+    assert cuda["driver"]
+    assert [one["library"] for one in cuda["runtimes"]] == ["torch", "cupy"]
+    assert len(cuda["devices"]) == torch.cuda.device_count()
+    card = cuda["devices"][torch.cuda.current_device()]
+    assert 0 < card["free"] <= card["total"]
+    assert {"torch", "cupy"} <= {pool["name"] for pool in card["pools"]}
+    views = {name: load_backend(name).cuda() for name in ("torch", "cupy")}
+    assert views["torch"].cards == views["cupy"].cards

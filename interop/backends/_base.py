@@ -24,10 +24,27 @@ if TYPE_CHECKING:
 
     from interop.capabilities import Capabilities
 
-__all__ = ["Backend", "KnownTrouble", "MemorySource", "PoolUse", "Shortcut", "Taker"]
+__all__ = ["Backend", "Card", "CudaView", "KnownTrouble", "MemorySource", "PoolUse", "Shortcut", "Taker"]
 
 PoolUse = tuple[int, int]
 """Bytes in use, and bytes that a pool holds altogether."""
+
+
+class Card(NamedTuple):
+    """A CUDA device as a library sees it: its name, its place on the bus, and the devices whose memory it reaches."""
+
+    name: str
+    bus: str
+    peers: tuple[int, ...] = ()
+
+
+class CudaView(NamedTuple):
+    """CUDA as a library sees it: the newest CUDA of the driver, its own runtime, what it allocates with, and its devices in order."""
+
+    driver: str
+    runtime: str
+    allocator: str
+    cards: tuple[Card, ...]
 
 
 class Taker(NamedTuple):
@@ -204,6 +221,10 @@ class Backend(ABC):
     def findings(self) -> list[str]:
         """Return what is wrong with this installation itself, in sentences."""
         return []
+
+    def cuda(self) -> CudaView | None:
+        """Return how the library sees CUDA, for ``interop doctor``; None without a device. Makes no context on one."""
+        return None
 
     # For code that is written for any library.
 

@@ -16,7 +16,7 @@ import numpy as np
 from cupy.cuda import memory
 
 from interop.backends import _cupy_departure, _cupy_handoff, _cupy_pool, _cupy_staging
-from interop.backends._base import Backend, MemorySource, Shortcut
+from interop.backends._base import Backend, Card, CudaView, MemorySource, Shortcut
 from interop.backends._cupy_lent import lent
 from interop.backends._cupy_streams import native_stream
 from interop.backends._cupy_troubles import TROUBLES
@@ -241,6 +241,15 @@ class CuPyBackend(Backend):
         dtypes = {native_dtype(name) for name in _DTYPES & taker.dtypes}
         return {cupy.ndarray: Shortcut(lambda x: _cupy_handoff.hand_over(x, dtypes, taker), refuses=(RuntimeError, BufferError))}
 
+    def cuda(self) -> CudaView | None:
+        if self.why_unavailable(Device("cuda")) is not None or cupy.cuda.runtime.is_hip:
+            return None
+        runtime, count = cupy.cuda.runtime, cupy.cuda.runtime.getDeviceCount()
+        driver, own = _cuda_version(runtime.driverGetVersion()), _cuda_version(runtime.runtimeGetVersion())
+        allocator = cupy.cuda.get_allocator()
+        words = type(getattr(allocator, "__self__", allocator)).__name__
+        return CudaView(driver, own, words, tuple(_card(index, count) for index in range(count)))
+
     def report(self) -> dict[str, Any]:
         problem = self.why_unavailable(Device("cuda"))
         count = 0 if problem else cupy.cuda.runtime.getDeviceCount()
@@ -253,6 +262,13 @@ class CuPyBackend(Backend):
             "dlpack_exports": "1.0",
             "dlpack_imports": "1.0 (READ_ONLY ignored)",
         }
+
+
+def _card(index: int, count: int) -> Card:
+    said = cupy.cuda.runtime.getDeviceProperties(index)
+    bus = f"{said['pciDomainID']:04x}:{said['pciBusID']:02x}:{said['pciDeviceID']:02x}"
+    peers = (other for other in range(count) if other != index and cupy.cuda.runtime.deviceCanAccessPeer(index, other))
+    return Card(said["name"].decode(), bus, tuple(peers))
 
 
 def _cuda_version(number: int) -> str:

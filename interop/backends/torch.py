@@ -16,7 +16,7 @@ from torch.utils import _python_dispatch
 
 from interop.backends import _torch_departure, _torch_handoff, _torch_pool, _torch_staging
 from interop.backends import _torch_kinds as kinds
-from interop.backends._base import Backend, MemorySource, Shortcut
+from interop.backends._base import Backend, Card, CudaView, MemorySource, Shortcut
 from interop.backends._departure import SMALL, packs
 from interop.backends._streams import LEGACY, cuda_stream_number
 from interop.backends._torch_troubles import TROUBLES
@@ -341,6 +341,14 @@ class TorchBackend(Backend):
         free, total = torch.cuda.mem_get_info(device.index)
         return int(free), int(total)
 
+    def cuda(self) -> CudaView | None:
+        if not torch.cuda.is_available() or torch.version.cuda is None:
+            return None
+        count = torch.cuda.device_count()
+        driver = torch._C._cuda_getDriverVersion()  # type: ignore[attr-defined]  # only builds with CUDA have it
+        words = f"{driver // 1000}.{driver % 1000 // 10}", torch.version.cuda, torch.cuda.get_allocator_backend()
+        return CudaView(*words, tuple(_card(index, count) for index in range(count)))
+
     def report(self) -> dict[str, Any]:
         cuda = torch.cuda.is_available()
         devices = ["cpu", *(f"cuda:{n} {torch.cuda.get_device_name(n)}" for n in range(torch.cuda.device_count() if cuda else 0))]
@@ -352,6 +360,13 @@ class TorchBackend(Backend):
             "dlpack_imports": "1.0 (READ_ONLY ignored)",
             "dlpack_exchange_api": hasattr(torch.Tensor, "__dlpack_c_exchange_api__"),
         }
+
+
+def _card(index: int, count: int) -> Card:
+    said = torch.cuda.get_device_properties(index)
+    bus = f"{getattr(said, 'pci_domain_id', 0):04x}:{getattr(said, 'pci_bus_id', 0):02x}:{getattr(said, 'pci_device_id', 0):02x}"
+    peers = (other for other in range(count) if other != index and torch.cuda.can_device_access_peer(index, other))
+    return Card(said.name, bus, tuple(peers))
 
 
 def _native_stream(number: int) -> Any:

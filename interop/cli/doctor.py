@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from interop._sized import sized
 from interop.cli import print_json
 from interop.doctor import examine
 
@@ -48,6 +49,7 @@ class _Page:
         """Print everything."""
         self.line(f"interop {state['interop']}, Python {state['python']}, {state['platform']}")
         self.libraries(state["backends"])
+        self.cuda(state["cuda"])
         self.findings(state["findings"])
         self.warnings(state["warnings"])
         self.known_trouble(state["known_trouble"])
@@ -81,6 +83,21 @@ class _Page:
                 self.line(f"{one['name']}: not installed; {one['install']}")
             elif one["status"] == "broken":
                 self.line(f"{one['name']}: broken, see the findings")
+
+    def cuda(self, cuda: dict[str, Any]) -> None:
+        """Print driver, runtimes and devices; nothing without a device."""
+        if cuda["driver"] is None:
+            return
+        self.line("")
+        runtimes = ", ".join(f"{one['library']} {one['version']} (allocates with {one['allocator']})" for one in cuda["runtimes"])
+        same = "the same major version" if cuda["agree"] else "not of one major version"
+        self.line(f"CUDA: the driver knows up to {cuda['driver']}; {runtimes}" + (f"; {same}" if len(cuda["runtimes"]) > 1 else ""))
+        for one in cuda["devices"]:
+            peers = f"; reaches the memory of {', '.join(f'cuda:{n}' for n in one['peers'])}" if one["peers"] else ""
+            free = f"; {sized(one['free'])} of {sized(one['total'])} free" if one["total"] is not None else ""
+            self.line(f"cuda:{one['index']} {one['name']} at {one['bus']}{free}{peers}")
+            for pool in one["pools"]:
+                self.line(f"  pool of {pool['name']}: holds {sized(pool['held'])}, {sized(pool['used'])} of it in use")
 
     def findings(self, findings: list[dict[str, str]]) -> None:
         """Print what is wrong here."""

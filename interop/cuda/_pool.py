@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from interop._sized import sized
 from interop.backends import load_backend
 from interop.cuda._libraries import current_index, device_of, imported
 from interop.description import Device
@@ -42,8 +43,8 @@ class MemoryReport:
 
     def __str__(self) -> str:
         """Return a line for the device, and one for each pool."""
-        lines = [f"{self.device}: {_sized(self.free)} of {_sized(self.total)} free"]
-        lines += [f"  {name}: holds {_sized(held)}, {_sized(used)} of it in use" for name, (used, held) in self.pools.items()]
+        lines = [f"{self.device}: {sized(self.free)} of {sized(self.total)} free"]
+        lines += [f"  {name}: holds {sized(held)}, {sized(used)} of it in use" for name, (used, held) in self.pools.items()]
         return "\n".join(lines)
 
 
@@ -180,12 +181,3 @@ def cupy_pool() -> Pool:
     ...     print(pool.memory_report())
     """
     return Pool("cupy", "torch")
-
-
-def _sized(count: int) -> str:
-    size, unit = float(count), "bytes"
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            break
-        size /= 1024
-    return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
