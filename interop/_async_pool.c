@@ -83,7 +83,7 @@ is_capturing(void *stream)
     return cuda.capturing(stream, &status) == 0 && status != 0;
 }
 
-/* Return memory, NULL if there is none: then torch gives back what it holds unused, asks again, and raises its own error. */
+/* Return memory, NULL if there is none: then torch raises its own error. */
 EXPORTED void *
 allocate(ssize_t size, int device, void *stream)
 {

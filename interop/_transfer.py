@@ -49,7 +49,7 @@ class Transfer:
             if not self._has_result:
                 self._result = self._finish()
                 self._has_result = True
-                del self._is_there, self._finish  # and with them the source
+                self._is_there, self._finish = _there, _there  # and the source is let go of
             return self._result
 
     def __repr__(self) -> str:
@@ -69,6 +69,10 @@ class Transfer:
     def __dlpack_device__(self) -> NoReturn:
         """Refuse."""
         raise _no_array()
+
+
+def _there() -> bool:
+    return True
 
 
 def _no_array() -> UnsupportedTypeError:

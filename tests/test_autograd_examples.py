@@ -408,6 +408,19 @@ def test_arguments_are_held_to_the_kernels_signature(at, argument, message):
         kernel.check(tuple(right[:-1]))
 
 
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own, in its mkldnn
+def test_the_kernels_are_an_operator_that_compile_keeps_whole(host):
+    activation = raw_kernel.wrapped(host, "interop_tests::swish")
+    x, slope = random(4, 3), random(3, seed=1)
+    compiled = torch.compile(lambda x, slope: activation((x * 2).mT.mT, slope) + 1, fullgraph=True)
+    for found, expected in zip(gradients(compiled, x, slope), gradients(lambda x, s: torch_swish(x * 2, s) + 1, x, slope), strict=True):
+        torch.testing.assert_close(found, expected)
+    assert torch.library.opcheck(torch.ops.interop_tests.swish.default, (x, slope), raise_exception=True)
+    with pytest.raises(TypeError, match="'slope' is read as float64, got float32"):
+        torch.compile(activation, fullgraph=True)(x, slope.detach().float())
+
+
 def test_a_signature_is_read_from_the_source():
     kernel = raw_kernel.Kernel(raw_kernel.BACKWARD, "float64")
     assert kernel.name == "swish_backward"

@@ -241,3 +241,31 @@ def test_torchs_pool_is_told_of_the_consumers_stream(monkeypatch, device, stream
     assert load_backend("torch").export(Tensor(log), stream) == "capsule"
     assert log == expected
     assert [where for _, where in inside] == [device]
+
+
+def test_a_stream_of_cupys_is_the_same_object_each_time(monkeypatch):
+    """Memory of CuPy's stream-ordered allocator refers to it weakly."""
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    from interop.backends import _cupy_streams
+
+    device = [0]
+
+    class Stream:
+        null, ptds = "null", "ptds"
+
+        @staticmethod
+        def from_external(_):
+            return object()
+
+    runtime = SimpleNamespace(getDevice=lambda: device[0])
+    monkeypatch.setattr(
+        _cupy_streams, "cupy", SimpleNamespace(cuda=SimpleNamespace(Stream=Stream, ExternalStream=Stream.from_external, runtime=runtime))
+    )
+    _cupy_streams._external.cache_clear()
+    first = _cupy_streams.native_stream(77)
+    assert _cupy_streams.native_stream(77) is first
+    assert _cupy_streams.native_stream(78) is not first
+    device[0] = 1
+    assert _cupy_streams.native_stream(77) is not first
+    assert (_cupy_streams.native_stream(LEGACY), _cupy_streams.native_stream(2)) == ("null", "ptds")
+    _cupy_streams._external.cache_clear()

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from interop.backends import _torch_pool
 from interop.backends._base import MemorySource
 from interop.cuda import _pool, cupy_pool, memory_report, torch_pool
 from interop.description import Device
-from interop.errors import DeviceUnavailableError
+from interop.errors import DeviceUnavailableError, StreamError
 
 # The scope.
 
@@ -193,40 +194,34 @@ def test_here_without_a_device_it_says_why():
 # CuPy's side.
 
 
-class Allocator:
-    """What CuPy's `PythonFunctionAllocator` is made of."""
-
-    def __init__(self, malloc, free):
-        self.ask, self.free = malloc, free
-
-    def malloc(self, size):
-        return self.ask(size, 1)
-
-
 @pytest.fixture(name="cupys")
 def recording_cupy(monkeypatch):
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     from interop.backends import _cupy_pool
 
-    log = SimpleNamespace(stream=5, freed=0, capturing=False, allocator=None, module=_cupy_pool, cupy=cupy)
+    log = SimpleNamespace(stream=5, freed=0, capturing=False, module=_cupy_pool, cupy=cupy, threshold={0: 7, 1: 7})
 
     def free_all_blocks():
         log.freed += 1
 
-    def make(malloc, free):
-        log.allocator = Allocator(malloc, free)
-        return log.allocator
-
+    runtime = SimpleNamespace(
+        streamIsCapturing=lambda _: log.capturing,
+        getDevice=lambda: 1,
+        deviceGetMemPool=lambda device: device,
+        memPoolGetAttribute=lambda pool, name: log.threshold[pool],
+        memPoolSetAttribute=lambda pool, name, value: log.threshold.__setitem__(pool, value),
+        cudaMemPoolAttrReleaseThreshold=4,
+        CUDARuntimeError=RuntimeError,
+    )
     cuda = SimpleNamespace(
         get_current_stream=lambda: SimpleNamespace(ptr=log.stream),
-        runtime=SimpleNamespace(streamIsCapturing=lambda _: log.capturing),
+        runtime=runtime,
         using_allocator=cupy.cuda.using_allocator,
         get_allocator=cupy.cuda.get_allocator,
+        Device=lambda _: contextlib.nullcontext(),
     )
-    own = SimpleNamespace(free_all_blocks=free_all_blocks, total_bytes=lambda: 1024)
+    own = SimpleNamespace(free_all_blocks=free_all_blocks, total_bytes=lambda: 1024, used_bytes=lambda: 512)
     monkeypatch.setattr(_cupy_pool, "cupy", SimpleNamespace(cuda=cuda, get_default_memory_pool=lambda: own))
-    memory = SimpleNamespace(PythonFunctionAllocator=make, OutOfMemoryError=cupy.cuda.memory.OutOfMemoryError)
-    monkeypatch.setattr(_cupy_pool, "memory", memory)
     return log
 
 
@@ -235,23 +230,64 @@ def test_cupy_asks_for_memory_of_its_current_stream(cupys):
 
     def allocate(*args):
         asked.append(args)
-        return 99
+        return 4096
 
     before = cupys.cupy.cuda.get_allocator()
     with cupys.module.drawing(allocate, given.append) as is_used:
         allocator = cupys.cupy.cuda.get_allocator()
-        assert allocator(64) == 99
+        pointer = allocator(64)
+        assert (pointer.ptr, pointer.mem.size, pointer.mem.device_id) == (4096, 64, 1)
         cupys.stream = 0
-        allocator(32)
+        other = allocator(32)
         assert asked == [(64, 1, 5), (32, 1, 0)]
         assert is_used()
-        with cupys.cupy.cuda.using_allocator(cupys.allocator.malloc):  # equal, and not the one
+        with cupys.cupy.cuda.using_allocator(print):
             assert not is_used()
         assert is_used()
     assert not is_used()
     assert cupys.cupy.cuda.get_allocator() == before
-    cupys.allocator.free(99, 1)
-    assert given == [99]
+    assert given == []
+    del pointer
+    assert given == [4096]
+    del other
+    assert given == [4096, 4096]
+
+
+def test_no_bytes_are_no_memory(cupys):
+    with cupys.module.drawing(pytest.fail, pytest.fail):
+        pointer = cupys.cupy.cuda.get_allocator()(0)
+        assert pointer.ptr == 0
+        del pointer
+
+
+def test_memory_comes_back_also_from_a_cycle_that_the_collector_breaks(cupys):
+    """CuPy's own class for such memory forgets how by then."""
+    import gc
+
+    given = []
+    with cupys.module.drawing(lambda *_: 4096, given.append):
+        pointer = cupys.cupy.cuda.get_allocator()(64)
+    array = cupys.cupy.ndarray((8,), "f8", memptr=pointer)
+    cycle = {"array": array}
+    cycle["self"] = cycle
+    del array, pointer
+    assert given == []
+    del cycle
+    gc.collect()
+    assert given == [4096]
+
+
+def test_memory_of_a_pool_is_cupys_own(cupys):
+    """So that nobody else holds it: see tests/test_cupy_memory.py."""
+    from interop.backends import cupy as backend
+
+    assert cupys.module.Drawn in backend._OWN
+
+
+def test_the_stream_of_each_thread_is_refused(cupys):
+    cupys.stream = 2
+    with cupys.module.drawing(pytest.fail, pytest.fail), pytest.raises(StreamError, match="per-thread default stream"):
+        cupys.cupy.cuda.get_allocator()(64)
 
 
 @pytest.mark.parametrize(("fails", "capturing", "freed"), [(1, False, 1), (2, False, 1), (1, True, 0)])
@@ -265,10 +301,10 @@ def test_out_of_memory_cupys_own_pool_gives_back_what_it_holds(cupys, fails, cap
             raise MemoryError("torch has none left")
         return 99
 
-    with cupys.module.drawing(allocate, print):
+    with cupys.module.drawing(allocate, lambda _: None):
         allocator = cupys.cupy.cuda.get_allocator()
         if fails == 1 and not capturing:
-            assert allocator(64) == 99
+            assert allocator(64).ptr == 99
         else:
             with pytest.raises(cupys.cupy.cuda.memory.OutOfMemoryError, match="allocating 64 bytes") as caught:
                 allocator(64)
@@ -277,15 +313,33 @@ def test_out_of_memory_cupys_own_pool_gives_back_what_it_holds(cupys, fails, cap
     assert cupys.freed == freed
 
 
-def test_cudas_pool_that_is_not_there_is_said(cupys, monkeypatch):
-    def none():
-        raise RuntimeError("Device 0 does not support cudaMallocAsync")
-
+def test_cudas_pool_keeps_what_is_freed_as_long_as_anybody_is_inside(cupys, monkeypatch):
     monkeypatch.setattr(cupys.module, "_driver_pool", lambda: "some.so")
-    cupys.module.cupy.cuda.MemoryAsyncPool = none
-    with pytest.raises(DeviceUnavailableError, match="does not support cudaMallocAsync") as caught, cupys.module.lending():
-        pytest.fail("entered")
-    assert "torch_pool" in caught.value.hint
+    before = cupys.cupy.cuda.get_allocator()
+    with cupys.module.lending() as source:
+        assert source.library == "some.so"
+        assert source.is_used()
+        assert cupys.cupy.cuda.get_allocator() is cupys.cupy.cuda.memory.malloc_async
+        assert cupys.threshold == {0: 7, 1: (1 << 64) - 1}
+        first, second = cupys.module.lending(), cupys.module.lending()
+        first.__enter__(), second.__enter__()  # two threads, that end in another order
+        first.__exit__(None, None, None)
+        assert cupys.threshold[1] == (1 << 64) - 1
+        second.__exit__(None, None, None)
+        assert cupys.threshold[1] == (1 << 64) - 1
+    assert cupys.threshold == {0: 7, 1: 7}
+    assert not cupys.module._inside
+    assert cupys.cupy.cuda.get_allocator() == before
+
+
+def test_the_report_asks_and_changes_nothing(cupys):
+    assert cupys.module.pools(1) == {"cupy": (512, 1024), "cuda": (7, 7)}
+
+    def none(_):
+        raise RuntimeError("not supported")
+
+    cupys.module.cupy.cuda.runtime.deviceGetMemPool = none
+    assert cupys.module.pools(1) == {"cupy": (512, 1024)}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the driver is there")
@@ -301,51 +355,102 @@ def test_a_driver_that_is_not_there_is_said():
 # torch's side.
 
 
-def test_torchs_memory_belongs_to_a_stream_and_its_error_is_pythons(monkeypatch):
-    asked = []
+@pytest.fixture(name="torchs")
+def recording_torch(monkeypatch):
+    log = []
 
+    def scope(word):
+        @contextlib.contextmanager
+        def inside(what):
+            log.append(f"{word} {what}")
+            yield
+            log.append(f"{word} left")
+
+        return inside
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _=None: SimpleNamespace(cuda_stream=5))
+    monkeypatch.setattr(torch.cuda, "ExternalStream", lambda pointer: f"external {pointer}")
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda: "default")
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    for name in ("device", "stream"):
+        monkeypatch.setattr(torch.cuda, name, scope(name))
+    return log
+
+
+def test_torchs_memory_belongs_to_a_stream_and_its_error_is_pythons(torchs, monkeypatch):
     def allocate(*args):
-        asked.append(args)
-        if len(asked) == 3:
+        torchs.append(args)
+        if args[0] == 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return 77
 
     monkeypatch.setattr(torch.cuda, "caching_allocator_alloc", allocate)
-    monkeypatch.setattr(torch.cuda, "caching_allocator_delete", asked.append)
+    monkeypatch.setattr(torch.cuda, "caching_allocator_delete", torchs.append)
     assert _torch_pool.allocate(64, 1, 5) == 77
-    assert _torch_pool.allocate(64, 1, 1) == 77  # the legacy stream in the standard's numbering; torch's pointer is 0
+    assert torchs == [(64, 1, 5)]
+    del torchs[:]
+    # Inside of a MemPool torch would take new memory on its current stream.
+    assert _torch_pool.allocate(64, 1, 6) == 77
+    assert torchs == ["device 1", "stream external 6", (64, 1, 6), "stream left", "device left"]
+    del torchs[:]
+    assert _torch_pool.allocate(64, 1, 0) == 77
+    assert torchs[:3] == ["device 1", "stream default", (64, 1, 0)]
     with pytest.raises(MemoryError, match="CUDA out of memory") as caught:
-        _torch_pool.allocate(64, 1, 0)
+        _torch_pool.allocate(3, 1, 5)
     assert not isinstance(caught.value, RuntimeError)
     _torch_pool.release(77)
-    assert asked == [(64, 1, 5), (64, 1, 0), (64, 1, 0), 77]
+    assert torchs[-1] == 77
 
 
-def test_torch_gets_an_allocator_that_stays_and_a_pool_that_does_not(monkeypatch):
-    log = []
-
+@pytest.fixture(name="pools")
+def recording_pools(torchs, monkeypatch):
     class Pluggable:
         def __init__(self, *args):
-            log.append(args)
+            torchs.append(args)
 
         def allocator(self):
             return self
 
+    numbers = iter(range(100))
+
     @contextlib.contextmanager
     def using(pool):
-        log.append("on")
+        torchs.append(f"in {pool}")
         yield
-        log.append("off")
+        torchs.append(f"out of {pool}")
 
     monkeypatch.setattr(torch.cuda.memory, "CUDAPluggableAllocator", Pluggable)
-    monkeypatch.setattr(torch.cuda, "MemPool", lambda allocator: log.append(type(allocator).__name__))
+    monkeypatch.setattr(torch.cuda, "MemPool", lambda _: next(numbers))
     monkeypatch.setattr(torch.cuda, "use_mem_pool", using)
+    monkeypatch.setattr(_torch_pool, "_idle", {})
     _torch_pool._allocator.cache_clear()
+    yield torchs
+    _torch_pool._allocator.cache_clear()
+
+
+def test_a_pool_of_torchs_is_used_again_and_never_given_up(pools):
+    """torch aborts when one goes while anybody is in another (pytorch#146431)."""
     for _ in range(2):
+        with _torch_pool.drawing("some.so"), _torch_pool.drawing("some.so"):  # it is in it already
+            pools.append("inside")
+    assert pools == [("some.so", "allocate", "release"), *["in 0", "inside", "out of 0"] * 2]
+    assert _torch_pool._idle == {("some.so", 0): [0]}
+
+
+def test_two_threads_have_two_pools(pools):
+    both = threading.Barrier(2, timeout=30)
+
+    def work():
         with _torch_pool.drawing("some.so"):
-            log.append("inside")
-    assert log == [("some.so", "allocate", "release"), *["Pluggable", "on", "inside", "off"] * 2]
-    _torch_pool._allocator.cache_clear()
+            both.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(one for one in pools if str(one).startswith("in")) == ["in 0", "in 1"]
+    assert sorted(_torch_pool._idle["some.so", 0]) == [0, 1]
 
 
 # The C functions, with a driver that notes what it is asked.
@@ -380,6 +485,7 @@ def recording_driver(tmp_path_factory):
     compiler = shutil.which("cc")
     built = importlib.util.find_spec("interop._async_pool")
     if compiler is None or built is None:
+        assert not os.environ.get("INTEROP_REQUIRE_C"), "interop._async_pool was not built, although it has to be here"
         pytest.skip("there is no C compiler here")
     folder = tmp_path_factory.mktemp("driver")
     (folder / "driver.c").write_text(DRIVER)

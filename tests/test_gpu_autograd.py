@@ -29,6 +29,20 @@ def gradients(activation, view, *inputs):
     return [y.detach(), *torch.autograd.grad((y.mT * torch.ones_like(y.mT).cumsum(-1)).sum() + y.sum(), inputs)]
 
 
+def test_the_kernels_are_an_operator_that_compile_keeps_whole():
+    activation = raw_kernel.wrapped(raw_kernel.Cuda(), "interop_tests::gpu_swish")
+    x, slope = on_gpu(4, 6), on_gpu(6)
+    compiled = torch.compile(lambda x, slope: activation(x * 2, slope) + 1, fullgraph=True)
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for found, expected in zip(
+            gradients(compiled, lambda x: x, x, slope),
+            gradients(lambda x, s: torch_swish(x * 2, s) + 1, lambda x: x, x, slope),
+            strict=True,
+        ):
+            torch.testing.assert_close(found, expected)
+    assert torch.library.opcheck(torch.ops.interop_tests.gpu_swish.default, (x, slope), raise_exception=True)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [(4, 6), (2, 3, 4, 6), (3, 1000, 6), (0, 6)], ids=str)
 @pytest.mark.parametrize(

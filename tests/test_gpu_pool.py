@@ -89,24 +89,66 @@ def test_no_elements_are_no_memory(cp):
 
 
 def test_torchs_memory_is_cudas_inside_of_cupys_pool(cp):
-    ordered = cp.cuda.MemoryAsyncPool("default")
-    before = ordered.used_bytes()
+    def used():
+        torch.cuda.synchronize()
+        return memory_report().pools["cuda"][0]
+
     with in_cudas_pool() as pool:
         assert pool.is_active()
-        tensor = torch.full((COUNT,), 3.0, device="cuda")
-        torch.cuda.synchronize()
-        held = ordered.used_bytes() - before
-        assert held >= tensor.nbytes
+        before = used()
+        tensor = torch.full((COUNT * 7,), 3.0, device="cuda")  # more than another test left in torch's pool
+        held = used()
+        assert held - before >= tensor.nbytes
         array = cp.full(COUNT, 4, dtype="float32")
-        assert ordered.used_bytes() - before >= held + array.nbytes
+        assert used() - held >= array.nbytes
     assert not pool.is_active()
-    assert float(tensor.sum()) == 3 * COUNT  # it lives on after the scope
+    assert float(tensor.sum()) == 3 * COUNT * 7  # it lives on after the scope
     assert float(array.sum()) == 4 * COUNT
+    pointer = tensor.data_ptr()
     del tensor, array
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    cp.cuda.Device().synchronize()
-    assert ordered.used_bytes() == before
+    with in_cudas_pool():  # torch kept it for the next scope
+        assert torch.empty(COUNT * 7, device="cuda").data_ptr() == pointer
+
+
+def test_cudas_pool_within_itself(cp):
+    with in_cudas_pool() as outer:
+        with in_cudas_pool() as inner:
+            x = torch.full((COUNT,), 3.0, device="cuda")
+            assert outer.is_active()
+            assert inner.is_active()
+        y = torch.full((COUNT,), 4.0, device="cuda")
+    assert float((x + y)[0]) == 7
+
+
+def test_torchs_pool_within_cudas_serves_the_stream_that_asks(cp):
+    busy = cp.cuda.Stream(non_blocking=True)
+    with in_cudas_pool(), torch_pool(), busy:
+        array = cp.full(COUNT, 3, dtype="float32")
+        assert float(array.sum()) == 3 * COUNT
+
+
+def test_an_array_in_a_cycle_gives_its_memory_back(cp):
+    import gc
+
+    before = torch.cuda.memory_allocated()
+    with torch_pool():
+        cycle = {"array": cp.ones(COUNT, dtype="float32")}
+    cycle["self"] = cycle
+    assert torch.cuda.memory_allocated() > before
+    del cycle
+    gc.collect()
+    assert torch.cuda.memory_allocated() == before
+
+
+def test_a_report_leaves_cudas_pool_as_it_is(cp):
+    runtime = cp.cuda.runtime
+    pool = runtime.deviceGetMemPool(0)
+    before = runtime.memPoolGetAttribute(pool, runtime.cudaMemPoolAttrReleaseThreshold)
+    memory_report()
+    with in_cudas_pool():
+        memory_report()
+    assert runtime.deviceGetMemPool(0) == pool
+    assert runtime.memPoolGetAttribute(pool, runtime.cudaMemPoolAttrReleaseThreshold) == before
 
 
 def test_they_nest_and_are_restored_after_an_error(cp):

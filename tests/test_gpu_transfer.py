@@ -16,7 +16,15 @@ COUNT = 1 << 22
 
 @pytest.fixture(name="cp")
 def cupy_module():
-    return pytest.importorskip("cupy", reason="CuPy is not installed")
+    """Return CuPy, with everything done once: compiling a kernel and locking pages may take longer than a delay, or wait for the device."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    for x in (torch.zeros(COUNT, device="cuda").fill_(3), cupy.zeros(COUNT, dtype="float32")):
+        kept = [to_numpy(x, device="cpu", blocking=False) for _ in range(2)]
+        assert len([one.result() for one in kept]) == 2
+    x.fill(3)
+    cupy.full(COUNT, 7, dtype="float32")
+    torch.cuda.synchronize()
+    return cupy
 
 
 def behind_a_delay():
@@ -101,6 +109,23 @@ def test_the_memory_is_page_locked_and_writable(cp):
     result = to_numpy(torch.ones(3, device="cuda"), device="cpu", blocking=False).result()
     assert torch.from_numpy(result).is_pinned()
     result[0] = 2
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.parametrize("library", ["torch", "cupy"])
+def test_another_stream_comes_behind_the_work_before(cp, library, blocking):
+    side = torch.cuda.Stream()
+    tensor = behind_a_delay()
+    x = tensor if library == "torch" else cp.from_dlpack(tensor)
+    result = to_numpy(x, device="cpu", blocking=blocking, stream=side)
+    assert (result if blocking else result.result())[0] == 3
+
+
+def test_what_interop_does_before_comes_before_on_another_stream_too(cp):
+    x = torch.complex(behind_a_delay(), torch.ones(COUNT, device="cuda")).conj()
+    torch.cuda._sleep(400_000_000)
+    result = to_numpy(x, device="cpu", stream=torch.cuda.Stream())
+    assert result[0] == 3 - 1j
 
 
 def test_on_a_stream_of_the_callers(cp):

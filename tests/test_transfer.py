@@ -205,9 +205,6 @@ class OnDevice:
     def __init__(self, log):
         self.log = log
 
-    def record_stream(self, stream):
-        self.log.append(("record_stream", stream))
-
 
 class Host:
     def __init__(self, log):
@@ -231,35 +228,115 @@ class Event:
         self.log.append("synchronize")
 
 
-def test_torch_copies_to_page_locked_memory_and_nobody_waits(monkeypatch):
-    log, events = [], []
-    monkeypatch.setattr(torch, "empty_like", lambda x, **words: log.append(("empty_like", words)) or Host(log))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: "the stream")
-    monkeypatch.setattr(torch.cuda, "Event", lambda: events.append(Event(log)) or events[-1])
+class Stream:
+    def __init__(self, number, log):
+        self.ptr = self.cuda_stream = number
+        self.log = log
+
+    def __eq__(self, other):
+        return self.ptr == other.ptr
+
+    __hash__ = None
+
+    def record(self):
+        return f"event of {self.ptr}"
+
+    def wait_stream(self, other):
+        self.log.append(f"{self.ptr} waits for {other.ptr}")
+
+    def wait_event(self, event):
+        self.log.append(f"{self.ptr} waits for {event}")
+
+
+@pytest.fixture(name="torchs")
+def faked_torch(monkeypatch):
+    log = SimpleNamespace(said=[], events=[], stream=5, capturing=False)
 
     @contextlib.contextmanager
     def on_stream(number, where):
-        log.append(("on", number, str(where)))
+        before, log.stream = log.stream, log.stream if number in (None, -1) else number
         yield
-        log.append("off")
+        log.stream = before
 
     monkeypatch.setattr(torch_file.backend, "on_stream", on_stream, raising=False)
     monkeypatch.setattr(kinds, "device_of", lambda _: Device("cuda", 0))
-    departure = torch_file.backend.depart(OnDevice(log), 7)
-    assert log == [
-        ("on", 7, "cuda:0"),
+    monkeypatch.setattr(torch, "empty_like", lambda x, **words: log.said.append(("empty_like", words)) or Host(log.said))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: Stream(log.stream, log.said))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: log.capturing)
+    monkeypatch.setattr(torch.cuda, "Event", lambda: log.events.append(Event(log.said)) or log.events[-1])
+    monkeypatch.setattr(_torch_departure, "_under_way", type(_torch_departure._under_way)())
+    return log
+
+
+@pytest.mark.parametrize(
+    ("number", "before"), [(None, []), (5, []), (-1, []), (7, ["7 waits for 5"])], ids=["current", "the same", "none", "another"]
+)
+def test_torch_copies_to_page_locked_memory_behind_the_work_before_and_nobody_waits(torchs, number, before):
+    departure = torch_file.backend.depart(OnDevice([]), number)
+    *rest, (what, stream) = torchs.said
+    assert rest == [
+        *before,
         ("empty_like", {"device": "cpu", "pin_memory": True}),
         ("copy_", "OnDevice", {"non_blocking": True}),
-        ("record_stream", "the stream"),
-        ("record", "the stream"),
-        "off",
     ]
+    assert (what, stream.ptr) == ("record", 7 if number == 7 else 5)
     assert isinstance(departure.host, Host)
     assert not departure.is_there()
-    events[0].there = True
+    torchs.events[0].there = True
     assert departure.is_there()
     departure.wait()
-    assert log[-1] == "synchronize"
+    assert torchs.said[-1] == "synchronize"
+
+
+def test_torchs_memory_is_kept_until_the_copy_has_ended(torchs):
+    """Also memory that is not torch's, of which its pool knows nothing."""
+    import weakref
+
+    x = OnDevice([])
+    held = weakref.ref(x)
+    torch_file.backend.depart(x, None)
+    del x
+    torch_file.backend.depart(OnDevice([]), None)
+    assert held() is not None
+    torchs.events[0].there = True
+    torch_file.backend.depart(OnDevice([]), None)
+    assert held() is None
+    assert len(_torch_departure._under_way) == 2
+
+
+def test_inside_of_a_capture_there_is_nothing_to_wait_for(torchs):
+    torchs.capturing = True
+    with pytest.raises(interop.StreamError, match="graph is being captured"):
+        torch_file.backend.depart(OnDevice([]), None)
+    assert torchs.said == []
+
+
+@pytest.mark.parametrize(("number", "said"), [(None, []), (-1, []), (5, []), (7, ["7 waits for 5"])])
+def test_a_transfer_that_is_waited_for_comes_behind_the_work_before_too(torchs, number, said):
+    with torch_file.backend._behind_the_current(number, Device("cuda", 0)):
+        assert torchs.said == said
+    with torch_file.backend._behind_the_current(number, CPU):
+        assert torchs.said == said
+
+
+@pytest.mark.parametrize(("number", "said"), [(None, []), (-1, []), (5, []), (7, ["7 waits for event of 5"])])
+def test_cupys_transfers_come_behind_the_work_before(monkeypatch, number, said):
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    from interop.backends import cupy as backend
+
+    log = SimpleNamespace(stream=5, said=[])
+
+    @contextlib.contextmanager
+    def on_stream(number, where):
+        before, log.stream = log.stream, log.stream if number in (None, -1) else number
+        yield
+        log.stream = before
+
+    cuda = SimpleNamespace(Device=lambda _: contextlib.nullcontext(), get_current_stream=lambda: Stream(log.stream, log.said))
+    monkeypatch.setattr(backend, "cupy", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(backend.backend, "on_stream", on_stream, raising=False)
+    with backend.backend._behind_the_current(number, SimpleNamespace(device=SimpleNamespace(id=0))):
+        assert log.said == said
 
 
 def test_torch_on_another_kind_of_device_waits():
@@ -273,7 +350,7 @@ def faked_cupy(monkeypatch):
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     from interop.backends import _cupy_departure, _cupy_lent
 
-    log = SimpleNamespace(events=[], said=[], module=_cupy_departure, lent=_cupy_lent, cupy=cupy)
+    log = SimpleNamespace(events=[], said=[], capturing=False, module=_cupy_departure, lent=_cupy_lent, cupy=cupy)
 
     class Event:
         def __init__(self, **words):
@@ -294,7 +371,9 @@ def faked_cupy(monkeypatch):
         log.said.append("contiguous")
         return Array(log, np.ascontiguousarray(x.data))
 
-    cuda = SimpleNamespace(Event=Event, alloc_pinned_memory=pinned)
+    runtime = SimpleNamespace(streamIsCapturing=lambda _: log.capturing)
+    current = SimpleNamespace(ptr=5)
+    cuda = SimpleNamespace(Event=Event, alloc_pinned_memory=pinned, runtime=runtime, get_current_stream=lambda: current)
     monkeypatch.setattr(_cupy_departure, "cupy", SimpleNamespace(cuda=cuda, ascontiguousarray=contiguous))
     yield log
     _cupy_lent._waiting.clear()
@@ -343,6 +422,13 @@ def test_cupy_copies_to_page_locked_memory_and_nobody_waits(cupys, data, said):
         assert cupys.said[-1] == "synchronize"
     else:
         assert departure.is_there()
+
+
+def test_inside_of_a_capture_cupys_cannot_leave_either(cupys):
+    cupys.capturing = True
+    with pytest.raises(interop.StreamError, match="graph is being captured"):
+        cupys.module.depart(Array(cupys, GRID))
+    assert cupys.said == []
 
 
 def test_cupys_memory_on_both_sides_is_kept_until_the_copy_has_ended(cupys):

@@ -165,8 +165,8 @@ def _in_cupy(stream: torch.cuda.Stream) -> Any:
     return Stream.from_external(stream) if hasattr(Stream, "from_external") else ExternalStream(stream.cuda_stream, stream.device_index)
 
 
-def wrapped(place: Any) -> Any:
-    """Return swish in torch's graph, with kernels that are run at a place."""
+def wrapped(place: Any, name: str | None = None) -> Any:
+    """Return swish in torch's graph, with kernels that are run at a place; with a name it is an operator, which `torch.compile` keeps whole."""
 
     def run(code: str, x: Any, arrays: tuple[Any, ...], outputs: int) -> list[Any]:
         """Run a kernel on arrays; return so many of the shape and dtype of `x`."""
@@ -179,20 +179,28 @@ def wrapped(place: Any) -> Any:
                 place.launch(kernel, x.size, arguments)
         return made
 
-    def swish(ctx: Any, x: Any, slope: Any) -> Any:
+    def swish(x: Any, slope: Any) -> Any:
         channels = x.shape[-1:]
         if slope.shape not in ((), channels and (1,), channels):
             raise ValueError(f"swish: there are {channels} channels, and slopes of the shape {slope.shape}.")
-        ctx.save_for_backward(x, slope)
         (y,) = run(FORWARD, x, (x, slope), 1)
         return y
+
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001 - as in torch
+        ctx.save_for_backward(*inputs)
 
     def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:
         x, slope = ctx.saved_tensors
         # Those for the slopes are of the shape of x: `wrap` adds them up.
         return tuple(run(BACKWARD, x, (x, slope, grad), 2))
 
-    return wrap(swish, backward, backend=place.backend, cast_inputs="float32")
+    words: dict[str, Any] = {"name": name, "fake": _like, "schema": "(Tensor x, Tensor slope) -> Tensor"} if name else {}
+    return wrap(swish, backward, setup_context=keep, backend=place.backend, cast_inputs="float32", **words)
+
+
+def _like(x: Tensor, slope: Tensor) -> Tensor:  # noqa: ARG001 - it is given the operator's arguments
+    """Return what the operator returns, without its data."""
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 def _contiguous(x: Any) -> Any:

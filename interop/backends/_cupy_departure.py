@@ -9,7 +9,8 @@ import cupy
 import numpy as np
 
 from interop.backends._cupy_lent import keep
-from interop.backends._departure import Departure, arrived, split
+from interop.backends._departure import CAPTURING, Departure, arrived, split
+from interop.errors import StreamError
 
 __all__ = ["depart", "fetch"]
 
@@ -19,6 +20,8 @@ def depart(x: Any) -> Departure:
 
     CuPy's pools would hand both out again while it goes on: neither knows of a copy. So they are kept until it has ended.
     """
+    if cupy.cuda.runtime.streamIsCapturing(cupy.cuda.get_current_stream().ptr):
+        raise StreamError(CAPTURING)
     if not x.size:
         return arrived(np.empty(x.shape, x.dtype))
     if not (x.flags.c_contiguous or x.flags.f_contiguous):

@@ -5,20 +5,40 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import cupy
 from cupy.cuda import memory
 
 from interop.backends._base import MemorySource
-from interop.errors import DeviceUnavailableError
+from interop.errors import DeviceUnavailableError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from interop.backends._base import PoolUse
 
-__all__ = ["drawing", "lending", "pools"]
+__all__ = ["Drawn", "drawing", "lending", "pools"]
+
+
+class Drawn(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
+    """Memory of another pool.
+
+    CuPy's own class for it (`PythonFunctionAllocatorMemory`) forgets how to give memory back when the garbage collector breaks a
+    cycle that an array is part of; so it is a class of Python's, whose finaliser comes before that.
+    """
+
+    def __init__(self, size: int, device: int, allocate: Callable[[int, int, int], int], release: Callable[[int], None]) -> None:
+        self.size, self.device_id, self.ptr, self._release = size, device, 0, release
+        if size:
+            self.ptr = allocate(size, device, cupy.cuda.get_current_stream().ptr)
+
+    def __del__(self) -> None:
+        """Give it back."""
+        if self.ptr and not sys.is_finalizing():
+            self._release(self.ptr)
 
 
 @contextlib.contextmanager
@@ -29,8 +49,10 @@ def drawing(allocate: Callable[[int, int, int], int], release: Callable[[int], N
     one), to which the memory belongs: nobody else's work gets it when it is given back.
     """
 
-    def ask(size: int, device: int) -> int:
-        stream = cupy.cuda.get_current_stream().ptr
+    def ask(size: int, device: int, stream: int) -> int:
+        if stream == PER_THREAD:  # one number for many streams
+            hint = "Use a stream of your own: with cupy.cuda.Stream(): ..."
+            raise StreamError("memory of CuPy's per-thread default stream cannot come from another pool.", hint=hint)
         try:
             return allocate(size, device, stream)
         except MemoryError as error:
@@ -42,23 +64,50 @@ def drawing(allocate: Callable[[int, int, int], int], release: Callable[[int], N
         except MemoryError as error:
             raise _out_of_memory(size, error) from error
 
-    def give_back(pointer: int, _: int) -> None:
-        release(pointer)
+    def allocator(size: int) -> Any:
+        return memory.MemoryPointer(Drawn(size, cupy.cuda.runtime.getDevice(), ask, release), 0)
 
-    with _using(memory.PythonFunctionAllocator(ask, give_back).malloc) as is_used:
+    with _using(allocator) as is_used:
         yield is_used
 
 
 @contextlib.contextmanager
 def lending() -> Iterator[MemorySource]:
-    """Let CuPy allocate from CUDA's stream-ordered pool of the device, in this thread, as others can without Python."""
+    """Let CuPy allocate from CUDA's stream-ordered pool of the device, in this thread, as others can without Python.
+
+    While it does, the pool keeps what is freed for the next one, as `cupy.cuda.MemoryAsyncPool` has it; that is set back after.
+    """
     library = _driver_pool()
-    try:
-        pool = cupy.cuda.MemoryAsyncPool()
-    except RuntimeError as error:
-        raise DeviceUnavailableError(f"CUDA has no stream-ordered pool here: {error}.", hint=_OTHER_WAY) from error
-    with _using(pool.malloc) as is_used:
+    with _keeping(cupy.cuda.runtime.getDevice()), _using(memory.malloc_async) as is_used:
         yield MemorySource(library=library, is_used=is_used)
+
+
+@contextlib.contextmanager
+def _keeping(device: int) -> Iterator[None]:
+    """Let CUDA's pool keep what is freed, as long as anybody is inside: it gives it back to the driver else, whenever somebody waits."""
+    runtime = cupy.cuda.runtime
+    pool = runtime.deviceGetMemPool(device)
+    with _guard:
+        count, before = _inside.get(device) or (0, runtime.memPoolGetAttribute(pool, runtime.cudaMemPoolAttrReleaseThreshold))
+        _inside[device] = count + 1, before
+        if not count:
+            runtime.memPoolSetAttribute(pool, runtime.cudaMemPoolAttrReleaseThreshold, _ALL)
+    try:
+        yield
+    finally:
+        with _guard:
+            count, before = _inside.pop(device)
+            if count > 1:
+                _inside[device] = count - 1, before
+            else:
+                runtime.memPoolSetAttribute(pool, runtime.cudaMemPoolAttrReleaseThreshold, before)
+
+
+_inside: dict[int, tuple[int, int]] = {}  # by device: how many scopes there are, and what it was before
+_guard = threading.Lock()
+_ALL = (1 << 64) - 1
+
+PER_THREAD = 2
 
 
 @functools.cache
@@ -80,7 +129,7 @@ _OTHER_WAY = "Use interop.cuda.torch_pool(), which needs nothing of the kind."
 @contextlib.contextmanager
 def _using(allocator: Any) -> Iterator[Callable[[], bool]]:
     with cupy.cuda.using_allocator(allocator):
-        # The same object and not an equal one: `pool.malloc` is another one each time.
+        # The same object and not an equal one.
         yield lambda: cupy.cuda.get_allocator() is allocator
 
 
@@ -92,11 +141,16 @@ def _out_of_memory(size: int, error: MemoryError) -> MemoryError:
 
 
 def pools(device: int) -> dict[str, PoolUse]:
-    """Return what CuPy's pool and CUDA's own hold on a device, in bytes: in use, and altogether."""
+    """Return what CuPy's pool and CUDA's own hold on a device, in bytes: in use, and altogether. Asks, and changes nothing."""
+    runtime = cupy.cuda.runtime
     with cupy.cuda.Device(device):
         own = cupy.get_default_memory_pool()
         found = {"cupy": (own.used_bytes(), own.total_bytes())}
-        with contextlib.suppress(RuntimeError):  # a device or driver without one
-            ordered = cupy.cuda.MemoryAsyncPool("default")
-            found["cuda"] = (ordered.used_bytes(), ordered.total_bytes())
+    with contextlib.suppress(runtime.CUDARuntimeError):  # a device or driver without one
+        pool = runtime.deviceGetMemPool(device)
+        used, held = (runtime.memPoolGetAttribute(pool, one) for one in (_USED, _HELD))
+        found["cuda"] = (int(used), int(held))
     return found
+
+
+_USED, _HELD = cupy.cuda.runtime.cudaMemPoolAttrUsedMemCurrent, cupy.cuda.runtime.cudaMemPoolAttrReservedMemCurrent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import cupy
@@ -24,11 +25,20 @@ class _StreamNumber:
 
 
 def native_stream(number: int) -> Any:
-    """Return CuPy's stream of a number; on the device that is current."""
+    """Return CuPy's stream of a number; on the device that is current.
+
+    The same object each time: memory of CuPy's stream-ordered allocator refers to the object weakly, and is freed in the order of
+    whatever stream is current when it is gone.
+    """
     if number == LEGACY:
         return cupy.cuda.Stream.null
     if number == 2:
         return cupy.cuda.Stream.ptds
+    return _external(number, cupy.cuda.runtime.getDevice())
+
+
+@functools.cache
+def _external(number: int, device: int) -> Any:  # noqa: ARG001 - streams of two devices may have had one number
     if _HAS_PROTOCOL:
         return cupy.cuda.Stream.from_external(_StreamNumber(number))
     return cupy.cuda.ExternalStream(number)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["CHUNK", "SLOTS", "WORTH", "through"]
+__all__ = ["CHUNK", "SLOTS", "WORTH", "chunks", "through"]
 
 CHUNK = 16 << 20
 """Bytes of a buffer."""
@@ -24,17 +24,19 @@ WORTH = 2 * CHUNK
 """Bytes from which on it is done: with less there is nothing to overlap."""
 
 
-def through(nbytes: int, first: Callable[[int, int, int], None], second: Callable[[int, int, int], None]) -> None:
-    """Call `first` for each chunk and `second` for the one before it, so that the two go on at the same time.
-
-    Both are called with the slot and the chunk's first and last byte (exclusive). A slot's next `first` comes after its `second`.
-    """
-    waiting: list[tuple[int, int, int]] = []
+def chunks(nbytes: int) -> Iterator[tuple[int, int, int]]:
+    """Yield for each chunk its slot, and its first and last byte (exclusive)."""
     for n, low in enumerate(range(0, nbytes, CHUNK)):
-        chunk = n % SLOTS, low, min(low + CHUNK, nbytes)
-        first(*chunk)
+        yield n % SLOTS, low, min(low + CHUNK, nbytes)
+
+
+def through(nbytes: int, fetch: Callable[[int, int, int], None], take_out: Callable[[int, int, int], None]) -> None:
+    """Call `fetch` for each chunk and then `take_out` for the one before it, so that the device works meanwhile."""
+    waiting: list[tuple[int, int, int]] = []
+    for chunk in chunks(nbytes):
+        fetch(*chunk)
         waiting.append(chunk)
         if len(waiting) == SLOTS:
-            second(*waiting.pop(0))
+            take_out(*waiting.pop(0))
     for chunk in waiting:
-        second(*chunk)
+        take_out(*chunk)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import torch
 
-from interop.backends._departure import Departure, split
+from interop.backends._departure import CAPTURING, Departure, split
 from interop.backends.numpy import native_dtype
+from interop.errors import StreamError
 
 __all__ = ["depart", "fetch"]
 
@@ -17,14 +19,31 @@ def depart(x: Any) -> Departure:
 
     That memory is torch's, which does not hand it out again while a copy goes to it. Where the strides are without gaps they stay.
     """
+    if torch.cuda.is_current_stream_capturing():
+        raise StreamError(CAPTURING)
+    _settle()
     host = torch.empty_like(x, device="cpu", pin_memory=True)
     host.copy_(x, non_blocking=True)
-    stream = torch.cuda.current_stream()
-    # The tensor may be of another stream, and may be dropped before the copy has ended.
-    x.record_stream(stream)
     event = torch.cuda.Event()
-    event.record(stream)
+    event.record(torch.cuda.current_stream())
+    # The tensor may be of another stream, or on memory that is not torch's, and may be dropped before the copy has ended.
+    _under_way.append((event, x))
     return Departure(host, event.query, event.synchronize)
+
+
+_under_way: deque[tuple[Any, Any]] = deque()
+
+
+def _settle() -> None:
+    """Let go of the tensors whose copies have ended, in their order; without a lock, as another thread may be faster."""
+    while _under_way:
+        try:
+            event, x = _under_way.popleft()
+        except IndexError:
+            return
+        if not event.query():
+            _under_way.appendleft((event, x))
+            return
 
 
 def fetch(tensors: list[Any]) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,10 +19,15 @@ __all__ = ["allocate", "drawing", "pools", "release"]
 
 def allocate(size: int, device: int, stream: int) -> int:
     """Return the address of memory of torch's pool that belongs to work on a stream (its pointer; 0 for the legacy one); MemoryError if there is none."""
-    try:
-        return int(torch.cuda.caching_allocator_alloc(size, device, 0 if stream == 1 else stream))
-    except torch.OutOfMemoryError as error:
-        raise MemoryError(str(error)) from error
+    with contextlib.ExitStack() as stack:
+        # Inside of a `torch.cuda.MemPool` new memory is asked for on torch's current stream, whichever is named.
+        if stream != torch.cuda.current_stream(device).cuda_stream:
+            stack.enter_context(torch.cuda.device(device))
+            stack.enter_context(torch.cuda.stream(torch.cuda.ExternalStream(stream) if stream else torch.cuda.default_stream()))
+        try:
+            return int(torch.cuda.caching_allocator_alloc(size, device, stream))
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from error
 
 
 def release(pointer: int) -> None:
@@ -35,15 +41,34 @@ def _allocator(path: str) -> Any:
     return torch.cuda.memory.CUDAPluggableAllocator(path, "allocate", "release")
 
 
+# Pools that nobody is in, by path and device. They are used again and never given up: torch aborts the process when a `MemPool`
+# goes while anybody else is in one (pytorch#146431), another thread of the user's too.
+_idle: dict[tuple[str, int], list[Any]] = {}
+_here = threading.local()
+
+
 @contextlib.contextmanager
 def drawing(path: str) -> Iterator[None]:
     """Let torch allocate on the current device with the functions `allocate` and `release` of a shared library, in this thread.
 
-    torch caches what it gets for the scope; what is still in use after it stays valid.
+    torch caches what it gets, for the next scope too; what is still in use after this one stays valid.
     """
-    pool = torch.cuda.MemPool(_allocator(path).allocator())
-    with torch.cuda.use_mem_pool(pool):
-        yield
+    key = path, torch.cuda.current_device()
+    inside = _here.__dict__.setdefault("inside", [])
+    if key in inside:
+        yield  # it does already
+        return
+    try:
+        pool = _idle.setdefault(key, []).pop()
+    except IndexError:
+        pool = torch.cuda.MemPool(_allocator(path).allocator())
+    inside.append(key)
+    try:
+        with torch.cuda.use_mem_pool(pool):
+            yield
+    finally:
+        inside.remove(key)
+        _idle[key].append(pool)
 
 
 def pools(device: int) -> dict[str, PoolUse]:

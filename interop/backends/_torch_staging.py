@@ -16,8 +16,6 @@ def to_host(x: Any) -> Any:
     if not _is_worth_it(x):
         return x.to("cpu")
     host = torch.empty_like(x, device="cpu")
-    if host.stride() != x.stride():  # gaps or overlaps: torch packs it on the device first
-        return x.to("cpu")
     source, made, buffers, events = _bytes(x), _bytes(host), _buffers(), _events()
 
     def fetch(slot: int, low: int, high: int) -> None:
@@ -37,24 +35,18 @@ def to_device(x: Any, device: Any) -> Any:
     if not _is_worth_it(x) or x.is_pinned():
         return x.to(device)
     made = torch.empty_like(x, device=device)
-    if made.stride() != x.stride():
-        return x.to(device)
     source, there, buffers, events = _bytes(x), _bytes(made), _buffers(), _events()
-
-    def put_in(slot: int, low: int, high: int) -> None:
-        events[slot].synchronize()  # what was in it before has left; nothing, the first time
+    for slot, low, high in _staging.chunks(x.nbytes):
+        events[slot].synchronize()  # what was in the buffer has left; nothing, the first time
         buffers[slot][: high - low].copy_(source[low:high])
-
-    def send(slot: int, low: int, high: int) -> None:
         there[low:high].copy_(buffers[slot][: high - low], non_blocking=True)
         events[slot].record()
-
-    _staging.through(x.nbytes, put_in, send)
     return made
 
 
 def _is_worth_it(x: Any) -> bool:
-    return bool(x.layout == torch.strided and x.nbytes >= _staging.WORTH and not x.is_conj() and not x.is_neg())
+    plain = x.layout == torch.strided and x.nbytes >= _staging.WORTH and not x.is_conj() and not x.is_neg()
+    return bool(plain and torch.ops.aten.is_non_overlapping_and_dense(x))  # gaps and repeats have to be packed before
 
 
 def _bytes(x: Any) -> Any:

@@ -45,6 +45,7 @@ _OWN = (
     memory.ManagedMemory,
     memory.CFunctionAllocatorMemory,
     memory.PythonFunctionAllocatorMemory,
+    _cupy_pool.Drawn,
 )
 _MAJOR = int(cupy.__version__.partition(".")[0])
 _BFLOAT16 = frozenset({"bfloat16"}) if _MAJOR >= 14 else frozenset()
@@ -167,13 +168,25 @@ class CuPyBackend(Backend):
 
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
         if device == CPU:
-            with self.on_stream(stream, Device("cuda", x.device.id)):
+            with self._behind_the_current(stream, x):
                 return _cupy_staging.to_host(x)
         with self.on_stream(stream, device):
             return cupy.array(x, copy=True)
 
+    @contextlib.contextmanager
+    def _behind_the_current(self, stream: int | None, x: Any) -> Iterator[None]:
+        """Make a stream current, after what the current one of the array's device has to do: the array may be its work."""
+        device = Device("cuda", x.device.id)
+        with cupy.cuda.Device(device.index):
+            before = cupy.cuda.get_current_stream()
+        with self.on_stream(stream, device):
+            now = cupy.cuda.get_current_stream()
+            if stream != -1 and now.ptr != before.ptr:
+                now.wait_event(before.record())
+            yield
+
     def depart(self, x: Any, stream: int | None) -> Departure:
-        with self.on_stream(stream, Device("cuda", x.device.id)):
+        with self._behind_the_current(stream, x):
             return _cupy_departure.depart(x)
 
     def fetch(self, arrays: list[Any], device: Device) -> list[Any]:

@@ -190,17 +190,27 @@ class TorchBackend(Backend):
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
         # Not non_blocking: memory that the host reads before the copy has ended is garbage (pytorch#140296).
         on = kinds.device_of(x)
-        with self.on_stream(stream, device if device.type == "cuda" else on), kinds.explained(TransferError, f"move to {device}", x):
+        where = self.on_stream(stream, device) if device.type == "cuda" else self._behind_the_current(stream, on)
+        with where, kinds.explained(TransferError, f"move to {device}", x):
             there = torch.device(str(device))
             if _is_memory_only(x) and {on.type, device.type} == {"cpu", "cuda"}:
                 return _torch_staging.to_host(x) if on.type == "cuda" else _torch_staging.to_device(x, there)
             return x.to(there)
 
+    @contextlib.contextmanager
+    def _behind_the_current(self, stream: int | None, on: Device) -> Iterator[None]:
+        """Make a stream current, after what the current one of a tensor's device has to do: the tensor may be its work."""
+        before = torch.cuda.current_stream(on.index) if on.type == "cuda" else None
+        with self.on_stream(stream, on):
+            if before is not None and stream != -1 and (now := torch.cuda.current_stream()) != before:
+                now.wait_stream(before)
+            yield
+
     def depart(self, x: Any, stream: int | None) -> Departure:
         on = kinds.device_of(x)
         if on.type != "cuda":
             return super().depart(x, stream)
-        with self.on_stream(stream, on), kinds.explained(TransferError, "move to cpu", x):
+        with self._behind_the_current(stream, on), kinds.explained(TransferError, "move to cpu", x):
             return _torch_departure.depart(x)
 
     def fetch(self, arrays: list[Any], device: Device) -> list[Any]:
