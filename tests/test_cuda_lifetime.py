@@ -209,7 +209,7 @@ class Tensor:
     ("device", "stream", "expected"),
     [
         ("cuda:0", 77, [("export", 77), ("record_stream", "external 77")]),
-        ("cuda:0", 2, [("export", 2), ("record_stream", "external 2")]),
+        ("cuda:0", 2, [("external 2 waits for", "current"), ("export", -1), ("record_stream", "external 2")]),
         ("cuda:0", 55, [("export", 55), ("record_stream", "current")]),
         ("cuda:0", LEGACY, [("export", LEGACY), ("record_stream", "default")]),
         ("cuda:0", -1, [("export", -1)]),
@@ -235,9 +235,16 @@ def test_torchs_pool_is_told_of_the_consumers_stream(monkeypatch, device, stream
     monkeypatch.setattr(kinds, "device_of", lambda _: Device.parse(device))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: Current("current"))
     monkeypatch.setattr(torch.cuda, "default_stream", lambda: "default")
-    monkeypatch.setattr(torch.cuda, "ExternalStream", lambda number: f"external {number}")
-    monkeypatch.setattr(backend, "handover", lambda capsule: capsule)
     log = []
+
+    class External(str):
+        __slots__ = ()
+
+        def wait_stream(self, other):
+            log.append((f"{self} waits for", other))
+
+    monkeypatch.setattr(torch.cuda, "ExternalStream", lambda number: External(f"external {number}"))
+    monkeypatch.setattr(backend, "handover", lambda capsule: capsule)
     assert load_backend("torch").export(Tensor(log), stream) == "capsule"
     assert log == expected
     assert [where for _, where in inside] == [device]

@@ -179,7 +179,17 @@ def delayed(make):
     return make()
 
 
-@pytest.mark.parametrize("given", ["none", "int", "torch", "cupy"])
+class OfCudaCore:
+    """A stream in the words of cuda.core's protocol, and no others."""
+
+    def __init__(self, pointer):
+        self.pointer = pointer
+
+    def __cuda_stream__(self):
+        return 0, self.pointer
+
+
+@pytest.mark.parametrize("given", ["none", "int", "torch", "cupy", "cuda.core"])
 def test_the_consumers_stream_waits_for_the_producer(cp, given):
     producer, consumer = torch.cuda.Stream(), cp.cuda.Stream(non_blocking=True)
     stream = {
@@ -187,6 +197,7 @@ def test_the_consumers_stream_waits_for_the_producer(cp, given):
         "int": consumer.ptr,
         "torch": torch.cuda.ExternalStream(consumer.ptr),
         "cupy": consumer,
+        "cuda.core": OfCudaCore(consumer.ptr),
     }[given]
     with torch.cuda.stream(producer):
         tensor = torch.zeros(1 << 20, device="cuda")
@@ -225,6 +236,53 @@ def test_torch_waits_for_cupy(cp):
             copied = to_torch(array).clone()
             torch.cuda.current_stream().synchronize()
     assert copied[:3].tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["legacy", "per thread"])
+def test_the_default_streams_wait_too(cp, number):
+    consumer = {1: cp.cuda.Stream.null, 2: cp.cuda.Stream.ptds}[number]
+    producer = torch.cuda.Stream()
+    with torch.cuda.stream(producer):
+        tensor = torch.zeros(1 << 20, device="cuda")
+        producer.synchronize()
+        delayed(lambda: tensor.fill_(3))
+        with consumer:
+            copied = to_cupy(tensor, stream=number).copy()
+            consumer.synchronize()
+    assert copied.get().tolist()[:3] == [3, 3, 3]
+
+
+def test_a_handoff_inside_of_a_capture_is_part_of_the_graph(cp):
+    """On torch's stream, which is CuPy's too there; replayed with other values."""
+    from interop.cuda import stream
+
+    x = torch.ones(1 << 10, device="cuda")
+    (to_cupy(x) * 2).sum()  # compiled before
+    torch.cuda.synchronize()
+    out = torch.empty_like(x)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), stream():
+        cp.multiply(to_cupy(x), 2, out=to_cupy(out))
+    x.fill_(5)
+    graph.replay()
+    torch.cuda.synchronize()
+    assert out[:3].tolist() == [10, 10, 10]
+
+
+def test_on_a_device_that_is_not_current(cp):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("it takes two CUDA devices")
+    before = torch.cuda.current_device(), cp.cuda.runtime.getDevice()
+    x = torch.full((1 << 20,), 3.0, device="cuda:1")
+    array = to_cupy(x)
+    assert array.device.id == 1
+    back = to_torch(array)
+    assert back.device.index == 1
+    assert back.data_ptr() == x.data_ptr()
+    moved = to_torch(array, device="cuda:0")
+    assert moved.device.index == 0
+    assert moved[:3].tolist() == [3, 3, 3]
+    assert (torch.cuda.current_device(), cp.cuda.runtime.getDevice()) == before
 
 
 # The short cut.

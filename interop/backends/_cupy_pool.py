@@ -13,6 +13,7 @@ import cupy
 from cupy.cuda import memory
 
 from interop.backends._base import MemorySource
+from interop.backends._streams import PER_THREAD
 from interop.errors import DeviceUnavailableError, StreamError
 
 if TYPE_CHECKING:
@@ -106,8 +107,6 @@ def _keeping(device: int) -> Iterator[None]:
 _inside: dict[int, tuple[int, int]] = {}  # by device: how many scopes there are, and what it was before
 _guard = threading.Lock()
 _ALL = (1 << 64) - 1
-
-PER_THREAD = 2
 
 
 @functools.cache

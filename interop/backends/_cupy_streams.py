@@ -7,7 +7,7 @@ from typing import Any
 
 import cupy
 
-from interop.backends._streams import LEGACY
+from interop.backends._streams import LEGACY, PER_THREAD
 
 __all__ = ["native_stream"]
 
@@ -32,7 +32,7 @@ def native_stream(number: int) -> Any:
     """
     if number == LEGACY:
         return cupy.cuda.Stream.null
-    if number == 2:
+    if number == PER_THREAD:
         return cupy.cuda.Stream.ptds
     return _external(number, cupy.cuda.runtime.getDevice())
 

@@ -10,10 +10,13 @@ from typing import Any
 
 from interop.errors import StreamError
 
-__all__ = ["LEGACY", "cuda_stream_device", "cuda_stream_number"]
+__all__ = ["LEGACY", "PER_THREAD", "cuda_stream_device", "cuda_stream_number"]
 
 LEGACY = 1
 """The legacy default stream in the standard's numbering; a native pointer of 0 means this one."""
+
+PER_THREAD = 2
+"""The default stream of each thread, in the standard's numbering and in CUDA's own."""
 
 _MEANINGS = "The standard's values are None, -1 (no synchronisation), 1 (legacy), 2 (per-thread) and a pointer greater than 2."
 

@@ -18,7 +18,7 @@ from interop.backends import _torch_departure, _torch_handoff, _torch_pool, _tor
 from interop.backends import _torch_kinds as kinds
 from interop.backends._base import Backend, Card, CudaView, MemorySource, Shortcut
 from interop.backends._departure import SMALL, packs
-from interop.backends._streams import LEGACY, cuda_stream_number
+from interop.backends._streams import LEGACY, PER_THREAD, cuda_stream_number
 from interop.backends._torch_troubles import TROUBLES
 from interop.backends.numpy import BEHAVED, is_extension, memory_dtype, native_dtype, tidy
 from interop.backends.numpy import backend as numpy_backend
@@ -266,7 +266,7 @@ class TorchBackend(Backend):
     def export(self, x: Any, stream: int | None) -> Any:
         device = kinds.device_of(x)
         with self.on_stream(None, device):
-            producer = handover(x.__dlpack__(stream=stream, max_version=VERSION))
+            producer = handover(x.__dlpack__(stream=_awaited(stream), max_version=VERSION))
             # DLPack's deleter knows no stream (dmlc/dlpack#176): memory that the consumer lets go of before its work is done would be
             # handed out anew. Nothing happens for memory of that very stream, nor for memory that torch did not allocate.
             if device.type == "cuda" and stream is not None and stream != -1:
@@ -370,6 +370,15 @@ class TorchBackend(Backend):
             "dlpack_imports": "1.0 (READ_ONLY ignored)",
             "dlpack_exchange_api": hasattr(torch.Tensor, "__dlpack_c_exchange_api__"),
         }
+
+
+def _awaited(stream: int | None) -> int | None:
+    """Return the stream that torch is asked to let wait; -1 where that has been done here."""
+    if stream != PER_THREAD:
+        return stream
+    # torch.Tensor.__dlpack__ refuses this one: "per-thread default stream is not supported".
+    _native_stream(stream).wait_stream(torch.cuda.current_stream())
+    return -1
 
 
 def _card(index: int, count: int) -> Card:
