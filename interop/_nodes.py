@@ -69,7 +69,7 @@ class Node(NamedTuple):
     known : dict, optional
         Where `interop._walk` took the items apart: what each type is. Then nothing is in `opened`.
     has_records : bool
-        Whether it met records there.
+        Whether there may be records among them, also such without a field.
     """
 
     spec: Any
@@ -81,10 +81,12 @@ class Node(NamedTuple):
 
     @property
     def form(self) -> Any:
-        """What trees have in common that differ in their leaves only; None where nobody can say, because optree does not know a container."""
+        """What trees, taken apart without a namespace, have in common that differ in their leaves only; None where nobody can say."""
         if self.opened or self.has_records:
             return None
-        return self.spec if self.known is None else optree.tree_structure(self.items[0], is_leaf=stops)
+        if self.known is None:
+            return self.spec
+        return optree.tree_structure(self.items[0], is_leaf=stops) if self.spec is _ITSELF else None
 
     def paths(self, root: str) -> Iterator[str]:
         """Yield the path of each leaf, in the leaves' order, as an expression that begins with `root`."""
@@ -115,13 +117,13 @@ class Node(NamedTuple):
     def rebuild(self, results: Sequence[Any]) -> Any:
         """Return the tree with its leaves replaced by results, one for each, in their order."""
         if self.known is not None:  # all there is, so nobody asks what became of a record
-            return self.spec.unflatten(_walk.scatter(self.items, self.known, list(results), None))
+            return self.spec.unflatten(_walk.scatter(self.items, self.known, self.leaves, list(results), None))
         return self._rebuilt(iter(results), {})
 
     def _rebuilt(self, results: Iterator[Any], renewed: dict[int, Any]) -> Any:
         if self.known is not None:
             own = list(islice(results, len(self.leaves)))
-            return self.spec.unflatten(_walk.scatter(self.items, self.known, own, renewed))
+            return self.spec.unflatten(_walk.scatter(self.items, self.known, self.leaves, own, renewed))
         if not self.opened:
             return self.spec.unflatten(islice(results, len(self.items)))
         made = []
@@ -164,7 +166,7 @@ def _part(old: Any, node: Node, results: Iterator[Any], renewed: dict[int, Any])
 def _settle(node: Node, renewed: dict[int, Any]) -> None:
     """Note the containers that were met here first and did not change."""
     if node.known is not None:
-        _walk.scatter(node.items, node.known, node.leaves, renewed)
+        _walk.scatter(node.items, node.known, node.leaves, node.leaves, renewed)
     for opened in node.opened.values():
         renewed.setdefault(id(opened.whole), opened.whole)
         for part in opened.nodes.values():
@@ -212,7 +214,8 @@ class _Taker:
         self.known: _walk.Known = {}
 
     def take(self, tree: Any) -> Node:
-        if type(tree) in _walk.BUILTIN and (node := self._walked(_ITSELF, [tree])) is not None:
+        # Not again where something was met that is for the long way: a walk that ends there is for nothing.
+        if type(tree) in _walk.BUILTIN and False not in self.known.values() and (node := self._walked(_ITSELF, [tree])) is not None:
             return node
         items, spec = optree.tree_flatten(tree, is_leaf=stops if self.is_leaf is None else self._stops, namespace=self.namespace)
         # Sets of types and not loops over leaves, because a tree may have many thousands.
@@ -238,9 +241,11 @@ class _Taker:
         """Return the node, if nothing is there but leaves and plain containers."""
         if self.is_leaf is not None or not self.once:
             return None
-        before = len(self.met)
         leaves = _walk.gather(items, self.known, self.met, _walk.kind_in(self.namespace))
-        return None if leaves is None else Node(spec, items, {}, leaves, self.known, len(self.met) > before)
+        if leaves is None:
+            return None
+        has_records = any(type(kind) is tuple and known is not type(None) for known, kind in self.known.items())
+        return Node(spec, items, {}, leaves, self.known, has_records)
 
     def _opens(self, item: Any) -> bool:
         return not (self.is_leaf is not None and self.is_leaf(item)) and not is_array(item)

@@ -5,7 +5,7 @@
  * library: guards and handoffs are data that the backends declare. `tests/test_quick.py` runs both.
  */
 
-#define BUILD 9 /* counted up with every change of what passes to and from interop/quick.py */
+#define BUILD 10 /* counted up with every change of what passes to and from interop/quick.py */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

@@ -230,7 +230,7 @@ gather(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 }
 
 typedef struct {
-    PyObject *known, *results, *renewed;
+    PyObject *known, *leaves, *results, *renewed;
     Py_ssize_t next;
     int inside; /* how many records the walk is inside of */
 } Scattering;
@@ -383,7 +383,8 @@ scattered(Scattering *at, PyObject *x)
         return PyErr_Occurred() ? NULL : changed_meanwhile();
     }
     if (kind == Py_None) {
-        if (at->next >= PyList_GET_SIZE(at->results)) {
+        if (at->next >= PyList_GET_SIZE(at->results) || at->next >= PyList_GET_SIZE(at->leaves) ||
+            PyList_GET_ITEM(at->leaves, at->next) != x) {
             return changed_meanwhile();
         }
         return Py_NewRef(PyList_GET_ITEM(at->results, at->next++));
@@ -404,12 +405,12 @@ scattered(Scattering *at, PyObject *x)
 PyObject *
 scatter(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 4 || !PyList_CheckExact(args[0]) || !PyDict_CheckExact(args[1]) || !PyList_CheckExact(args[2]) ||
-        (args[3] != Py_None && !PyDict_CheckExact(args[3]))) {
-        PyErr_SetString(PyExc_TypeError, "scatter(items: list, known: dict, results: list, renewed: dict or None)");
+    if (count != 5 || !PyList_CheckExact(args[0]) || !PyDict_CheckExact(args[1]) || !PyList_CheckExact(args[2]) ||
+        !PyList_CheckExact(args[3]) || (args[4] != Py_None && !PyDict_CheckExact(args[4]))) {
+        PyErr_SetString(PyExc_TypeError, "scatter(items: list, known: dict, leaves: list, results: list, renewed: dict or None)");
         return NULL;
     }
-    Scattering at = {args[1], args[2], args[3], 0, 0};
+    Scattering at = {args[1], args[2], args[3], args[4], 0, 0};
     /* Nothing that is made here is garbage: looking through thousands of new containers again and again, while more are
      * made, would take longer than making them. The collector looks when it is asked next. */
     int collects = PyGC_Disable();
@@ -423,7 +424,7 @@ scatter(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
         }
         Py_XDECREF(one);
     }
-    if (made != NULL && at.next != PyList_GET_SIZE(at.results)) {
+    if (made != NULL && (at.next != PyList_GET_SIZE(at.results) || at.next != PyList_GET_SIZE(at.leaves))) {
         Py_CLEAR(made);
         changed_meanwhile();
     }

@@ -5,11 +5,11 @@
 
 #include <Python.h>
 
-/* gather(items, known, met, ask): the leaves of items that are leaves or records; None if any is something else. */
+/* gather(items, known, met, ask): the leaves of leaves and plain containers; None if any is something else. */
 PyObject *gather(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
-/* scatter(items, known, results, renewed): the items with their leaves replaced by results; what became of a record goes to
- * `renewed`, if that is not None. */
+/* scatter(items, known, leaves, results, renewed): the items with these leaves replaced by results; what became of a record goes
+ * to `renewed`, if that is not None. */
 PyObject *scatter(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 #endif

@@ -8,7 +8,7 @@ In C (`_quick_walk.c`) and, where no compiler was at hand, in Python; `tests/tes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optree
 
@@ -25,6 +25,8 @@ Known = dict[type, Any]
 """What the objects of a type are: None for a leaf, the names of the fields of a record, the type itself for `list`, `tuple`,
 `dict` and named tuples, False for anything else."""
 
+_FIELD = type(NamedTuple("_Named", [("field", int)]).field)
+
 BUILTIN = (list, tuple, dict)
 """The types that nobody can register with optree as something else."""
 
@@ -36,8 +38,12 @@ def kind_in(namespace: str) -> Callable[[Any], Any]:
     """Return the function that says what the type of an object is; `namespace` is optree's."""
 
     def is_named(x: Any) -> bool:
-        if not optree.is_namedtuple_class(type(x)) or type(x).__base__ is not tuple:
-            return False  # the second as in `interop.quick.stops`
+        kind = type(x)
+        if not optree.is_namedtuple_class(kind) or kind.__base__ is not tuple:  # the second as in `interop.quick.stops`
+            return False
+        # optree takes what looks like one for one; it may have attributes, and a constructor that has to be called.
+        if kind.__dictoffset__ or not all(type(getattr(kind, name, None)) is _FIELD for name in kind._fields):
+            return False
         return optree.tree_structure(x, is_leaf=lambda part: part is not x, namespace=namespace).kind == optree.PyTreeKind.NAMEDTUPLE
 
     def kind(x: Any) -> Any:
@@ -142,18 +148,23 @@ def _members(x: Any) -> list[Any]:
         raise _NotPlainError from error
 
 
-def scatter_in_python(items: list[Any], known: Known, results: list[Any], renewed: dict[int, Any] | None) -> list[Any]:
+def scatter_in_python(items: list[Any], known: Known, leaves: list[Any], results: list[Any], renewed: dict[int, Any] | None) -> list[Any]:
     """Return the items with their leaves replaced by results; a record in which nothing has changed is itself, with all in it.
 
     What comes in a record's place goes to `renewed` under the record's id, unless that is None. Raises RuntimeError if the
-    items are not those that were gathered any more.
+    items are not those any more in which these leaves were found.
     """
-    left = iter(results)
+    if len(leaves) != len(results):
+        raise RuntimeError(_CHANGED)
+    left = iter(zip(leaves, results, strict=True))
 
     def make(x: Any, *, inside: bool = False) -> Any:
         names = known.get(type(x), False)
         if names is None:
-            return next(left)
+            leaf, result = next(left)
+            if leaf is not x:
+                raise _NotPlainError
+            return result
         if names is False:
             raise _NotPlainError
         if not names:
@@ -171,7 +182,7 @@ def scatter_in_python(items: list[Any], known: Known, results: list[Any], renewe
         made = [make(item) for item in items]
     except (StopIteration, _NotPlainError) as error:
         raise RuntimeError(_CHANGED) from error
-    if next(left, left) is not left:
+    if next(left, None) is not None:
         raise RuntimeError(_CHANGED)
     return made
 
@@ -191,5 +202,5 @@ def _filled(x: Any, names: Any, values: list[Any]) -> Any:
 _CHANGED = "the tree was changed while it was being converted"
 
 gather: Callable[[list[Any], Known, dict[int, bool], Callable[[Any], Any]], list[Any] | None]
-scatter: Callable[[list[Any], Known, list[Any], dict[int, Any] | None], list[Any]]
+scatter: Callable[[list[Any], Known, list[Any], list[Any], dict[int, Any] | None], list[Any]]
 gather, scatter = (gather_in_python, scatter_in_python) if compiled is None else (compiled.gather, compiled.scatter)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from interop.policy import check_names
 from interop.scope import first_bar, hurdle
 
-BUILD = 9
+BUILD = 10
 """Says that the compiled half fits this file; counted up with every change of what passes between them."""
 
 LOW = 1 << 38

@@ -31,23 +31,43 @@ def taker(log, pointer=7):
 def tensor(**changes):
     """Return what a plain tensor on cuda:1 says."""
     said = {"is_cuda": True, "layout": torch.strided, "dtype": torch.float32}
-    asked = {"is_conj": False, "is_neg": False, "data_ptr": 4096, "get_device": 1}
+    asked = {"is_conj": False, "is_neg": False, "data_ptr": 1 << 40, "get_device": 1}
     said.update({name: value for name, value in changes.items() if name in said})
     asked.update({name: value for name, value in changes.items() if name in asked})
-    return SimpleNamespace(**said, **{name: (lambda value=value: value) for name, value in asked.items()})
+    log = changes.get("log", [])
+    methods = {name: (lambda value=value: value) for name, value in asked.items()}
+    return SimpleNamespace(**said, **methods, record_stream=lambda stream: log.append(f"keep for {stream}"))
 
 
 @pytest.fixture(name="torchs")
 def torch_on_a_device(monkeypatch, log):
     monkeypatch.setattr(_torch_handoff, "_raw_pointer", lambda _: 7)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(_torch_handoff, "address_of", lambda x: x.data_ptr())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: "7")
     monkeypatch.setattr(_torch_handoff, "to_dlpack", lambda _: log.append("export") or "capsule")
     return lambda x, pointer=7: _torch_handoff.hand_over(x, {torch.float32}, taker(log, pointer))
 
 
 def test_a_tensor_is_handed_over_where_nothing_has_to_wait(torchs, log):
-    assert torchs(tensor()) == "array"
-    assert log == ["stream of 1", "export", "take capsule on 1"]
+    assert torchs(tensor(log=log)) == "array"
+    # Kept for the stream on which both work now: it may have been allocated on another.
+    assert log == ["stream of 1", "export", "take capsule on 1", "keep for 7"]
+
+
+def test_a_freed_storage_has_no_data_also_with_an_offset():
+    x = torch.arange(6.0)
+    parts = [x, x[2:], x[:0]]
+    assert [_torch_handoff.has_data(one) for one in parts] == [True, True, False]
+    x.untyped_storage().resize_(0)
+    assert [one.data_ptr() != 0 for one in parts] == [False, True, False]
+    assert not any(map(_torch_handoff.has_data, parts))
+
+
+def test_a_lazy_copy_is_not_carried_out_by_asking():
+    x = torch._lazy_clone(torch.ones(3))
+    assert not _torch_handoff.has_data(x)
+    assert torch._C._is_cow_tensor(x)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +101,7 @@ def cupy_on_a_device(monkeypatch, log):
     runtime = SimpleNamespace(getDevice=lambda: 1)
     cuda = SimpleNamespace(runtime=runtime, get_current_stream=lambda index: log.append(f"own of {index}") or SimpleNamespace(ptr=7))
     monkeypatch.setattr(_cupy_handoff, "cupy", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(_cupy_handoff, "lent", lambda x, number: log.append(f"lent to {number}") or x)
     return lambda x, pointer=7: _cupy_handoff.hand_over(x, {np.dtype("float32")}, taker(log, pointer))
 
 
@@ -105,7 +126,9 @@ def array(log, data=None, pointer=4096, device=(2, 1)):
 
 def test_an_array_is_handed_over_where_nothing_has_to_wait(cupys, log):
     assert cupys(array(log)) == "array"
-    assert log == ["stream of 1", "own of 1", ("export", {"stream": -1, "max_version": (1, 0)}), "take capsule on 1"]
+    # Lent to the stream on which both work now: it may have been allocated on another.
+    exported = ("export", {"stream": -1, "max_version": (1, 0)})
+    assert log == ["stream of 1", "own of 1", "own of 1", "lent to 7", exported, "take capsule on 1"]
     assert cupys(array(log, np.ones((2, 3), "float32").T)) == "array"
 
 

@@ -171,9 +171,9 @@ def test_what_was_lent_twice_is_free_when_both_are_done(cuda):
     assert own() is None
 
 
-@pytest.mark.parametrize(("stream", "is_lent"), [(None, False), (-1, False), (LEGACY, False), (2, True), (77, True)])
-def test_what_stays_on_its_stream_is_not_lent(monkeypatch, stream, is_lent):
-    """An own stream needs no protection, and ``-1`` asked for none."""
+@pytest.mark.parametrize(("stream", "is_lent"), [(None, False), (-1, False), (LEGACY, True), (2, True), (77, True)])
+def test_it_is_lent_to_every_stream_unless_nothing_was_asked_for(monkeypatch, stream, is_lent):
+    """Also to the current one: the memory may have been allocated on another. ``-1`` asked for no order."""
     pytest.importorskip("cupy", reason="CuPy is not installed")
     from interop.backends import cupy as backend
 

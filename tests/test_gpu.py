@@ -210,6 +210,7 @@ def test_the_consumers_stream_waits_for_the_producer(cp, given):
             copied = array.copy()
             consumer.synchronize()
     assert copied.get().tolist()[:3] == [3, 3, 3]
+    tensor = array = None  # before the stream
 
 
 def test_without_the_wait_the_values_are_wrong(cp):
@@ -317,12 +318,14 @@ def test_the_short_cut_gives_what_the_long_way_gives(cp):
 
 def test_nothing_is_synchronised_on_the_way(cp):
     tensor, array = on_gpu(), cp.asarray(GRID)
-    for handoff in (lambda: to_cupy(tensor), lambda: to_torch(array), lambda: to_cupy(tensor, stream=cp.cuda.Stream(non_blocking=True))):
+    side = cp.cuda.Stream(non_blocking=True)  # longer than the tensor: torch looks at the stream when it frees the memory
+    for handoff in (lambda: to_cupy(tensor), lambda: to_torch(array), lambda: to_cupy(tensor, stream=side)):
         handoff()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]) as trace:
             handoff()
         names = {event.name for event in trace.events()}
         assert not [name for name in names if "Synchronize" in name and "WaitEvent" not in name and name != "cudaDeviceSynchronize"], names
+    tensor = None
 
 
 # One stream for both.
@@ -359,6 +362,26 @@ def test_the_streams_are_restored_after_an_error(cp):
 # Memory that is let go of while another stream works on it.
 
 COUNT = 1 << 22
+
+
+def test_memory_of_another_stream_is_kept_also_where_both_work_on_one(cp):
+    """What was allocated on the default stream, handed over on another one that is current for both."""
+    from interop.cuda import stream
+
+    for make, hand_over in ((lambda: torch.ones(COUNT, device="cuda"), to_cupy), (lambda: cp.ones(COUNT, dtype="float32"), to_torch)):
+        x = make()
+        torch.cuda.synchronize()
+        side = torch.cuda.Stream()
+        with stream(side):
+            y = hand_over(x)
+            torch.cuda._sleep(200_000_000)
+            read = y + 0
+            pointer = x.data_ptr() if isinstance(x, torch.Tensor) else x.data.ptr
+            del x, y
+        again = torch.full((COUNT,), 2.0, device="cuda"), cp.full(COUNT, 2, dtype="float32")
+        assert pointer not in {again[0].data_ptr(), again[1].data.ptr}
+        torch.cuda.synchronize()
+        assert float(read[0]) == 1
 
 
 def torch_memory_reused(cp):

@@ -211,6 +211,60 @@ def test_trees_have_a_form_in_common_if_they_differ_in_their_leaves_only(impleme
     assert formed([{1, 2}]) is None
 
 
+@dataclasses.dataclass(eq=False)
+class EmptyToo:
+    pass
+
+
+def test_records_without_a_field_are_told_apart_too(implementation):
+    """Else the rule that was compiled for one would be used for the other."""
+    for tree in ([Empty(), 1], [EmptyToo(), 1], OrderedDict(a=Empty(), b=1), {"a": (Empty(),)}, Named(Empty())):
+        assert _nodes.take_apart(tree).form is None
+    assert _nodes.take_apart([None, 1]).form is not None
+    assert _nodes.take_apart(OrderedDict(a=None, b=1)).form != _nodes.take_apart(OrderedDict(c=None, b=1)).form
+
+
+class Duck(tuple):  # noqa: SLOT001 - it has attributes, which is the point
+    """Looks like a named tuple to optree, and is made by its own constructor."""
+
+    _fields = ("a", "b")
+
+    def __new__(cls, *values):
+        made = super().__new__(cls, values)
+        made.extra = "beside"
+        return made
+
+    @classmethod
+    def _make(cls, values):
+        return cls(*values)
+
+    def _asdict(self):
+        return dict(zip(self._fields, self, strict=True))
+
+
+def test_what_only_looks_like_a_named_tuple_is_left_to_optree(implementation):
+    node = _nodes.take_apart([Duck(np.ones(1), 2)])
+    made = node.rebuild([3, 4])
+    assert type(made[0]) is Duck
+    assert made[0].extra == "beside"
+    assert made == [(3, 4)]
+
+
+def test_results_never_go_to_another_leaf(implementation):
+    """A dict whose keys are others by then, as many as before: an error, and not results at the wrong keys."""
+    tree = {"a": np.ones(1), "b": np.zeros(1)}
+    node = _nodes.take_apart([tree])
+    assert node.known is not None
+    tree["0"] = tree.pop("b")
+    with pytest.raises(RuntimeError, match="changed while"):
+        node.rebuild([1, 2])
+    swapped = [np.ones(1), np.zeros(1)]
+    node = _nodes.take_apart([swapped])
+    swapped.reverse()
+    with pytest.raises(RuntimeError, match="changed while"):
+        node.rebuild([1, 2])
+
+
 def test_the_collector_is_as_it_was(implementation):
     node = _nodes.take_apart([Pair(np.ones(1))])
     for enable in (gc.disable, gc.enable):
@@ -289,7 +343,8 @@ def test_an_answer_that_is_no_kind_is_refused():
     for function, arguments in (
         (compiled.gather, ([], {}, {})),
         (compiled.gather, ((), {}, {}, len)),
-        (compiled.scatter, ([], {}, (), {})),
+        (compiled.scatter, ([], {}, [], (), {})),
+        (compiled.scatter, ([], {}, [], {})),
     ):
         with pytest.raises(TypeError, match="list"):
             function(*arguments)

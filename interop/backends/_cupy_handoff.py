@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import cupy
 
 from interop.backends._base import Taker
+from interop.backends._cupy_lent import lent
+from interop.backends._streams import LEGACY
 from interop.dlpack import CUDA, Handover
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def hand_over(x: Any, dtypes: Container[np.dtype[Any]], to: Taker) -> Any | None
     index = device[1]
     if device[0] != CUDA or index != cupy.cuda.runtime.getDevice() or to.pointer(index) != _pointer(index):
         return None
-    return to.take(x.__dlpack__(stream=-1, max_version=(1, 0)), index)
+    return to.take(lent(x, _pointer(index) or LEGACY).__dlpack__(stream=-1, max_version=(1, 0)), index)
 
 
 def taker(dtypes: frozenset[str]) -> Taker:

@@ -8,11 +8,13 @@ import torch
 from torch.utils.dlpack import from_dlpack, to_dlpack
 
 from interop.backends._base import Taker
+from interop.backends._torch_kinds import address_of, has_memory
+from interop.quick import LOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-__all__ = ["hand_over", "taker"]
+__all__ = ["hand_over", "has_data", "taker"]
 
 
 def _pointer(index: int) -> int:
@@ -28,12 +30,24 @@ def hand_over(x: Any, dtypes: Container[torch.dtype], to: Taker) -> Any | None:
 
     `torch.Tensor.__dlpack__` would look at the same things, in Python, and then at the streams.
     """
-    if not x.is_cuda or x.layout is not torch.strided or x.dtype not in dtypes or x.is_conj() or x.is_neg() or not x.data_ptr():
+    if not x.is_cuda or x.layout is not torch.strided or x.dtype not in dtypes or x.is_conj() or x.is_neg() or not has_data(x):
         return None
     index = x.get_device()
     if index != torch.cuda.current_device() or to.pointer(index) != _raw_pointer(index):
         return None
-    return to.take(to_dlpack(x), index)
+    made = to.take(to_dlpack(x), index)
+    # The memory may have been allocated on another stream than both work on now; nothing happens if it was not.
+    x.record_stream(torch.cuda.current_stream(index))
+    return made
+
+
+def has_data(x: Any) -> bool:
+    """Return whether there are elements, and memory behind them; the address of a part of a freed storage is a small number.
+
+    False for a lazy copy too, which asking would carry out.
+    """
+    pointer = address_of(x)
+    return bool(pointer and (pointer >= LOW or has_memory(x)))
 
 
 def taker(dtypes: frozenset[str]) -> Taker:

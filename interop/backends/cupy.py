@@ -209,9 +209,9 @@ class CuPyBackend(Backend):
 
     def export(self, x: Any, stream: int | None) -> Any:
         with cupy.cuda.Device(x.device.id):
-            # On one stream all work is in order, and so is what happens to the memory after it. What was asked for without
+            # Also on the current stream: nobody knows whether the memory was allocated on it. What was asked for without
             # synchronisation is the caller's.
-            if stream is not None and stream not in (-1, cupy.cuda.get_current_stream().ptr or LEGACY):
+            if stream not in (None, -1):
                 x = lent(x, stream)
             return handover(x.__dlpack__(stream=stream, max_version=(1, 0)))
 

@@ -327,7 +327,7 @@ class TorchBackend(Backend):
             lambda x: _torch_handoff.hand_over(x, dtypes, taker),
             falsy=((torch.Tensor.requires_grad,),),
             negative=((vars(forward_ad), "_current_level"),),
-            quiet=(_modes, _tracing, _functorch_level),
+            quiet=(_modes, torch._C._len_torch_function_stack, _tracing, _functorch_level),
             refuses=(RuntimeError, BufferError),
         )
         return {torch.Tensor: hand_over, torch.nn.Parameter: hand_over}
@@ -403,8 +403,7 @@ _TRAVELLING = {dtype for name, dtype in _DTYPES.items() if name in numpy_backend
 def _leaving(x: torch.Tensor) -> torch.Tensor | None:
     """Return a tensor that can travel to the host with others."""
     plain = x.is_cuda and x.layout is torch.strided and x.dtype in _TRAVELLING and x.is_contiguous() and not x.is_conj() and not x.is_neg()
-    # No elements and no memory (a wrapper's, a freed storage's) have a null pointer.
-    return x if plain and x.nbytes <= SMALL and x.data_ptr() else None
+    return x if plain and x.nbytes <= SMALL and _torch_handoff.has_data(x) else None
 
 
 def _itself(x: Any) -> Any:
