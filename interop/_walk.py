@@ -25,7 +25,13 @@ Known = dict[type, Any]
 """What the objects of a type are: None for a leaf, the names of the fields of a record, the type itself for `list`, `tuple`,
 `dict` and named tuples, False for anything else."""
 
-_FIELD = type(NamedTuple("_Named", [("field", int)]).field)
+
+class _Named(NamedTuple):
+    field: int
+
+
+_FIELD = type(vars(_Named)["field"])  # what gives a field of a named tuple
+
 
 BUILTIN = (list, tuple, dict)
 """The types that nobody can register with optree as something else."""
