@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-import interop
 from interop.backends import _staging, _torch_staging
 from interop.backends import torch as torch_file
 from interop.description import CPU, Device
@@ -248,8 +247,3 @@ def test_cupys_buffers_are_waited_for_also_after_an_error(cupys, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         cupys.to_host(array)
     assert cupys.log[-2:] == ["wait 0", "wait 1"]
-
-
-def test_here_nothing_is_staged():
-    x = np.ones(100)
-    assert interop.shares_memory(interop.to_torch(x), x)

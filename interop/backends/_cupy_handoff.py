@@ -30,9 +30,10 @@ def hand_over(x: Any, dtypes: Container[np.dtype[Any]], to: Taker) -> Any | None
         return None
     device = x.__dlpack_device__()
     index = device[1]
-    if device[0] != CUDA or index != cupy.cuda.runtime.getDevice() or to.pointer(index) != _pointer(index):
+    if device[0] != CUDA or index != cupy.cuda.runtime.getDevice() or (pointer := _pointer(index)) != to.pointer(index):
         return None
-    return to.take(lent(x, _pointer(index) or LEGACY).__dlpack__(stream=-1, max_version=(1, 0)), index)
+    # The memory may have been allocated on another stream than both work on now.
+    return to.take(lent(x, pointer or LEGACY).__dlpack__(stream=-1, max_version=(1, 0)), index)
 
 
 def taker(dtypes: frozenset[str]) -> Taker:
