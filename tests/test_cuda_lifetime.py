@@ -90,7 +90,7 @@ def test_memory_is_not_free_before_the_work_is_done(cuda):
     assert event.stream.ptr == 7
     assert event.words["disable_timing"]
     assert own() is not None
-    assert [memory.size for _, memory in cuda.lent._waiting] == [HOST.nbytes]
+    assert [memory.size for _, memory in cuda.lent._waiting._waiting] == [HOST.nbytes]
     cuda.lent.settle()
     assert own() is not None
     event.done = True

@@ -11,17 +11,17 @@ Inside of a graph capture nothing waits: a graph works on its memory whenever it
 from __future__ import annotations
 
 import sys
-from collections import deque
 from typing import Any
 
 import cupy
 from cupy.cuda import memory
 
 from interop.backends._cupy_streams import native_stream
+from interop.backends._kept import Kept
 
 __all__ = ["keep", "lent", "settle"]
 
-_waiting: deque[tuple[Any, Any]] = deque()
+_waiting = Kept()
 
 
 def lent(x: Any, stream: int) -> Any:
@@ -33,22 +33,13 @@ def lent(x: Any, stream: int) -> Any:
 
 def settle() -> None:
     """Let go of the memory for which the work is done, in the order in which it came back."""
-    # Without a lock: what comes back may come in the middle of this, in this thread too.
-    while _waiting:
-        try:
-            event, own = _waiting.popleft()
-        except IndexError:  # another thread was faster
-            return
-        if not event.done:
-            _waiting.appendleft((event, own))
-            return
-        del event, own
+    _waiting.settle()
 
 
 def keep(event: Any, what: Any) -> None:
     """Keep something until an event has come; noticed with the next handoff."""
     settle()
-    _waiting.append((event, what))
+    _waiting.keep(lambda: bool(event.done), what)
 
 
 class Lent(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
@@ -61,7 +52,7 @@ class Lent(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
     def __del__(self) -> None:
         """Wait for the work that the stream has by now; without waiting for it."""
         if not sys.is_finalizing() and (event := _reached(self.device_id, self._stream)) is not None:
-            _waiting.append((event, self._own))
+            _waiting.keep(lambda: bool(event.done), self._own)
 
 
 def _reached(device: int, stream: int) -> Any | None:

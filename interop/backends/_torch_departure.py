@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import torch
 
 from interop.backends._departure import CAPTURING, Departure, split
+from interop.backends._kept import Kept
 from interop.backends.numpy import native_dtype
 from interop.errors import StreamError
 
@@ -21,29 +21,17 @@ def depart(x: Any) -> Departure:
     """
     if torch.cuda.is_current_stream_capturing():
         raise StreamError(CAPTURING)
-    _settle()
+    _under_way.settle()
     host = torch.empty_like(x, device="cpu", pin_memory=True)
     host.copy_(x, non_blocking=True)
     event = torch.cuda.Event()
     event.record(torch.cuda.current_stream())
     # The tensor may be of another stream, or on memory that is not torch's, and may be dropped before the copy has ended.
-    _under_way.append((event, x))
+    _under_way.keep(event.query, x)
     return Departure(host, event.query, event.synchronize)
 
 
-_under_way: deque[tuple[Any, Any]] = deque()
-
-
-def _settle() -> None:
-    """Let go of the tensors whose copies have ended, in their order; without a lock, as another thread may be faster."""
-    while _under_way:
-        try:
-            event, x = _under_way.popleft()
-        except IndexError:
-            return
-        if not event.query():
-            _under_way.appendleft((event, x))
-            return
+_under_way = Kept()
 
 
 def fetch(tensors: list[Any]) -> list[Any]:
