@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from interop.cuda._libraries import memory_of
 from interop.description import Device
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ def _memory(index: int, views: Mapping[str, CudaView], backends: Mapping[str, Ba
     asked = [backends[name] for name in views]
     if index != asked[0].current_index():
         return {"free": None, "total": None, "pools": []}
-    where = Device("cuda", index)
-    free, total = asked[0].free_memory(where)
-    pools = {name: use for backend in asked for name, use in backend.pools(where).items()}
+    free, total, pools = memory_of(asked, Device("cuda", index))
     return {"free": free, "total": total, "pools": [{"name": name, "used": used, "held": held} for name, (used, held) in pools.items()]}
 
 

@@ -37,7 +37,7 @@ ALLOWED = {
     "_bridge": {"_brought", "autograd", "namespace", "backends", "errors"},
     "decorate": {"_bridge", "_brought", "_shape", "namespace", "policy"},
     "autograd": {"_batch", "_nodes", "_shape", "namespace", "calls", "backends", "dtypes", "errors", "policy", "quick", "scope"},
-    "_cuda_state": {"backends", "description"},
+    "_cuda_state": {"backends", "cuda", "description"},
     "_sized": set(),
     "cuda": {"_sized", "backends", "description", "errors"},
     "testing": {"_nodes", "autograd", "convert", "ledger", "backends", "description", "dtypes", "errors", "policy"},

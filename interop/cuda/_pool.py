@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from interop._sized import sized
 from interop.backends import load_backend
-from interop.cuda._libraries import current_index, device_of, imported
+from interop.cuda._libraries import current_index, device_of, imported, memory_of, usable
 from interop.description import Device
 from interop.errors import DeviceUnavailableError
 
@@ -71,13 +71,7 @@ def memory_report(device: Any = None) -> MemoryReport:
     """
     libraries = imported()
     where = device_of(device, libraries)
-    reasons = [why for library in libraries if (why := library.why_unavailable(where)) is not None]
-    usable = [library for library in libraries if library.why_unavailable(where) is None]
-    if not usable:
-        said = "; ".join(reasons) or "neither torch nor CuPy is imported"
-        raise DeviceUnavailableError(f"there is no memory to report on {where}: {said}.", hint="Run `interop doctor`.")
-    free, total = usable[0].free_memory(where)
-    return MemoryReport(where, free, total, {name: use for library in usable for name, use in library.pools(where).items()})
+    return MemoryReport(where, *memory_of(usable(libraries, where, "memory to report"), where))
 
 
 class Pool(contextlib.AbstractContextManager["Pool"]):

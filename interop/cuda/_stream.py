@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interop.backends._streams import cuda_stream_device, cuda_stream_number
-from interop.cuda._libraries import device_of, imported
+from interop.cuda._libraries import device_of, imported, usable
 from interop.description import Device
-from interop.errors import DeviceUnavailableError, StreamError
+from interop.errors import StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from interop.backends._base import Backend
 
 __all__ = ["Stream", "stream"]
 
@@ -82,29 +81,13 @@ def stream(s: Any = None, /, *, device: Any = None) -> Iterator[Stream]:
             "stream=-1 asks for no synchronisation, and is no stream that could be current.", hint="Pass a stream, or nothing."
         )
     where = _device(s, device)
-    libraries = _libraries(where)
+    libraries = usable(imported(), where, "stream")
     pointer = libraries[0].stream_pointer(s, where)
     assert pointer is not None, "a library that can use the device has a stream there"
     with contextlib.ExitStack() as stack:
         for library in libraries:
             stack.enter_context(library.on_stream(pointer, where))
         yield Stream(pointer, where, tuple(library.name for library in libraries))
-
-
-def _libraries(where: Device) -> list[Backend]:
-    found, reasons = [], []
-    for backend in imported():
-        why = backend.why_unavailable(where)
-        if why is None:
-            found.append(backend)
-        else:
-            reasons.append(why)
-    if not found:
-        said = "; ".join(reasons) or "neither torch nor CuPy is imported"
-        raise DeviceUnavailableError(
-            f"there is no stream on {where}: {said}.", hint="Import torch or CuPy first, and run `interop doctor`."
-        )
-    return found
 
 
 def _device(s: Any, device: Any) -> Device:
