@@ -11,7 +11,8 @@ from interop.description import Device
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from interop.backends._base import Backend, CudaView
+    from interop.backends._base import Backend
+    from interop.backends._cuda import CudaView
 
 __all__ = ["EMPTY", "cuda_state", "disagreements"]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from interop.backends import _torch_handoff, load_backend
-from interop.backends._base import Taker
+from interop.backends._cuda import Taker
 from interop.quick import guarded, table
 
 

@@ -15,7 +15,7 @@ import torch
 
 import interop
 from interop.backends import _torch_pool
-from interop.backends._base import MemorySource
+from interop.backends._cuda import MemorySource
 from interop.cuda import _pool, cupy_pool, memory_report, torch_pool
 from interop.description import Device
 from interop.errors import DeviceUnavailableError, StreamError

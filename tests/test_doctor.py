@@ -29,7 +29,7 @@ from interop.backends import (
     _torch_troubles,
     load_backend,
 )
-from interop.backends._base import Card, CudaView
+from interop.backends._cuda import Card, CudaView
 from interop.dlpack import VERSION, Capsule
 
 PAGE = (Path(__file__).parent.parent / "docs" / "doctor.md").read_text(encoding="utf-8")

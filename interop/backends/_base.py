@@ -13,7 +13,7 @@ import contextlib
 import importlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from interop.backends._departure import Departure, arrived
 from interop.description import CPU, Description, Device
@@ -22,68 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from interop.backends._cuda import CudaView, MemorySource, PoolUse, Taker
     from interop.capabilities import Capabilities
 
-__all__ = ["Backend", "Card", "CudaView", "KnownTrouble", "MemorySource", "PoolUse", "Shortcut", "Taker"]
-
-PoolUse = tuple[int, int]
-"""Bytes in use, and bytes that a pool holds altogether."""
-
-
-class Card(NamedTuple):
-    """A CUDA device as a library sees it: its name, its place on the bus, and the devices whose memory it reaches."""
-
-    name: str
-    bus: str
-    peers: tuple[int, ...] = ()
-
-
-class CudaView(NamedTuple):
-    """CUDA as a library sees it: the newest CUDA of the driver, its own runtime, what it allocates with, and its devices in order."""
-
-    driver: str
-    runtime: str
-    allocator: str
-    cards: tuple[Card, ...]
-
-
-class Taker(NamedTuple):
-    """How a library takes memory on a CUDA device, for short cuts between two that work on one stream.
-
-    Attributes
-    ----------
-    dtypes : frozenset of str
-        Those that it has.
-    pointer : callable
-        Called with the index of a device: the pointer of the library's current stream there (0 for the legacy one).
-    take : callable
-        Called with a capsule and the index: an array of the library. The device is current.
-    """
-
-    dtypes: frozenset[str]
-    pointer: Callable[[int], int]
-    take: Callable[[Any, int], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class MemorySource:
-    """Where another library may take memory on a CUDA device.
-
-    Attributes
-    ----------
-    allocate, release : callable or None
-        Called with a size in bytes, the index of a device and the pointer of the stream to which the memory is to belong (0 for
-        the legacy one): its address, or MemoryError. And with the address, when it goes back.
-    library : str or None
-        A shared library with two C functions ``allocate`` and ``release``, as torch has them, in which no Python runs.
-    is_used : callable
-        Whether the library whose it is takes its own memory there now, in this thread.
-    """
-
-    allocate: Callable[[int, int, int], int] | None = None
-    release: Callable[[int], None] | None = None
-    library: str | None = None
-    is_used: Callable[[], bool] = bool
+__all__ = ["Backend", "KnownTrouble", "Shortcut"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import cupy
 
-from interop.backends._base import Taker
+from interop.backends._cuda import Taker
 from interop.backends._cupy_lent import lent
 from interop.backends._streams import LEGACY
 from interop.dlpack import CUDA, Handover

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import cupy
 from cupy.cuda import memory
 
-from interop.backends._base import MemorySource
+from interop.backends._cuda import MemorySource
 from interop.backends._streams import PER_THREAD
 from interop.errors import DeviceUnavailableError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from interop.backends._base import PoolUse
+    from interop.backends._cuda import PoolUse
 
 __all__ = ["Drawn", "drawing", "lending", "pools"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.dlpack import from_dlpack, to_dlpack
 
-from interop.backends._base import Taker
+from interop.backends._cuda import Taker
 from interop.backends._torch_kinds import address_of, has_memory
 from interop.quick import LOW
 

@@ -12,7 +12,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from interop.backends._base import PoolUse
+    from interop.backends._cuda import PoolUse
 
 __all__ = ["allocate", "drawing", "pools", "release"]
 

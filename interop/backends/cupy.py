@@ -16,7 +16,8 @@ import numpy as np
 from cupy.cuda import memory
 
 from interop.backends import _cupy_departure, _cupy_handoff, _cupy_pool, _cupy_staging
-from interop.backends._base import Backend, Card, CudaView, MemorySource, Shortcut
+from interop.backends._base import Backend, Shortcut
+from interop.backends._cuda import Card, CudaView, MemorySource
 from interop.backends._cupy_lent import lent
 from interop.backends._cupy_streams import native_stream
 from interop.backends._cupy_troubles import TROUBLES
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from interop.backends._base import PoolUse, Taker
+    from interop.backends._cuda import PoolUse, Taker
     from interop.backends._departure import Departure
 
 __all__ = ["CuPyBackend", "backend"]

@@ -16,7 +16,8 @@ from torch.utils import _python_dispatch
 
 from interop.backends import _torch_departure, _torch_handoff, _torch_pool, _torch_staging
 from interop.backends import _torch_kinds as kinds
-from interop.backends._base import Backend, Card, CudaView, MemorySource, Shortcut
+from interop.backends._base import Backend, Shortcut
+from interop.backends._cuda import Card, CudaView, MemorySource
 from interop.backends._departure import SMALL, packs
 from interop.backends._streams import LEGACY, PER_THREAD, cuda_stream_number
 from interop.backends._torch_troubles import TROUBLES
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from interop.backends._base import PoolUse, Taker
+    from interop.backends._cuda import PoolUse, Taker
     from interop.backends._departure import Departure
 
 __all__ = ["TorchBackend", "backend"]

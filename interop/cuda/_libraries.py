@@ -12,7 +12,8 @@ from interop.errors import DeviceUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from interop.backends._base import Backend, PoolUse
+    from interop.backends._base import Backend
+    from interop.backends._cuda import PoolUse
 
 __all__ = ["current_index", "device_of", "imported", "memory_of", "usable"]
 

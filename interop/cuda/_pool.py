@@ -16,7 +16,7 @@ from interop.errors import DeviceUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from interop.backends._base import PoolUse
+    from interop.backends._cuda import PoolUse
 
 __all__ = ["MemoryReport", "Pool", "cupy_pool", "memory_report", "torch_pool"]
 
