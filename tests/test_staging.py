@@ -194,7 +194,7 @@ def faked_cupy(monkeypatch):
     from types import SimpleNamespace
 
     pytest.importorskip("cupy", reason="CuPy is not installed")
-    from interop.backends import _cupy_staging
+    from interop.backends import _cupy_copies
 
     log = []
 
@@ -213,8 +213,8 @@ def faked_cupy(monkeypatch):
         return Array(log, memptr.ravel(order="K").view(dtype))
 
     cuda = SimpleNamespace(Event=Event, alloc_pinned_memory=bytearray)
-    monkeypatch.setattr(_cupy_staging, "cupy", SimpleNamespace(cuda=cuda, ndarray=flat))
-    return SimpleNamespace(log=log, to_host=_cupy_staging.to_host)
+    monkeypatch.setattr(_cupy_copies, "cupy", SimpleNamespace(cuda=cuda, ndarray=flat))
+    return SimpleNamespace(log=log, to_host=_cupy_copies.to_host)
 
 
 BASE = np.arange(50.0).reshape(5, 10)

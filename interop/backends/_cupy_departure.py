@@ -8,9 +8,9 @@ from typing import Any, Literal
 import cupy
 import numpy as np
 
+from interop.backends._cupy_copies import refuse_capture
 from interop.backends._cupy_lent import keep
-from interop.backends._departure import CAPTURING, Departure, arrived, split
-from interop.errors import StreamError
+from interop.backends._departure import Departure, arrived, split
 
 __all__ = ["depart", "fetch"]
 
@@ -20,8 +20,7 @@ def depart(x: Any) -> Departure:
 
     CuPy's pools would hand both out again while it goes on: neither knows of a copy. So they are kept until it has ended.
     """
-    if cupy.cuda.runtime.streamIsCapturing(cupy.cuda.get_current_stream().ptr):
-        raise StreamError(CAPTURING)
+    refuse_capture()
     if not x.size:
         return arrived(np.empty(x.shape, x.dtype))
     if not (x.flags.c_contiguous or x.flags.f_contiguous):
@@ -38,6 +37,7 @@ def depart(x: Any) -> Departure:
 
 def fetch(arrays: list[Any]) -> list[Any]:
     """Return the values of arrays in C order as NumPy arrays of their own, in one transfer on the current stream."""
+    refuse_capture()
     packed = cupy.concatenate([x.reshape(-1).view(np.uint8) for x in arrays])
     host = np.frombuffer(cupy.cuda.alloc_pinned_memory(packed.nbytes), np.uint8, packed.nbytes)
     packed.get(out=host, blocking=True)

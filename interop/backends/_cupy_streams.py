@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cupy
 
 from interop.backends._streams import LEGACY, PER_THREAD
 
-__all__ = ["native_stream"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["current", "native_stream"]
 
 _HAS_PROTOCOL = int(cupy.__version__.partition(".")[0]) >= 14
 
@@ -35,6 +39,19 @@ def native_stream(number: int) -> Any:
     if number == PER_THREAD:
         return cupy.cuda.Stream.ptds
     return _external(number, cupy.cuda.runtime.getDevice())
+
+
+@contextlib.contextmanager
+def current(number: int) -> Iterator[None]:
+    """Make a stream the current one of the current device, and the one before again after that."""
+    before = cupy.cuda.get_current_stream()
+    try:
+        with native_stream(number):
+            yield
+    finally:
+        # CuPy 14 goes back to the stream that was entered last, and forgets one of `Stream.use()` (cupy#8377).
+        if cupy.cuda.get_current_stream().ptr != before.ptr:
+            before.use()
 
 
 @functools.cache

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["CAPTURING", "PACK", "SMALL", "Departure", "arrived", "packs", "split"]
-
-CAPTURING = "a CUDA graph is being captured on this stream: there are no data yet that could be waited for."
+__all__ = ["PACK", "SMALL", "Departure", "arrived", "packs", "split"]
 
 SMALL = 1 << 20
 """Bytes up to which an array travels with others: on the device it is copied once more."""

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["CHUNK", "SLOTS", "WORTH", "chunks", "through"]
+__all__ = ["CAPTURING", "CHUNK", "SLOTS", "WORTH", "chunks", "through"]
+
+CAPTURING = "a CUDA graph is being captured on this stream: a copy from or to the host cannot be waited for, and would be of the past when it is replayed."
 
 CHUNK = 16 << 20
 """Bytes of a buffer."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from interop.backends._departure import CAPTURING, Departure, split
+from interop.backends._departure import Departure, split
 from interop.backends._kept import Kept
+from interop.backends._torch_staging import refuse_capture
 from interop.backends.numpy import native_dtype
-from interop.errors import StreamError
 
 __all__ = ["depart", "fetch"]
 
@@ -19,8 +19,7 @@ def depart(x: Any) -> Departure:
 
     That memory is torch's, which does not hand it out again while a copy goes to it. Where the strides are without gaps they stay.
     """
-    if torch.cuda.is_current_stream_capturing():
-        raise StreamError(CAPTURING)
+    refuse_capture()
     _under_way.settle()
     host = torch.empty_like(x, device="cpu", pin_memory=True)
     host.copy_(x, non_blocking=True)
@@ -36,6 +35,7 @@ _under_way = Kept()
 
 def fetch(tensors: list[Any]) -> list[Any]:
     """Return the values of tensors without gaps as NumPy arrays of their own, in one transfer on the current stream."""
+    refuse_capture()
     packed = torch.cat([x.reshape(-1).view(torch.uint8) for x in tensors])
     host = torch.empty(packed.nbytes, dtype=torch.uint8, pin_memory=True)
     host.copy_(packed, non_blocking=True)

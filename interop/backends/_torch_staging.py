@@ -7,8 +7,15 @@ from typing import Any
 import torch
 
 from interop.backends import _staging
+from interop.errors import StreamError
 
-__all__ = ["to_device", "to_host"]
+__all__ = ["refuse_capture", "to_device", "to_host"]
+
+
+def refuse_capture() -> None:
+    """Raise StreamError while the current stream captures a graph."""
+    if torch.cuda.is_current_stream_capturing():
+        raise StreamError(_staging.CAPTURING)
 
 
 def to_host(x: Any) -> Any:

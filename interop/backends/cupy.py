@@ -12,14 +12,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import cupy
-import numpy as np
 from cupy.cuda import memory
 
-from interop.backends import _cupy_departure, _cupy_handoff, _cupy_pool, _cupy_staging
+from interop.backends import _cupy_copies, _cupy_departure, _cupy_handoff, _cupy_pool
 from interop.backends._base import Backend, Shortcut
 from interop.backends._cuda import Card, CudaView, MemorySource
 from interop.backends._cupy_lent import lent
-from interop.backends._cupy_streams import native_stream
+from interop.backends._cupy_streams import current
 from interop.backends._cupy_troubles import TROUBLES
 from interop.backends._departure import SMALL, packs
 from interop.backends._streams import LEGACY, cuda_stream_number
@@ -140,7 +139,7 @@ class CuPyBackend(Backend):
             if stream is None or stream == -1:
                 yield
                 return
-            with native_stream(stream):
+            with current(stream):
                 yield
 
     # Within CuPy.
@@ -170,9 +169,12 @@ class CuPyBackend(Backend):
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
         if device == CPU:
             with self._behind_the_current(stream, x):
-                return _cupy_staging.to_host(x)
+                return _cupy_copies.to_host(x)
+        with cupy.cuda.Device(x.device.id):
+            packed = x if x.flags.c_contiguous or x.flags.f_contiguous else cupy.ascontiguousarray(x)
+            ready = cupy.cuda.get_current_stream().record(cupy.cuda.Event(block=False, disable_timing=True))
         with self.on_stream(stream, device):
-            return cupy.array(x, copy=True)
+            return _cupy_copies.from_peer(packed, ready)
 
     @contextlib.contextmanager
     def _behind_the_current(self, stream: int | None, x: Any) -> Iterator[None]:
@@ -204,9 +206,7 @@ class CuPyBackend(Backend):
 
     def arrive(self, view: Any, device: Device, stream: int | None) -> Any:
         with self.on_stream(stream, device):
-            # Blocking: from pinned memory CuPy would still be reading while the owner writes on.
-            # Not ascontiguousarray, which makes one axis of none.
-            return cupy.asarray(np.asarray(view, order="C"), blocking=True)
+            return _cupy_copies.to_device(view)
 
     def export(self, x: Any, stream: int | None) -> Any:
         with cupy.cuda.Device(x.device.id):

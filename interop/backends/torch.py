@@ -194,7 +194,10 @@ class TorchBackend(Backend):
         where = self.on_stream(stream, device) if device.type == "cuda" else self._behind_the_current(stream, on)
         with where, kinds.explained(TransferError, f"move to {device}", x):
             there = torch.device(str(device))
-            if _is_memory_only(x) and {on.type, device.type} == {"cpu", "cuda"}:
+            crosses = {on.type, device.type} == {"cpu", "cuda"}
+            if crosses:
+                _torch_staging.refuse_capture()
+            if crosses and _is_memory_only(x):
                 return _torch_staging.to_host(x) if on.type == "cuda" else _torch_staging.to_device(x, there)
             return x.to(there)
 
@@ -317,11 +320,11 @@ class TorchBackend(Backend):
             ("torch", "grad=detach"): {np.ndarray: arriving, **own},
         }
 
-    def taking(self) -> Taker:
-        return _torch_handoff.taker(self.capabilities.dtypes)
+    def taking(self) -> Taker | None:
+        return _torch_handoff.taker(self.capabilities.dtypes) if torch.backends.cuda.is_built() else None
 
     def giving(self, taker: Taker) -> Mapping[Any, Shortcut]:
-        if torch.version.hip is not None:  # another device in DLPack's numbering
+        if not torch.backends.cuda.is_built() or torch.version.hip is not None:  # another device in DLPack's numbering
             return {}
         dtypes = {dtype for name, dtype in _DTYPES.items() if name in taker.dtypes}
         hand_over = Shortcut(

@@ -1,0 +1,114 @@
+"""CuPy's copies between memories, on the current stream of the current device: to the host, from it, and from another device.
+
+Large ones to or from pageable memory go through page-locked buffers that are used again. CuPy itself has none on the way to the host,
+and on the way to the device one as large as the array.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import cupy
+import numpy as np
+
+from interop.backends import _staging
+from interop.backends._cupy_lent import keep, settle
+from interop.errors import StreamError
+
+__all__ = ["from_peer", "refuse_capture", "to_device", "to_host"]
+
+_PAGE_LOCKED = 1
+"""``cudaMemoryTypeHost``: page-locked memory, CUDA's own or registered."""
+
+
+def refuse_capture() -> None:
+    """Raise StreamError while the current stream captures a graph."""
+    if cupy.cuda.runtime.streamIsCapturing(cupy.cuda.get_current_stream().ptr):
+        raise StreamError(_staging.CAPTURING)
+
+
+def to_host(x: Any) -> Any:
+    """Return an array on the host, complete; as ``x.get(order="A")`` does."""
+    refuse_capture()
+    if x.nbytes < _staging.WORTH or not (x.flags.c_contiguous or x.flags.f_contiguous):
+        # Blocking: the host may read the result at once.
+        return x.get(order="A", blocking=True)
+    order: Literal["C", "F"] = "C" if x.flags.c_contiguous else "F"
+    host = np.empty(x.shape, x.dtype, order=order)
+    source, made, buffers, events = _bytes_of(x), host.ravel(order="K").view(np.uint8), _buffers(), _events()
+
+    def fetch(slot: int, low: int, high: int) -> None:
+        source[low:high].get(out=buffers[slot][: high - low], blocking=False)
+        events[slot].record()
+
+    def take_out(slot: int, low: int, high: int) -> None:
+        events[slot].synchronize()
+        made[low:high] = buffers[slot][: high - low]
+
+    try:
+        _staging.through(x.nbytes, fetch, take_out)
+    finally:
+        # CuPy's pool knows of no copy: if something came in between, the buffers go back when nothing writes to them any more.
+        for event in events:
+            event.synchronize()
+    return host
+
+
+def to_device(view: Any) -> Any:
+    """Return a copy of a NumPy array, in C order and this machine's byte order; the source has been read when this returns."""
+    refuse_capture()
+    # Not ascontiguousarray, which makes one axis of none.
+    view = np.asarray(view, view.dtype.newbyteorder("="), order="C")
+    if _is_page_locked(view):
+        return _from_page_locked(view)
+    if view.nbytes < _staging.WORTH:
+        return cupy.asarray(view)  # which reads it into page-locked memory of its own before it returns
+    made = cupy.empty(view.shape, view.dtype)
+    there, source, buffers, events = _bytes_of(made), view.reshape(-1).view(np.uint8), _buffers(), _events()
+    try:
+        for slot, low, high in _staging.chunks(view.nbytes):
+            events[slot].synchronize()  # what was in the buffer has left; nothing, the first time
+            buffers[slot][: high - low] = source[low:high]
+            there[low:high].set(buffers[slot][: high - low])
+            events[slot].record()
+    finally:
+        for event, buffer in zip(events, buffers, strict=True):
+            keep(event, buffer)
+    return made
+
+
+def from_peer(x: Any, arrived: Any) -> Any:
+    """Return a copy of an array of another device, when `arrived` has come, an event of that device behind the work that makes it."""
+    cupy.cuda.get_current_stream().wait_event(arrived)
+    made = cupy.array(x, copy=True)
+    event = cupy.cuda.Event(block=False, disable_timing=True)
+    event.record()
+    keep(event, x)  # the pool of the other device knows nothing of the work on this one
+    return made
+
+
+def _from_page_locked(view: Any) -> Any:
+    """Return a copy of memory that the device reads itself: straight, which `cupy.asarray` does not do."""
+    made = cupy.empty(view.shape, view.dtype)
+    made.set(view)
+    event = cupy.cuda.Event(block=False, disable_timing=True)
+    event.record()
+    event.synchronize()  # the owner may write on
+    return made
+
+
+def _is_page_locked(view: Any) -> bool:
+    return bool(view.size and cupy.cuda.runtime.pointerGetAttributes(view.ctypes.data).type == _PAGE_LOCKED)
+
+
+def _bytes_of(x: Any) -> Any:
+    return cupy.ndarray((x.nbytes,), np.uint8, memptr=x.data)
+
+
+def _buffers() -> list[Any]:
+    settle()  # those of the last time may be free again
+    return [np.frombuffer(cupy.cuda.alloc_pinned_memory(_staging.CHUNK), np.uint8) for _ in range(_staging.SLOTS)]
+
+
+def _events() -> list[Any]:
+    return [cupy.cuda.Event(block=False, disable_timing=True) for _ in range(_staging.SLOTS)]
