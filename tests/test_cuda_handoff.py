@@ -2,10 +2,10 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
+from interop import quick
 from interop.backends import _torch_handoff, load_backend
 from interop.backends._cuda import Taker
 from interop.quick import guarded, table
@@ -93,70 +93,19 @@ def test_a_tensor_for_another_stream_goes_the_long_way(torchs, log):
     assert log == ["stream of 1"]
 
 
-@pytest.fixture(name="cupys")
-def cupy_on_a_device(monkeypatch, log):
-    pytest.importorskip("cupy", reason="CuPy is not installed")
-    from interop.backends import _cupy_handoff
-
-    runtime = SimpleNamespace(getDevice=lambda: 1)
-    cuda = SimpleNamespace(runtime=runtime, get_current_stream=lambda index: log.append(f"own of {index}") or SimpleNamespace(ptr=7))
-    monkeypatch.setattr(_cupy_handoff, "cupy", SimpleNamespace(cuda=cuda))
-    monkeypatch.setattr(_cupy_handoff, "lent", lambda x, number: log.append(f"lent to {number}") or x)
-    return lambda x, pointer=7: _cupy_handoff.hand_over(x, {np.dtype("float32")}, taker(log, pointer))
+@pytest.fixture
+def built(monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
 
 
-def array(log, data=None, pointer=4096, device=(2, 1)):
-    """Return what a CuPy array on a device says."""
-    data = np.ones((2, 3), "float32") if data is None else data
-
-    def export(**words):
-        log.append(("export", words))
-        return "capsule"
-
-    return SimpleNamespace(
-        size=data.size,
-        dtype=data.dtype,
-        itemsize=data.itemsize,
-        flags=data.flags,
-        data=SimpleNamespace(ptr=pointer),
-        __dlpack_device__=lambda: device,
-        __dlpack__=export,
-    )
+def test_a_torch_without_cuda_takes_and_gives_nothing(monkeypatch):
+    """Its functions for streams would be errors beside a CuPy that has a device."""
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    assert load_backend("torch").taking() is None
+    assert load_backend("torch").giving(taker([])) == {}
 
 
-def test_an_array_is_handed_over_where_nothing_has_to_wait(cupys, log):
-    assert cupys(array(log)) == "array"
-    # Lent to the stream on which both work now: it may have been allocated on another.
-    exported = ("export", {"stream": -1, "max_version": (1, 0)})
-    assert log == ["own of 1", "stream of 1", "lent to 7", exported, "take capsule on 1"]
-    assert cupys(array(log, np.ones((2, 3), "float32").T)) == "array"
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        {"data": np.ones((0, 3), "float32")},
-        {"data": np.ones((2, 3), "float64")},
-        {"data": np.ones((2, 3), ">f4")},
-        {"data": np.ones((2, 6), "float32")[:, ::2]},
-        {"data": np.ones(3, "float32")[::-1]},
-        {"pointer": 4097},
-        {"device": (13, 1)},
-        {"device": (2, 0)},
-    ],
-    ids=["empty", "dtype", "byte order", "gaps", "reversed", "unaligned", "managed", "another device"],
-)
-def test_an_array_that_needs_a_look_goes_the_long_way(cupys, log, words):
-    assert cupys(array(log, **words)) is None
-    assert not [one for one in log if one[0] == "export"]
-
-
-def test_an_array_for_another_stream_goes_the_long_way(cupys, log):
-    assert cupys(array(log), 8) is None
-    assert log == ["own of 1", "stream of 1"]
-
-
-def test_tracked_tensors_and_modes_are_not_even_looked_at(monkeypatch):
+def test_tracked_tensors_and_modes_are_not_even_looked_at(built, monkeypatch):
     from torch.utils._python_dispatch import TorchDispatchMode
 
     asked = []
@@ -177,7 +126,7 @@ def test_tracked_tensors_and_modes_are_not_even_looked_at(monkeypatch):
     assert len(asked) == 1
 
 
-def test_what_a_library_refuses_goes_the_long_way(monkeypatch):
+def test_what_a_library_refuses_goes_the_long_way(built, monkeypatch):
     def refuse(*_):
         raise NotImplementedError("no bfloat16")
 
@@ -185,9 +134,12 @@ def test_what_a_library_refuses_goes_the_long_way(monkeypatch):
     assert guarded(load_backend("torch").giving(taker([]))[torch.Tensor])(torch.ones(2)) is None
 
 
-def test_both_ways_are_learnt_when_both_libraries_are_there():
+def test_both_ways_are_learnt_when_both_libraries_are_there(built, monkeypatch):
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
-    load_backend("torch"), load_backend("cupy")
+    monkeypatch.setattr(quick, "_tables", {})
+    monkeypatch.setattr(quick, "_with_streams", [])
+    for name in ("torch", "cupy"):
+        quick.learn(load_backend(name))
     assert torch.Tensor in table("cupy")
     assert torch.nn.Parameter in table("cupy")
     assert cupy.ndarray in table("torch")

@@ -1,6 +1,8 @@
 """CUDA for real: torch and CuPy, both directions, streams, devices, crossings. Run by ``make gpu``."""
 
 import contextlib
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -175,6 +177,20 @@ def test_the_current_device_and_stream_are_restored(cp):
     assert torch.cuda.current_device() == cp.cuda.runtime.getDevice() == 0
 
 
+def test_a_stream_of_cupys_that_is_used_and_not_entered_stays_current(cp):
+    """CuPy's own `with stream:` forgets it (cupy#8377)."""
+    used, other = cp.cuda.Stream(non_blocking=True), cp.cuda.Stream(non_blocking=True)
+    used.use()
+    try:
+        to_cupy(on_gpu(), stream=other)
+        to_numpy(cp.asarray(GRID), transfer="allow", stream=other)
+        with interop.cuda.stream(other):
+            pass
+        assert cp.cuda.get_current_stream().ptr == used.ptr
+    finally:
+        cp.cuda.Stream.null.use()
+
+
 def delayed(make):
     """Return what `make` produces, behind a kernel that keeps the stream busy for a while."""
     torch.cuda._sleep(200_000_000)
@@ -286,6 +302,20 @@ def test_on_a_device_that_is_not_current(cp):
     assert moved.device.index == 0
     assert moved[:3].tolist() == [3, 3, 3]
     assert (torch.cuda.current_device(), cp.cuda.runtime.getDevice()) == before
+
+
+def test_a_copy_to_another_device_comes_behind_the_work_there(cp):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("it takes two CUDA devices")
+    array = cp.zeros(1 << 20, dtype="float32")
+    torch.cuda.synchronize()
+    with cp.cuda.Stream(non_blocking=True) as stream:
+        with torch.cuda.stream(torch.cuda.ExternalStream(stream.ptr)):
+            torch.cuda._sleep(200_000_000)
+        array.fill(3)
+        moved = to_cupy(array, device="cuda:1")
+    with cp.cuda.Device(1):
+        assert moved.get()[:3].tolist() == [3, 3, 3]
 
 
 # The short cut.
@@ -436,6 +466,45 @@ def test_cupys_memory_is_not_handed_out_before_torchs_work_is_done(cp):
     torch.cuda.synchronize()
     _cupy_lent.settle()
     assert not _cupy_lent._waiting
+
+
+DROPPED = """
+import cupy, gc, torch
+import interop
+
+for keep_tensor in (False, True):
+    for _ in range(20):
+        tensor = torch.ones(1 << 20, device="cuda")
+        torch.cuda.synchronize()
+        with cupy.cuda.Stream(non_blocking=True):  # destroyed after the block, if nobody holds it
+            array = interop.to_cupy(tensor)
+            read = array + 0
+        if keep_tensor:
+            del array
+            gc.collect()
+            del tensor
+        else:
+            del tensor
+            gc.collect()
+            del array
+        torch.full((1 << 20,), 2.0, device="cuda")
+        torch.cuda.synchronize()
+        assert float(read[0]) == 1
+    array = cupy.ones(1 << 20)
+    with cupy.cuda.Stream(non_blocking=True) as stream, interop.cuda.stream(stream):
+        tensor = interop.to_torch(array)
+    del array, stream
+    gc.collect()
+    del tensor
+torch.cuda.synchronize()
+print("well")
+"""
+
+
+def test_a_stream_of_cupys_may_be_dropped_before_the_memory_that_was_lent_to_it(cp):
+    """In a process of its own: torch asks the stream in a finaliser, where an error of CUDA's ends the process."""
+    ended = subprocess.run([sys.executable, "-c", DROPPED], check=False, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout.strip()) == (0, "well"), ended.stderr
 
 
 def test_without_the_protection_torchs_memory_is_handed_out(cp, monkeypatch):

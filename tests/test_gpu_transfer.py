@@ -154,12 +154,53 @@ def test_large_arrays_reach_the_host_whole(cp, library, view):
 
 
 @pytest.mark.parametrize("view", ["x", "x.T", "x[:, ::2]", "x[5:]"])
-def test_large_arrays_reach_the_device_whole(cp, view):
+@pytest.mark.parametrize("library", ["torch", "cupy"])
+@pytest.mark.parametrize("pinned", [False, True], ids=["pageable", "page-locked"])
+def test_large_arrays_reach_the_device_whole(cp, library, view, pinned):
     grid = np.random.default_rng(0).random((5, LARGE // 5 * 2))
+    if pinned:
+        grid = torch.from_numpy(grid).pin_memory().numpy()
     expected = eval(view, {"x": grid}).copy()
-    made = interop.to_torch(eval(view, {"x": grid}), device="cuda")
+    made = interop.convert(eval(view, {"x": grid}), library, device="cuda")
     grid[...] = -1  # it was read
-    assert np.array_equal(made.cpu().numpy(), expected)
+    assert np.array_equal(to_numpy(made, device="cpu"), expected)
+
+
+def test_an_upload_of_cupys_does_not_wait_for_the_stream(cp):
+    data = np.arange(1000.0)
+    interop.to_cupy(data, device="cuda")
+    with cp.cuda.Stream(non_blocking=True) as stream:
+        with torch.cuda.stream(torch.cuda.ExternalStream(stream.ptr)):
+            torch.cuda._sleep(400_000_000)
+        made = interop.to_cupy(data, device="cuda")
+        assert not stream.done
+        data[:] = -1
+        assert np.array_equal(made.get(), np.arange(1000.0))
+
+
+CROSSINGS = {
+    "to the host": lambda x: to_numpy(x, device="cpu"),
+    "not blocking": lambda x: to_numpy(x, device="cpu", blocking=False),
+    "tree": lambda x: interop.tree.convert([x, x[1:]], "numpy", transfer="allow"),
+    "to torch": lambda x: interop.to_torch(np.ones(3), device="cuda"),
+    "to cupy": lambda x: interop.to_cupy(np.ones(3), device="cuda"),
+}
+
+
+@pytest.mark.parametrize("cross", CROSSINGS)
+@pytest.mark.parametrize("library", ["torch", "cupy"])
+def test_nothing_crosses_inside_of_a_capture_and_the_capture_goes_on(cp, library, cross):
+    tensor = torch.ones(8, device="cuda")
+    x = tensor if library == "torch" else interop.to_cupy(tensor)
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph), interop.cuda.stream():
+        with pytest.raises(interop.StreamError, match="graph is being captured"):
+            CROSSINGS[cross](x)
+        tensor.add_(1)
+    graph.replay()
+    torch.cuda.synchronize()
+    assert tensor.tolist() == [2] * 8
 
 
 def test_a_large_crossing_waits_for_the_work_before_it(cp):

@@ -1,6 +1,5 @@
 """Large crossings in chunks: the order of things and the values, with host memory on both sides; on CUDA it is tested in test_gpu_transfer.py."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -152,6 +151,7 @@ def test_only_memory_is_staged(monkeypatch, x, is_staged):
     monkeypatch.setattr(_torch_staging, "to_host", lambda y: asked.append(y) or y)
     monkeypatch.setattr(torch_file.kinds, "device_of", lambda _: Device("cuda", 0))
     monkeypatch.setattr(torch_file.backend, "_behind_the_current", lambda *_: contextlib.nullcontext(), raising=False)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     torch_file.backend.transfer(x, CPU, None)
     assert bool(asked) == is_staged
 
@@ -166,84 +166,3 @@ def test_a_dual_tensor_and_functorch_go_torchs_way():
     seen = []
     torch.func.vmap(lambda y: seen.append(torch_file._is_memory_only(y)) or y)(torch.ones(3))
     assert seen == [False]
-
-
-# CuPy's arrays.
-
-
-class Array:
-    """Host memory that is copied out as CuPy's is."""
-
-    def __init__(self, log, data):
-        self.log, self.own = log, data
-        self.nbytes, self.shape, self.dtype, self.flags, self.data = data.nbytes, data.shape, data.dtype, data.flags, data
-
-    def __getitem__(self, part):
-        return Array(self.log, self.own[part])
-
-    def get(self, *, out=None, order="C", blocking=True):
-        self.log.append("whole" if out is None else f"get {out.nbytes} {blocking}")
-        if out is None:
-            return self.own.copy(order=order)
-        out[...] = self.own
-        return out
-
-
-@pytest.fixture(name="cupys")
-def faked_cupy(monkeypatch):
-    from types import SimpleNamespace
-
-    pytest.importorskip("cupy", reason="CuPy is not installed")
-    from interop.backends import _cupy_copies
-
-    log = []
-
-    class Event:
-        def __init__(self, **words):
-            self.number = len([one for one in log if one == "made"])
-            log.append("made")
-
-        def record(self):
-            log.append(f"record {self.number}")
-
-        def synchronize(self):
-            log.append(f"wait {self.number}")
-
-    def flat(shape, dtype, memptr):
-        return Array(log, memptr.ravel(order="K").view(dtype))
-
-    cuda = SimpleNamespace(Event=Event, alloc_pinned_memory=bytearray)
-    monkeypatch.setattr(_cupy_copies, "cupy", SimpleNamespace(cuda=cuda, ndarray=flat))
-    return SimpleNamespace(log=log, to_host=_cupy_copies.to_host)
-
-
-BASE = np.arange(50.0).reshape(5, 10)
-
-
-@pytest.mark.parametrize("data", [BASE, BASE.T, BASE.astype("int8").repeat(4), BASE.astype("complex64")], ids=["C", "F", "int8", "complex"])
-def test_cupys_values_and_layout_arrive(cupys, data):
-    made = cupys.to_host(Array(cupys.log, data))
-    assert "get 64 False" in cupys.log
-    assert "whole" not in cupys.log
-    assert np.array_equal(made, data)
-    assert (made.dtype, made.strides) == (data.dtype, data.strides)
-    chunks = -(-data.nbytes // 64)
-    assert sum(one.startswith("record") for one in cupys.log) == chunks
-    assert cupys.log[-2:] == ["wait 0", "wait 1"]
-
-
-@pytest.mark.parametrize("data", [BASE[:, ::2], BASE[:1], np.float64(3) + np.zeros(())], ids=["gaps", "small", "no axes"])
-def test_cupys_other_arrays_go_cupys_way(cupys, data):
-    assert np.array_equal(cupys.to_host(Array(cupys.log, np.asarray(data))), data)
-    assert cupys.log == ["whole"]
-
-
-def test_cupys_buffers_are_waited_for_also_after_an_error(cupys, monkeypatch):
-    def fail(self, **_):
-        raise KeyboardInterrupt
-
-    array = Array(cupys.log, BASE)
-    monkeypatch.setattr(Array, "get", fail)
-    with pytest.raises(KeyboardInterrupt):
-        cupys.to_host(array)
-    assert cupys.log[-2:] == ["wait 0", "wait 1"]

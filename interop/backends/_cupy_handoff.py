@@ -8,7 +8,8 @@ import cupy
 
 from interop.backends._cuda import Taker
 from interop.backends._cupy_lent import lent
-from interop.backends._streams import LEGACY
+from interop.backends._cupy_streams import is_alias
+from interop.backends._streams import LEGACY, seen
 from interop.dlpack import CUDA, Handover
 
 if TYPE_CHECKING:
@@ -16,11 +17,16 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["hand_over", "taker"]
+__all__ = ["current_pointer", "hand_over", "taker"]
 
 
-def _pointer(index: int) -> int:
-    return int(cupy.cuda.get_current_stream(index).ptr)
+def current_pointer(index: int) -> int:
+    """Return the pointer of CuPy's current stream on a device, 0 for the legacy default stream."""
+    stream = cupy.cuda.get_current_stream(index)
+    pointer = int(stream.ptr)
+    if not is_alias(stream):
+        seen(stream, pointer)
+    return pointer
 
 
 def hand_over(x: Any, dtypes: Container[np.dtype[Any]], to: Taker) -> Any | None:
@@ -30,7 +36,7 @@ def hand_over(x: Any, dtypes: Container[np.dtype[Any]], to: Taker) -> Any | None
         return None
     device = x.__dlpack_device__()
     index = device[1]
-    if device[0] != CUDA or index != cupy.cuda.runtime.getDevice() or (pointer := _pointer(index)) != to.pointer(index):
+    if device[0] != CUDA or index != cupy.cuda.runtime.getDevice() or (pointer := current_pointer(index)) != to.pointer(index):
         return None
     # The memory may have been allocated on another stream than both work on now.
     return to.take(lent(x, pointer or LEGACY).__dlpack__(stream=-1, max_version=(1, 0)), index)
@@ -38,4 +44,4 @@ def hand_over(x: Any, dtypes: Container[np.dtype[Any]], to: Taker) -> Any | None
 
 def taker(dtypes: frozenset[str]) -> Taker:
     """Return how CuPy takes a capsule."""
-    return Taker(dtypes, _pointer, lambda capsule, index: cupy.from_dlpack(Handover(capsule, (CUDA, index))))
+    return Taker(dtypes, current_pointer, lambda capsule, index: cupy.from_dlpack(Handover(capsule, (CUDA, index))))

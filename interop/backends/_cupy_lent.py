@@ -18,6 +18,7 @@ from cupy.cuda import memory
 
 from interop.backends._cupy_streams import native_stream
 from interop.backends._kept import Kept
+from interop.backends._streams import holder_of
 
 __all__ = ["keep", "lent", "settle"]
 
@@ -47,10 +48,10 @@ class Lent(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
 
     def __init__(self, own: Any, stream: int) -> None:
         self.ptr, self.size, self.device_id = own.ptr, own.size, own.device_id
-        self._own, self._stream = own, stream
+        self._own, self._stream, self._holder = own, stream, holder_of(stream)
 
     def __del__(self) -> None:
-        """Wait for the work that the stream has by now; without waiting for it."""
+        """Keep the memory until the work is done that the stream has by now."""
         if not sys.is_finalizing() and (event := _reached(self.device_id, self._stream)) is not None:
             _waiting.keep(lambda: bool(event.done), self._own)
 
@@ -59,8 +60,13 @@ def _reached(device: int, stream: int) -> Any | None:
     """Return an event behind the work that a stream has by now; None where there is nothing to wait for."""
     with cupy.cuda.Device(device):
         there = native_stream(stream)
-        if cupy.cuda.runtime.streamIsCapturing(there.ptr):
+        try:
+            if cupy.cuda.runtime.streamIsCapturing(there.ptr):
+                return None
+            event = cupy.cuda.Event(block=False, disable_timing=True)
+            event.record(there)
+        except cupy.cuda.runtime.CUDARuntimeError:
+            # It was destroyed before the memory came back, by somebody who gave its number. What it had to do may go on.
+            cupy.cuda.runtime.deviceSynchronize()
             return None
-        event = cupy.cuda.Event(block=False, disable_timing=True)
-        event.record(there)
     return None if event.done else event

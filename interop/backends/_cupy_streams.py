@@ -13,7 +13,7 @@ from interop.backends._streams import LEGACY, PER_THREAD
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["current", "native_stream"]
+__all__ = ["current", "is_alias", "native_stream"]
 
 _HAS_PROTOCOL = int(cupy.__version__.partition(".")[0]) >= 14
 
@@ -56,6 +56,14 @@ def current(number: int) -> Iterator[None]:
 
 @functools.cache
 def _external(number: int, device: int) -> Any:  # noqa: ARG001 - streams of two devices may have had one number
-    if _HAS_PROTOCOL:
-        return cupy.cuda.Stream.from_external(_StreamNumber(number))
-    return cupy.cuda.ExternalStream(number)
+    made = cupy.cuda.Stream.from_external(_StreamNumber(number)) if _HAS_PROTOCOL else cupy.cuda.ExternalStream(number)
+    _aliases.add(id(made))
+    return made
+
+
+_aliases: set[int] = set()
+
+
+def is_alias(stream: Any) -> bool:
+    """Return whether it is an object that was made here for a number, to which the stream does not belong."""
+    return id(stream) in _aliases

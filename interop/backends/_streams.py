@@ -6,11 +6,13 @@ Source: the array API standard's `__dlpack__`, and the ``__cuda_stream__`` proto
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from typing import Any
 
 from interop.errors import StreamError
 
-__all__ = ["LEGACY", "PER_THREAD", "cuda_stream_device", "cuda_stream_number"]
+__all__ = ["LEGACY", "PER_THREAD", "cuda_stream_device", "cuda_stream_number", "holder_of", "seen"]
 
 LEGACY = 1
 """The legacy default stream in the standard's numbering; a native pointer of 0 means this one."""
@@ -30,7 +32,28 @@ def cuda_stream_number(stream: Any) -> int:
     pointer = _pointer(stream)
     if pointer is None:
         raise StreamError(f"{stream!r} is not a stream.", hint=_MEANINGS)
+    seen(stream, pointer)
     return pointer or LEGACY
+
+
+def seen(stream: Any, pointer: int) -> None:
+    """Remember the object that a stream belongs to, for as long as it lives; of several the first."""
+    if pointer > PER_THREAD and pointer not in _holders and not hasattr(stream, "cuda_stream"):  # torch's streams are there for good
+        with contextlib.suppress(TypeError):  # of a class without weak references
+            _holders[pointer] = stream
+
+
+def holder_of(number: int | None) -> Any:
+    """Return the object that has to live for a stream to be there, or None.
+
+    A stream of CuPy's or of cuda.core is destroyed with its object, which often is a short-lived one (``with cupy.cuda.Stream():``).
+    Memory that was handed to work on it needs it until it is let go of: its pool asks then how far the stream has come. So whoever
+    lends memory to a stream holds this object.
+    """
+    return _holders.get(number) if number is not None and number > PER_THREAD else None
+
+
+_holders: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
 def _pointer(stream: Any) -> int | None:

@@ -9,6 +9,7 @@ from torch.utils.dlpack import from_dlpack, to_dlpack
 
 from interop.backends._cuda import Taker
 from interop.backends._torch_kinds import address_of, has_memory
+from interop.backends._torch_lent import lend
 from interop.quick import LOW
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ def hand_over(x: Any, dtypes: Container[torch.dtype], to: Taker) -> Any | None:
     if not x.is_cuda or x.layout is not torch.strided or x.dtype not in dtypes or x.is_conj() or x.is_neg() or not has_data(x):
         return None
     index = x.get_device()
-    if index != torch.cuda.current_device() or to.pointer(index) != _raw_pointer(index):
+    if index != torch.cuda.current_device() or (pointer := to.pointer(index)) != _raw_pointer(index):
         return None
     made = to.take(to_dlpack(x), index)
     # The memory may have been allocated on another stream than both work on now; nothing happens if it was not.
-    x.record_stream(torch.cuda.current_stream(index))
+    lend(x, torch.cuda.current_stream(index), pointer)
     return made
 
 

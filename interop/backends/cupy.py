@@ -127,8 +127,7 @@ class CuPyBackend(Backend):
             return None
         if stream is not None:
             return cuda_stream_number(stream)
-        with cupy.cuda.Device(device.index):
-            return cupy.cuda.get_current_stream().ptr or LEGACY
+        return _cupy_handoff.current_pointer(device.index) or LEGACY
 
     @contextlib.contextmanager
     def on_stream(self, stream: int | None, device: Device) -> Iterator[None]:

@@ -20,6 +20,7 @@ from interop.backends._base import Backend, Shortcut
 from interop.backends._cuda import Card, CudaView, MemorySource
 from interop.backends._departure import SMALL, packs
 from interop.backends._streams import LEGACY, PER_THREAD, cuda_stream_number
+from interop.backends._torch_lent import lend
 from interop.backends._torch_troubles import TROUBLES
 from interop.backends.numpy import BEHAVED, is_extension, memory_dtype, native_dtype, tidy
 from interop.backends.numpy import backend as numpy_backend
@@ -274,7 +275,7 @@ class TorchBackend(Backend):
             # DLPack's deleter knows no stream (dmlc/dlpack#176): memory that the consumer lets go of before its work is done would be
             # handed out anew. Nothing happens for memory of that very stream, nor for memory that torch did not allocate.
             if device.type == "cuda" and stream is not None and stream != -1:
-                x.record_stream(_native_stream(stream))
+                lend(x, _native_stream(stream), stream)
         return producer
 
     def adopt(self, producer: Any, device: Device) -> Any:

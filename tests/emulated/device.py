@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Emulated"]
 
@@ -34,6 +35,16 @@ class Emulated:
     def sleep(self, stream: Any, milliseconds: int = 80) -> None:
         """Keep a stream busy for a time: a stream of CuPy's, or a pointer."""
         self._check(self._library.emulated_sleep(_handle(stream), milliseconds))
+
+    @contextlib.contextmanager
+    def held(self, stream: Any) -> Iterator[None]:
+        """Have a stream go on only after the block; what waits for it inside waits for ever."""
+        gate = self._library.emulated_hold(_handle(stream))
+        assert gate
+        try:
+            yield
+        finally:
+            self._library.emulated_open(gate)
 
     def launch(self, stream: Any, work: Callable[[], object]) -> None:
         """Have a stream do something."""

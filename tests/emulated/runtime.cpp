@@ -393,6 +393,15 @@ bool has_come(const Event *event) {
     return true;
 }
 
+std::mutex gate_lock;
+std::condition_variable gate_opened;
+std::set<int> open_gates;
+
+void wait_at(int gate) {
+    std::unique_lock<std::mutex> guard(gate_lock);
+    gate_opened.wait(guard, [=] { return open_gates.count(gate) != 0; });
+}
+
 void *name(const void *handle) { return const_cast<void *>(handle); }
 
 } // namespace
@@ -413,6 +422,22 @@ extern "C" __attribute__((visibility("default"))) size_t emulated_calls(char *in
 
 EXPORT emulated_sleep(void *stream, unsigned milliseconds) {
     return give(stream_of(stream), [=] { usleep(milliseconds * 1000); });
+}
+
+/* Keep a stream from going on until the number that is returned here is given to `emulated_open`. */
+EXPORT emulated_hold(void *stream) {
+    static std::atomic<int> gates{0};
+    int gate = ++gates;
+    if (give(stream_of(stream), [=] { wait_at(gate); }) != SUCCESS) {
+        return 0;
+    }
+    return gate;
+}
+
+extern "C" __attribute__((visibility("default"))) void emulated_open(int gate) {
+    std::lock_guard<std::mutex> guard(gate_lock);
+    open_gates.insert(gate);
+    gate_opened.notify_all();
 }
 
 EXPORT emulated_fill(void *stream, void *pointer, int value, size_t size) {

@@ -39,11 +39,17 @@ def small_chunks(monkeypatch):
 
 def slow_values(gpu, stream, value, shape=(1000,), dtype="float32"):
     """Return an array that has a value when the stream is done, and zeros until then."""
-    array = cp.zeros(shape, dtype)
-    cp.cuda.runtime.deviceSynchronize()
+    array = zeros(shape, dtype)
     with stream:
         gpu.sleep(stream)
         array.fill(value)
+    return array
+
+
+def zeros(shape=(1000,), dtype="float32"):
+    """Return zeros that are there."""
+    array = cp.zeros(shape, dtype)
+    cp.cuda.runtime.deviceSynchronize()
     return array
 
 
@@ -78,12 +84,14 @@ def test_dtypes_arrive_both_ways(gpu, dtype):
 
 def test_a_departure_waits_for_nothing_and_its_result_for_one_event(gpu):
     stream = cp.cuda.Stream(non_blocking=True)
-    array = slow_values(gpu, stream, 3)
+    array = zeros()
     with stream:
-        gpu.calls()
-        transfer = to_numpy(array, device="cpu", blocking=False)
-        assert waited(gpu.calls()) == []
-        assert not transfer.done()
+        with gpu.held(stream):
+            array.fill(3)
+            gpu.calls()
+            transfer = to_numpy(array, device="cpu", blocking=False)
+            assert waited(gpu.calls()) == []
+            assert not transfer.done()
         assert transfer.result().tolist() == [3] * 1000
         assert transfer.done()
         assert waited(gpu.calls()) == ["cudaEventSynchronize"]
@@ -91,13 +99,15 @@ def test_a_departure_waits_for_nothing_and_its_result_for_one_event(gpu):
 
 def test_the_memory_of_a_departure_is_nobodys_until_the_copy_has_ended(gpu):
     stream = cp.cuda.Stream(non_blocking=True)
-    array = slow_values(gpu, stream, 3)
+    array = zeros()
     where = array.data.ptr
-    with stream:
+    with stream, gpu.held(stream):
+        array.fill(3)
         transfer = to_numpy(array, device="cpu", blocking=False)
-    del array
-    other = cp.full(1000, 7, "float32")  # on the stream that allocated it, and did not wait
-    assert other.data.ptr != where
+        del array
+        with cp.cuda.Stream.null:  # the stream that allocated it, and does not wait
+            other = cp.full(1000, 7, "float32")
+        assert other.data.ptr != where
     assert transfer.result().tolist() == [3] * 1000
 
 
@@ -105,13 +115,13 @@ def test_one_that_nobody_asks_for_keeps_its_memory_on_both_sides(gpu):
     from interop.backends._cupy_lent import settle
 
     stream = cp.cuda.Stream(non_blocking=True)
-    array = slow_values(gpu, stream, 3)
-    with stream:
+    array = zeros()
+    with stream, gpu.held(stream):
         departure = load_backend("cupy").depart(array, None)
-    kept = weakref.ref(array), weakref.ref(departure.host)
-    del array, departure
-    settle()
-    assert all(one() is not None for one in kept)
+        kept = weakref.ref(array), weakref.ref(departure.host)
+        del array, departure
+        settle()
+        assert all(one() is not None for one in kept)
     stream.synchronize()
     settle()
     gc.collect()
@@ -131,9 +141,12 @@ def test_a_named_stream_comes_behind_the_work_of_the_current_one(gpu, blocking, 
 def test_without_the_wait_they_would_be_of_before(gpu):
     """The negative control for the one above: another stream that is current waits for nothing."""
     stream, other = cp.cuda.Stream(non_blocking=True), cp.cuda.Stream(non_blocking=True)
-    array = slow_values(gpu, stream, 3)
-    with other:
-        assert to_numpy(array, device="cpu").tolist() == [0] * 1000
+    array = zeros()
+    with gpu.held(stream):
+        with stream:
+            array.fill(3)
+        with other:
+            assert to_numpy(array, device="cpu").tolist() == [0] * 1000
 
 
 @pytest.mark.parametrize("layout", ["C", "F", "gaps", "reversed"])
@@ -212,15 +225,17 @@ def test_pageable_memory_is_read_and_nobody_waits_for_the_stream(gpu, small_chun
     with stream:
         to_cupy(data, device="cuda")  # the buffers
         stream.synchronize()
-        gpu.sleep(stream)
-        gpu.calls()
-        made = to_cupy(data, device="cuda")
-        said = gpu.calls()
-        data[:] = -1
         if count == 10:
-            assert waited(said) == []
-            assert not stream.done
-        assert not any("pageable" in one for one in said)
+            with gpu.held(stream):
+                gpu.calls()
+                made = to_cupy(data, device="cuda")  # would wait for ever if it waited
+                data[:] = -1
+        else:
+            gpu.sleep(stream)
+            gpu.calls()
+            made = to_cupy(data, device="cuda")  # waits for its buffers, which are two
+            data[:] = -1
+        assert not any("pageable" in one for one in gpu.calls())
         assert made.get().tolist() == list(range(count))
 
 
