@@ -1,7 +1,8 @@
 """Everything that needs a GPU, with the Python that is active: ``python -m tools.gpu [--output DIR] [--name NAME]``.
 
 It installs nothing and needs no virtual environment, because the machine with the GPU is often a borrowed one; there
-interop may be the folder it is run in, without its compiled extension and without some of its dependencies. The tests, the
+interop may be the folder it is run in, without some of its dependencies. Its compiled parts are built in that folder if they are missing
+and there is a compiler; without them its Python twin is measured, and `interop.cuda.cupy_pool` is not tested. The tests, the
 conformance suite and the benchmarks run in processes of their own: one that takes its process down must leave a result that says so.
 
 Status 0 if all went well, 1 if something failed, was found or died, 3 if there is no device that both torch and CuPy see.
@@ -10,6 +11,7 @@ Status 0 if all went well, 1 if something failed, was found or died, 3 if there 
 from __future__ import annotations
 
 import argparse
+import importlib.machinery
 import os
 import signal
 import subprocess
@@ -29,8 +31,11 @@ __all__ = ["NO_DEVICE", "ROOT", "main", "record_tests"]
 NO_DEVICE = 3
 ROOT = Path(__file__).resolve().parent.parent
 
-TESTS_S, CONFORMANCE_S, BENCHMARKS_S = 180, 240, 120
+BUILD_S, TESTS_S, CONFORMANCE_S, BENCHMARKS_S = 40, 180, 240, 120
 """Seconds after which each is stopped: together below the ten minutes that a borrowed machine gives a command."""
+
+COMPILED = ("interop._quick", "interop._async_pool")
+"""What setup.py builds."""
 
 PYTEST = (
     "pytest",
@@ -47,6 +52,7 @@ PYTEST = (
 def main(argv: Sequence[str] | None = None, probe: Callable[[], dict[str, Any]] = gpu_environment) -> int:
     """Run all that needs a GPU; returns the exit status."""
     given = _arguments(argv)
+    print(f"compiled parts: {build(given.root) or 'there'}", flush=True)
     try:
         facts = probe()
     except NoDeviceError as error:
@@ -72,6 +78,21 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--root", metavar="DIR", type=Path, default=ROOT, help="the checkout; default: the one that this file is in")
     parser.add_argument("--seconds", type=float, default=TESTS_S, help="stop the tests after so long; default: %(default)s")
     return parser.parse_args(argv)
+
+
+def build(root: Path) -> str:
+    """Build what is compiled in its folder, where it is missing; returns what is missing still, or nothing."""
+    missing = _missing(root)
+    if missing:
+        launch(["setup", "--quiet", "build_ext", "--inplace"], root=root, seconds=BUILD_S)
+        missing = _missing(root)
+    return f"{', '.join(missing)} could not be built" if missing else ""
+
+
+def _missing(root: Path) -> list[str]:
+    suffixes = importlib.machinery.EXTENSION_SUFFIXES
+    paths = {name: root.joinpath(*name.split(".")) for name in COMPILED}
+    return [name for name, path in paths.items() if not any(path.with_name(path.name + suffix).exists() for suffix in suffixes)]
 
 
 def record_tests(path: Path, facts: dict[str, Any], *, root: Path, seconds: float, preload: Sequence[str] = ()) -> dict[str, Any]:
