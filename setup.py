@@ -26,6 +26,7 @@ setup(
             extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
             optional=True,
         ),
+        Extension("interop._lend", ["interop/_lend.c"], extra_compile_args=[] if sys.platform == "win32" else ["-O2"], optional=True),
         *([] if sys.platform == "win32" else [POOL]),
     ],
 )

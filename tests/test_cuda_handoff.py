@@ -45,6 +45,7 @@ def torch_on_a_device(monkeypatch, log):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     monkeypatch.setattr(_torch_handoff, "address_of", lambda x: x.data_ptr())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: "7")
+    _torch_handoff._current.cache_clear()
     monkeypatch.setattr(_torch_handoff, "to_dlpack", lambda _: log.append("export") or "capsule")
     return lambda x, pointer=7: _torch_handoff.hand_over(x, {torch.float32}, taker(log, pointer))
 

@@ -294,14 +294,14 @@ def test_what_is_compiled_is_built_in_its_folder_where_it_is_missing(tmp_path, m
         shutil.copy(path, tmp_path / path.relative_to(project))
     assert gpu.build(tmp_path) == ""
     built = {path.name.partition(".")[0]: path.stat().st_mtime_ns for path in (tmp_path / "interop").glob("*.so")}
-    assert sorted(built) == ["_async_pool", "_quick"]
+    assert sorted(built) == ["_async_pool", "_lend", "_quick"]
     monkeypatch.setattr(gpu, "launch", pytest.fail)  # and not again
     assert gpu.build(tmp_path) == ""
 
 
 def test_what_cannot_be_built_is_named(tmp_path):
     (tmp_path / "setup.py").write_text("raise SystemExit('no compiler')\n")
-    assert gpu.build(tmp_path) == "interop._quick, interop._async_pool could not be built"
+    assert gpu.build(tmp_path) == "interop._quick, interop._lend, interop._async_pool could not be built"
 
 
 def test_the_list_of_what_is_compiled_is_that_of_the_setup():

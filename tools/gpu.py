@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD_S, TESTS_S, CONFORMANCE_S, BENCHMARKS_S = 40, 180, 240, 120
 """Seconds after which each is stopped: together below the ten minutes that a borrowed machine gives a command."""
 
-COMPILED = ("interop._quick", "interop._async_pool")
+COMPILED = ("interop._quick", "interop._lend", "interop._async_pool")
 """What setup.py builds."""
 
 PYTEST = (

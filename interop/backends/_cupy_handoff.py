@@ -39,7 +39,7 @@ def hand_over(x: Any, dtypes: Container[np.dtype[Any]], to: Taker) -> Any | None
     if device[0] != CUDA or index != cupy.cuda.runtime.getDevice() or (pointer := current_pointer(index)) != to.pointer(index):
         return None
     # The memory may have been allocated on another stream than both work on now.
-    return to.take(lent(x, pointer or LEGACY).__dlpack__(stream=-1, max_version=(1, 0)), index)
+    return to.take(lent(x, pointer or LEGACY, -1), index)
 
 
 def taker(dtypes: frozenset[str]) -> Taker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,8 +39,13 @@ def hand_over(x: Any, dtypes: Container[torch.dtype], to: Taker) -> Any | None:
         return None
     made = to.take(to_dlpack(x), index)
     # The memory may have been allocated on another stream than both work on now; nothing happens if it was not.
-    lend(x, torch.cuda.current_stream(index), pointer)
+    lend(x, _current(index, pointer), pointer)
     return made
+
+
+@functools.cache
+def _current(index: int, pointer: int) -> Any:  # noqa: ARG001 - making the object takes as long as the rest, and it stands for the pointer
+    return torch.cuda.current_stream(index)
 
 
 def has_data(x: Any) -> bool:

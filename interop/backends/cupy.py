@@ -209,11 +209,9 @@ class CuPyBackend(Backend):
 
     def export(self, x: Any, stream: int | None) -> Any:
         with cupy.cuda.Device(x.device.id):
-            # Also on the current stream: nobody knows whether the memory was allocated on it. What was asked for without
-            # synchronisation is the caller's.
-            if stream not in (None, -1):
-                x = lent(x, stream)
-            return handover(x.__dlpack__(stream=stream, max_version=(1, 0)))
+            if stream is None or stream == -1:  # what was asked for without synchronisation is the caller's
+                return handover(x.__dlpack__(stream=stream, max_version=(1, 0)))
+            return handover(lent(x, stream, stream))  # also on the current one: nobody knows whether the memory was allocated on it
 
     def adopt(self, producer: Any, device: Device) -> Any:
         with cupy.cuda.Device(device.index):

@@ -156,6 +156,15 @@ def test_managed_memory_is_taken_as_it_is(gpu):
 # Lifetime.
 
 
+@pytest.fixture(params=["compiled", "python"], autouse=True)
+def implementation(request, monkeypatch):
+    """Lend in both ways."""
+    if request.param == "python":
+        monkeypatch.setattr(_cupy_lent, "lend", None)
+    else:
+        assert _cupy_lent.lend is not None
+
+
 def dropped_while_working(gpu):
     """Have the consumer work slowly on memory that everybody has dropped; returns what it read, after the owner's next array."""
     producer, consumer = two_streams()
@@ -180,7 +189,7 @@ def test_memory_is_not_handed_out_before_the_consumers_work_is_done(gpu):
 
 
 def test_without_being_lent_it_is_handed_out(gpu, monkeypatch):
-    monkeypatch.setattr("interop.backends.cupy.lent", lambda x, stream: x)
+    monkeypatch.setattr("interop.backends.cupy.lent", lambda x, stream, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
     assert dropped_while_working(gpu).tolist() == [7] * N
 
 
@@ -289,7 +298,7 @@ def test_what_is_done_already_is_not_kept(gpu):
 def test_memory_is_lent_to_every_stream_unless_nothing_was_asked_for(gpu, monkeypatch, stream, is_lent):
     """Also to the current one: the memory may have been allocated on another. ``-1`` asked for no order."""
     asked = []
-    monkeypatch.setattr("interop.backends.cupy.lent", lambda x, number: asked.append(number) or _cupy_lent.lent(x, number))
+    monkeypatch.setattr("interop.backends.cupy.lent", lambda x, number, order: asked.append(number) or _cupy_lent.lent(x, number, order))
     taken = handed_over(cp.zeros(3), stream)
     assert taken.get().tolist() == [0, 0, 0]
     assert asked == ([stream] if is_lent else [])
@@ -330,7 +339,8 @@ def test_on_one_stream_the_short_cut_shares_and_nothing_waits(gpu, on):
         array = cp.full((4, 5), 3, "float32")
         gpu.calls()
         made = attempt(array.T)
-        assert not any("Wait" in one or "Synchronize" in one or "Malloc" in one for one in gpu.calls())
+        said = gpu.calls()
+    assert not any("Wait" in one or "Synchronize" in one or "Malloc" in one or "Event" in one for one in said)
     assert (made.data.ptr, made.shape, made.strides) == (array.data.ptr, (5, 4), array.T.strides)
     assert log == [0]
 
