@@ -1,5 +1,8 @@
 """Large crossings in chunks: the order of things and the values, with host memory on both sides; on CUDA it is tested in test_gpu_transfer.py."""
 
+import mmap
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -12,6 +15,7 @@ from interop.description import CPU, Device
 def small_chunks(monkeypatch):
     monkeypatch.setattr(_staging, "CHUNK", 64)
     monkeypatch.setattr(_staging, "WORTH", 128)
+    monkeypatch.setattr(_staging, "LARGE", 100)
     return 64
 
 
@@ -34,6 +38,55 @@ def test_two_chunks_are_under_way_at_a_time():
     log = []
     _staging.through(256, lambda slot, *_: log.append(f"first {slot}"), lambda slot, *_: log.append(f"second {slot}"))
     assert log == ["first 0", "first 1", "second 0", "first 0", "second 1", "first 1", "second 0", "second 1"]
+
+
+def flags_of(address):
+    """Return the kernel's flags of the mapping that an address lies in."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if "-" in words[0] and not words[0].endswith(":"):
+            low, high = (int(word, 16) for word in words[0].split("-"))
+            inside = low <= address < high
+        elif inside and words[0] == "VmFlags:":
+            return words[1:]
+    return []
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="this system has no large pages that could be asked for")
+@pytest.mark.parametrize("asked", [True, False])
+def test_large_pages_are_asked_for(monkeypatch, asked):
+    monkeypatch.setattr(_staging, "LARGE", 4 << 20)
+    fresh = torch.empty(64 << 20, dtype=torch.uint8)
+    if asked:
+        _staging.with_large_pages(fresh.data_ptr(), fresh.nbytes)
+    assert ("hg" in flags_of(fresh.data_ptr() + (32 << 20))) == asked
+    fresh.fill_(3)
+    assert bool((fresh == 3).all())
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, (4 << 20) + 1])
+def test_a_hint_about_memory_of_any_size_changes_nothing(size):
+    x = torch.arange(size, dtype=torch.int64)[1:].clone()
+    _staging.with_large_pages(x.data_ptr(), x.nbytes)
+    assert x.equal(torch.arange(size, dtype=torch.int64)[1:])
+
+
+def test_a_system_without_large_pages_is_let_be(monkeypatch):
+    monkeypatch.setattr(_staging, "_madvise", lambda: None)
+    _staging.with_large_pages(1 << 40, 64 << 20)  # of which the system would say that it is nobody's
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_what_is_large_but_not_worth_two_buffers_goes_at_once_into_large_pages(log, monkeypatch, rows):
+    asked = []
+    monkeypatch.setattr(_staging, "with_large_pages", lambda *where: asked.append(where))
+    x = torch.arange(10.0 * rows).reshape(rows, 10).T
+    made = _torch_staging.to_host(x)
+    assert made.equal(x)
+    assert made.stride() == x.stride()
+    assert asked == ([(made.data_ptr(), x.nbytes)] if rows == 3 else [])
+    assert log == []
 
 
 class Event:

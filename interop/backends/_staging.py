@@ -7,12 +7,15 @@ memory itself would take longer than copying it, and what is page-locked is lost
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ctypes
+import functools
+import mmap
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["CAPTURING", "CHUNK", "SLOTS", "WORTH", "chunks", "through"]
+__all__ = ["CAPTURING", "CHUNK", "LARGE", "SLOTS", "WORTH", "chunks", "through", "with_large_pages"]
 
 CAPTURING = "a CUDA graph is being captured on this stream: a copy from or to the host cannot be waited for, and would be of the past when it is replayed."
 
@@ -24,6 +27,31 @@ SLOTS = 2
 
 WORTH = 2 * CHUNK
 """Bytes from which on it is done: with less there is nothing to overlap."""
+
+
+LARGE = 4 << 20
+"""Bytes from which on fresh memory is asked for in large pages: as NumPy has it, which asks for its own."""
+
+
+def with_large_pages(address: int, nbytes: int) -> None:
+    """Ask for large pages where fresh memory of the host is not there yet; a hint, and nothing where there are none.
+
+    The first write to a page has the system look for it and clear it. With the usual 4 KiB that takes longer than the copy: 1.5 GB/s
+    where large pages give 6 (256 MiB into memory of torch's and of NumPy's, on the machine on which this was written).
+    """
+    if nbytes >= LARGE and (advise := _madvise()) is not None:
+        low = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
+        advise(low, (address + nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - low, mmap.MADV_HUGEPAGE)
+
+
+@functools.cache
+def _madvise() -> Any:
+    """Return the C library's function; None where it knows no large pages."""
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return None
+    found = ctypes.CDLL(None).madvise
+    found.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return found
 
 
 def chunks(nbytes: int) -> Iterator[tuple[int, int, int]]:

@@ -20,9 +20,12 @@ def refuse_capture() -> None:
 
 def to_host(x: Any) -> Any:
     """Return a CUDA tensor on the host, complete; as ``x.to("cpu")`` does."""
-    if not _is_worth_it(x):
+    if not _is_large(x, _staging.LARGE):
         return x.to("cpu")
     host = torch.empty_like(x, device="cpu")
+    _staging.with_large_pages(host.data_ptr(), host.nbytes)
+    if x.nbytes < _staging.WORTH:
+        return host.copy_(x)
     source, made, buffers, events = _bytes(x), _bytes(host), _buffers(), _events()
 
     def fetch(slot: int, low: int, high: int) -> None:
@@ -39,7 +42,7 @@ def to_host(x: Any) -> Any:
 
 def to_device(x: Any, device: Any) -> Any:
     """Return a tensor of the host on a CUDA device, ordered on the current stream; the source is read when this returns."""
-    if not _is_worth_it(x) or x.is_pinned():
+    if not _is_large(x, _staging.WORTH) or x.is_pinned():
         return x.to(device)
     made = torch.empty_like(x, device=device)
     source, there, buffers, events = _bytes(x), _bytes(made), _buffers(), _events()
@@ -51,8 +54,9 @@ def to_device(x: Any, device: Any) -> Any:
     return made
 
 
-def _is_worth_it(x: Any) -> bool:
-    plain = x.layout == torch.strided and x.nbytes >= _staging.WORTH and not x.is_conj() and not x.is_neg()
+def _is_large(x: Any, nbytes: int) -> bool:
+    """Return whether it has so many bytes, and is nothing but them."""
+    plain = x.layout == torch.strided and x.nbytes >= nbytes and not x.is_conj() and not x.is_neg()
     return bool(plain and torch.ops.aten.is_non_overlapping_and_dense(x))  # gaps and repeats have to be packed before
 
 
