@@ -31,7 +31,7 @@ class Transfer:
     def __init__(self, plan: Plan, is_there: Callable[[], bool], finish: Callable[[], Any]) -> None:
         self.plan = plan
         self._is_there, self._finish = is_there, finish
-        self._lock, self._has_result, self._result = threading.Lock(), False, None
+        self._lock, self._has_result, self._result = threading.RLock(), False, None
 
     def done(self) -> bool:
         """Return whether `result` would not wait; waits for nothing itself."""

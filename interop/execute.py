@@ -35,10 +35,10 @@ def begin(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | No
         made = execute(plan, x, source, target, stream)
         return (lambda: True), (lambda: made)
     with source.plainly():
-        x = source.strip(x)
+        origin = x = source.strip(x)
         for step in plan.steps[:leaving]:
             x = _verb(source, x, step, stream)
-        departure = source.depart(x, stream)
+        departure = source.depart(x, stream, origin)
 
     def finish() -> Any:
         departure.wait()

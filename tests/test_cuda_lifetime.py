@@ -7,14 +7,16 @@ import contextlib
 import weakref
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from interop.backends import _torch_kinds as kinds
 from interop.backends import _torch_lent, load_backend
-from interop.backends._streams import LEGACY, cuda_stream_number, holder_of
+from interop.backends._streams import LEGACY, cuda_stream_number, holders_of
 from interop.backends._torch_lent import LEAST, Held
 from interop.description import Device
+from interop.errors import StreamError
 
 # torch's own pool is told.
 
@@ -87,30 +89,53 @@ class Owner:
     def __init__(self, number):
         self.ptr = number
 
+    def wait_event(self, event):
+        raise NotImplementedError
 
-def test_the_object_of_a_stream_is_found_by_its_number_while_it_lives():
+
+def test_the_objects_of_a_stream_are_found_by_its_number_while_they_live():
     owner = Owner(4711)
     assert cuda_stream_number(owner) == 4711
-    assert holder_of(4711) is owner
-    other = Owner(4711)  # somebody else's word for the same stream
-    assert cuda_stream_number(other) == 4711
-    assert holder_of(4711) is owner
-    del owner
-    assert holder_of(4711) is None
-    cuda_stream_number(other)
-    assert holder_of(4711) is other
+    assert holders_of(4711) == (owner,)
+    other = Owner(4711)  # another word for the same stream: which of them it belongs to nobody can tell
+    for one in (other, owner, other):
+        assert cuda_stream_number(one) == 4711
+    assert holders_of(4711) == (owner, other)
+    del owner, one
+    assert holders_of(4711) == (other,)
+    del other
+    assert holders_of(4711) == ()
+
+
+@pytest.mark.parametrize("what", [SimpleNamespace(ptr=4711), SimpleNamespace(cuda_stream=4711), "4711", 4711.0, True])
+def test_what_has_a_pointer_is_not_yet_a_stream(what):
+    """An event of CuPy's has one, and so has an array's memory."""
+    with pytest.raises(StreamError, match="is not a stream"):
+        cuda_stream_number(what)
+
+
+def test_an_integer_of_numpys_is_a_number():
+    assert cuda_stream_number(np.int64(4711)) == 4711
+
+
+def test_a_stream_of_another_device_is_refused():
+    owner = Owner(4711)
+    owner.device_id = 1
+    assert cuda_stream_number(owner, 1) == 4711
+    with pytest.raises(StreamError, match="the stream is on cuda:1, and the data are on cuda:0"):
+        cuda_stream_number(owner, 0)
 
 
 @pytest.mark.parametrize("number", [None, -1, 1, 2])
 def test_streams_that_are_always_there_belong_to_nobody(number):
     cuda_stream_number(Owner(0))
-    assert holder_of(number) is None
+    assert holders_of(number) == ()
 
 
 def test_torchs_streams_belong_to_nobody():
     """They come from a pool, and are never destroyed."""
-    assert cuda_stream_number(SimpleNamespace(cuda_stream=4712)) == 4712
-    assert holder_of(4712) is None
+    assert cuda_stream_number(SimpleNamespace(cuda_stream=4712, wait_event=None)) == 4712
+    assert holders_of(4712) == ()
 
 
 class Slotted:
@@ -122,12 +147,13 @@ class Slotted:
 
 def test_an_object_without_weak_references_is_let_be():
     assert cuda_stream_number(Slotted()) == 4713
-    assert holder_of(4713) is None
+    assert holders_of(4713) == ()
 
 
 @pytest.fixture
 def held(monkeypatch):
     monkeypatch.setattr(_torch_lent, "_held", Held())
+    monkeypatch.setattr(_torch_lent, "_records", lambda: True)
     return _torch_lent._held
 
 
@@ -135,7 +161,7 @@ def lent_to(owner, x):
     """Lend a tensor to work on the stream of an object; torch's own part needs a device."""
     said = []
     stand_in = SimpleNamespace(record_stream=said.append, untyped_storage=x.untyped_storage)
-    _torch_lent.lend(stand_in, "stream", cuda_stream_number(owner))
+    assert _torch_lent.lent(stand_in, "capsule", cuda_stream_number(owner), "stream") == "capsule"
     assert said == ["stream"]
 
 
@@ -175,7 +201,7 @@ def test_streams_that_come_and_go_do_not_pile_up(held):
         lent_to(owner, torch.ones(4))
     del owner
     assert sum(one() is not None for one in alive) <= 2 * LEAST + 2
-    assert holder_of(5000) is first
+    assert holders_of(5000) == (first,)
     assert len(held) <= LEAST + 2
 
 

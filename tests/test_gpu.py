@@ -516,9 +516,9 @@ def test_without_the_protection_torchs_memory_is_handed_out(cp, monkeypatch):
 
 def test_without_the_protection_cupys_memory_is_handed_out(cp, monkeypatch):
     """The negative control."""
-    from interop.backends import cupy as backend
+    from interop.backends import _cupy_lent
 
-    monkeypatch.setattr(backend, "lent", lambda x, _, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
+    monkeypatch.setattr(_cupy_lent, "lent", lambda x, _, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
     cp.get_default_memory_pool().free_all_blocks()
     assert cupy_memory_reused(cp) == (True, {2.0})
 

@@ -50,7 +50,7 @@ def test_without_the_wait_the_data_are_not_there(cp):
     """The negative control: the memory as it is before the copy has ended."""
     from interop.backends import load_backend
 
-    departure = load_backend("torch").depart(behind_a_delay(), None)
+    departure = load_backend("torch").depart(behind_a_delay(), None, None)
     departure.host.numpy()[:3] = -1
     assert departure.host.numpy()[:3].tolist() == [-1, -1, -1]
     departure.wait()

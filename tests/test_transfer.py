@@ -28,7 +28,7 @@ class Leaving(Recording):
 
     there = False
 
-    def depart(self, x, stream):
+    def depart(self, x, stream, origin):
         return Departure(self.note("depart", stream), lambda: self.there, lambda: self.note("wait"))
 
 
@@ -272,7 +272,7 @@ def faked_torch(monkeypatch):
     ("number", "before"), [(None, []), (5, []), (-1, []), (7, ["7 waits for 5"])], ids=["current", "the same", "none", "another"]
 )
 def test_torch_copies_to_page_locked_memory_behind_the_work_before_and_nobody_waits(torchs, number, before):
-    departure = torch_file.backend.depart(OnDevice([]), number)
+    departure = torch_file.backend.depart(OnDevice([]), number, None)
     *rest, (what, stream) = torchs.said
     assert rest == [
         *before,
@@ -294,12 +294,12 @@ def test_torchs_memory_is_kept_until_the_copy_has_ended(torchs):
 
     x = OnDevice([])
     held = weakref.ref(x)
-    torch_file.backend.depart(x, None)
+    torch_file.backend.depart(x, None, None)
     del x
-    torch_file.backend.depart(OnDevice([]), None)
+    torch_file.backend.depart(OnDevice([]), None, None)
     assert held() is not None
     torchs.events[0].there = True
-    torch_file.backend.depart(OnDevice([]), None)
+    torch_file.backend.depart(OnDevice([]), None, None)
     assert held() is None
     assert len(_torch_departure._under_way) == 2
 
@@ -307,7 +307,7 @@ def test_torchs_memory_is_kept_until_the_copy_has_ended(torchs):
 def test_inside_of_a_capture_there_is_nothing_to_wait_for(torchs):
     torchs.capturing = True
     with pytest.raises(interop.StreamError, match="graph is being captured"):
-        torch_file.backend.depart(OnDevice([]), None)
+        torch_file.backend.depart(OnDevice([]), None, None)
     assert torchs.said == []
 
 
@@ -320,7 +320,7 @@ def test_a_transfer_that_is_waited_for_comes_behind_the_work_before_too(torchs, 
 
 
 def test_torch_on_another_kind_of_device_waits():
-    departure = torch_file.backend.depart(torch.ones(3), None)
+    departure = torch_file.backend.depart(torch.ones(3), None, None)
     assert departure.is_there()
     assert departure.host.tolist() == [1, 1, 1]
 

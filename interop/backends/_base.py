@@ -216,8 +216,8 @@ class Backend(ABC):
         """Return a copy on another device, ordered on `stream` and complete before the host can read it."""
         raise AssertionError(f"the plan moved a {self.name} array to {device}")
 
-    def depart(self, x: Any, stream: int | None) -> Departure:
-        """Begin a copy to the host, ordered on `stream`; what it reads stays until it has ended. Here it has ended already."""
+    def depart(self, x: Any, stream: int | None, origin: Any) -> Departure:
+        """Begin a copy to the host, ordered on `stream`; what it reads stays until it has ended, and `origin`, of which it was made. Here it has ended."""
         return arrived(self.transfer(x, CPU, stream))
 
     def fetch(self, arrays: list[Any], device: Device) -> list[Any]:

@@ -6,7 +6,8 @@ and on the way to the device one as large as the array.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import contextlib
+from typing import TYPE_CHECKING, Any, Literal
 
 import cupy
 import numpy as np
@@ -15,7 +16,10 @@ from interop.backends import _staging
 from interop.backends._cupy_lent import keep, settle
 from interop.errors import StreamError
 
-__all__ = ["from_peer", "refuse_capture", "to_device", "to_host"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["from_peer", "refuse_capture", "to_device", "to_host", "unless_all_is_done"]
 
 _PAGE_LOCKED = 1
 """``cudaMemoryTypeHost``: page-locked memory, CUDA's own or registered."""
@@ -23,13 +27,18 @@ _PAGE_LOCKED = 1
 
 def refuse_capture() -> None:
     """Raise StreamError while the current stream captures a graph."""
-    if cupy.cuda.runtime.streamIsCapturing(cupy.cuda.get_current_stream().ptr):
+    try:
+        is_capturing = cupy.cuda.runtime.streamIsCapturing(cupy.cuda.get_current_stream().ptr)
+    except RuntimeError as error:  # asked of the legacy stream while one is captured that it waits for, or of a capture that is broken
+        raise StreamError(_staging.CAPTURING) from error
+    if is_capturing:
         raise StreamError(_staging.CAPTURING)
 
 
 def to_host(x: Any) -> Any:
     """Return an array on the host, complete; as ``x.get(order="A")`` does."""
     refuse_capture()
+    stream = cupy.cuda.get_current_stream()
     if x.nbytes < _staging.WORTH or not (x.flags.c_contiguous or x.flags.f_contiguous):
         # Blocking: the host may read the result at once.
         return x.get(order="A", blocking=True)
@@ -45,13 +54,19 @@ def to_host(x: Any) -> Any:
         events[slot].synchronize()
         made[low:high] = buffers[slot][: high - low]
 
-    try:
+    with unless_all_is_done(stream):
         _staging.through(x.nbytes, fetch, take_out)
-    finally:
-        # CuPy's pool knows of no copy: if something came in between, the buffers go back when nothing writes to them any more.
-        for event in events:
-            event.synchronize()
     return host
+
+
+@contextlib.contextmanager
+def unless_all_is_done(stream: Any) -> Iterator[None]:
+    """Wait for a stream if something comes in between: CuPy's pools know of no copy, and what it reads or writes goes back to them then."""
+    try:
+        yield
+    except BaseException:
+        stream.synchronize()
+        raise
 
 
 def to_device(view: Any) -> Any:
@@ -62,16 +77,17 @@ def to_device(view: Any) -> Any:
     if _is_page_locked(view):
         return _from_page_locked(view)
     if view.nbytes < _staging.WORTH:
+        settle()
         return cupy.asarray(view)  # which reads it into page-locked memory of its own before it returns
+    settle()
     made = cupy.empty(view.shape, view.dtype)
     there, source, buffers, events = _bytes_of(made), view.reshape(-1).view(np.uint8), _buffers(), _events()
-    try:
+    with unless_all_is_done(cupy.cuda.get_current_stream()):
         for slot, low, high in _staging.chunks(view.nbytes):
             events[slot].synchronize()  # what was in the buffer has left; nothing, the first time
             buffers[slot][: high - low] = source[low:high]
             there[low:high].set(buffers[slot][: high - low])
             events[slot].record()
-    finally:
         for event, buffer in zip(events, buffers, strict=True):
             keep(event, buffer)
     return made
@@ -79,21 +95,26 @@ def to_device(view: Any) -> Any:
 
 def from_peer(x: Any, arrived: Any) -> Any:
     """Return a copy of an array of another device, when `arrived` has come, an event of that device behind the work that makes it."""
-    cupy.cuda.get_current_stream().wait_event(arrived)
-    made = cupy.array(x, copy=True)
-    event = cupy.cuda.Event(block=False, disable_timing=True)
-    event.record()
-    keep(event, x)  # the pool of the other device knows nothing of the work on this one
+    settle()
+    stream = cupy.cuda.get_current_stream()
+    stream.wait_event(arrived)
+    with unless_all_is_done(stream):
+        made = cupy.array(x, copy=True)
+        event = cupy.cuda.Event(block=False, disable_timing=True)
+        event.record()
+        keep(event, x)  # the pool of the other device knows nothing of the work on this one
     return made
 
 
 def _from_page_locked(view: Any) -> Any:
     """Return a copy of memory that the device reads itself: straight, which `cupy.asarray` does not do."""
+    settle()
     made = cupy.empty(view.shape, view.dtype)
-    made.set(view)
-    event = cupy.cuda.Event(block=False, disable_timing=True)
-    event.record()
-    event.synchronize()  # the owner may write on
+    with unless_all_is_done(cupy.cuda.get_current_stream()):
+        made.set(view)
+        event = cupy.cuda.Event(block=False, disable_timing=True)
+        event.record()
+        event.synchronize()  # the owner may write on
     return made
 
 

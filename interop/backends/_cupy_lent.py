@@ -5,7 +5,8 @@ over to work on another stream may be let go of while that work is still to come
 (dmlc/dlpack#176). So it is lent: when the other library lets go of it, it waits here for the work that its stream has by then.
 It is what `torch.Tensor.record_stream` does for torch's memory.
 
-Inside of a graph capture nothing waits: a graph works on its memory whenever it is replayed, so its inputs have to be kept for as long.
+What comes back while its stream captures a graph waits for the end of that. A graph works on its memory whenever it is replayed, so its
+inputs have to be kept for as long.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import cupy
 from cupy.cuda import memory
 
+from interop.backends._cuda_driver import Relaxed
 from interop.backends._cupy_streams import native_stream
 from interop.backends._kept import Kept
-from interop.backends._streams import LEGACY, holder_of
+from interop.backends._streams import LEGACY, PER_THREAD, holders_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +46,7 @@ def lent(x: Any, stream: int, asked: int | None) -> Any:
         pointer = memory.MemoryPointer(_Lent(x.data.mem, stream), x.data.ptr - x.data.mem.ptr)
         x = cupy.ndarray(x.shape, x.dtype, memptr=pointer, strides=x.strides)
         return x.__dlpack__(stream=asked, max_version=_VERSION)
-    came_back = functools.partial(_came_back, device, stream, holder_of(stream))
+    came_back = functools.partial(_came_back, device, stream, holders_of(stream))
     return lend(x.__dlpack__(stream=asked, max_version=_VERSION), came_back)
 
 
@@ -57,15 +59,16 @@ def settle() -> None:
 
 
 def keep(event: Any, what: Any) -> None:
-    """Keep something until an event has come; noticed with the next handoff."""
+    """Keep something until an event has come that was recorded on the current stream; noticed with the next handoff."""
     settle()
-    _waiting.keep(lambda: bool(event.done), what)
+    stream = cupy.cuda.get_current_stream()
+    _waiting.keep((cupy.cuda.runtime.getDevice(), stream.ptr), lambda: bool(event.done), what)
 
 
-def _came_back(device: int, stream: int, _holder: Any, own: Any) -> None:
-    """Keep memory until the work is done that a stream has by now; `_holder` is what the stream belongs to."""
-    if not sys.is_finalizing() and (event := _reached(device, stream)) is not None:
-        _waiting.keep(lambda: bool(event.done), own)
+def _came_back(device: int, stream: int, holders: Any, own: Any) -> None:
+    """Keep memory until the work is done that a stream has by now; `holders` are what it may belong to."""
+    if not sys.is_finalizing() and (is_done := _reached(device, stream)) is not None:
+        _waiting.keep((device, stream), is_done, (own, holders))
 
 
 class _Lent(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
@@ -73,30 +76,51 @@ class _Lent(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
 
     def __init__(self, own: Any, stream: int) -> None:
         self.ptr, self.size, self.device_id = own.ptr, own.size, own.device_id
-        self._own, self._stream, self._holder = own, stream, holder_of(stream)
+        self._own, self._stream, self._holders = own, stream, holders_of(stream)
 
     def __del__(self) -> None:
-        _came_back(self.device_id, self._stream, self._holder, self._own)
+        _came_back(self.device_id, self._stream, self._holders, self._own)
 
 
-def _reached(device: int, stream: int) -> Any | None:
-    """Return an event behind the work that a stream has by now; None where there is nothing to wait for."""
+def _reached(device: int, stream: int) -> Callable[[], bool] | None:
+    """Return what tells whether the work is done that a stream has by now; None where there is nothing to wait for."""
+    found: list[Any] = [_ask(device, stream)]
+
+    def is_done() -> bool:
+        if found[0] is _LATER:
+            found[0] = _ask(device, stream)
+        return found[0] is None or (found[0] is not _LATER and bool(found[0].done))
+
+    return None if found[0] is None else is_done
+
+
+def _ask(device: int, stream: int) -> Any:
+    """Return an event behind the work that a stream has by now, None if there is none left, or `_LATER`."""
     runtime = cupy.cuda.runtime
     if device != runtime.getDevice():
         with cupy.cuda.Device(device):
-            return _reached(device, stream)
-    pointer = 0 if stream == LEGACY else stream
-    try:
-        # An event costs more than asking first, and mostly there is nothing left to do. Not inside of a capture, which a question breaks.
-        if runtime.streamIsCapturing(pointer) or runtime.streamQuery(pointer) == _SUCCESS:
+            return _ask(device, stream)
+    # The per-thread one is another in each thread, and this may be any; the legacy one comes behind all of them.
+    pointer = 0 if stream in (LEGACY, PER_THREAD) else stream
+    with Relaxed():
+        try:
+            # An event costs more than asking first, and mostly there is nothing left to do. What captures must not be asked.
+            if runtime.streamIsCapturing(pointer):
+                return _LATER
+            if stream != PER_THREAD and runtime.streamQuery(pointer) == _SUCCESS:
+                return None
+            event = cupy.cuda.Event(block=False, disable_timing=True)
+            event.record(native_stream(pointer or LEGACY))
+        except RuntimeError as error:
+            if (
+                getattr(error, "status", _CAPTURE_IMPLICIT) == _CAPTURE_IMPLICIT
+            ):  # or of a capture that is broken already; nothing can be recorded on the legacy stream while one is captured that it waits for
+                return _LATER
+            # It was destroyed before the memory came back, by somebody who gave its number. What it had to do may go on.
+            runtime.deviceSynchronize()
             return None
-        event = cupy.cuda.Event(block=False, disable_timing=True)
-        event.record(native_stream(stream))
-    except runtime.CUDARuntimeError:
-        # It was destroyed before the memory came back, by somebody who gave its number. What it had to do may go on.
-        runtime.deviceSynchronize()
-        return None
     return event
 
 
-_SUCCESS = 0
+_LATER = object()
+_SUCCESS, _CAPTURE_IMPLICIT = 0, 906

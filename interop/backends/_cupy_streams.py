@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import cupy
 
-from interop.backends._streams import LEGACY, PER_THREAD
+from interop.backends._streams import LEGACY, PER_THREAD, holders_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,20 +38,27 @@ def native_stream(number: int) -> Any:
         return cupy.cuda.Stream.null
     if number == PER_THREAD:
         return cupy.cuda.Stream.ptds
-    return _external(number, cupy.cuda.runtime.getDevice())
+    owner = next((one for one in holders_of(number) if isinstance(one, cupy.cuda.Stream)), None)
+    return _external(number, cupy.cuda.runtime.getDevice()) if owner is None else owner
 
 
 @contextlib.contextmanager
 def current(number: int) -> Iterator[None]:
     """Make a stream the current one of the current device, and the one before again after that."""
-    before = cupy.cuda.get_current_stream()
+    before, index = cupy.cuda.get_current_stream(), cupy.cuda.runtime.getDevice()
+    if before.ptr == (0 if number == LEGACY else number):
+        yield  # not under another name: CuPy's stream-ordered memory refers to the object
+        return
+    inside = native_stream(number)
+    inside.__enter__()
     try:
-        with native_stream(number):
-            yield
+        yield
     finally:
-        # CuPy 14 goes back to the stream that was entered last, and forgets one of `Stream.use()` (cupy#8377).
-        if cupy.cuda.get_current_stream().ptr != before.ptr:
-            before.use()
+        with cupy.cuda.Device(index):  # whichever is current by now
+            inside.__exit__(None, None, None)
+            # CuPy 14 goes back to the stream that was entered last, and forgets one of `Stream.use()` (cupy#8377).
+            if cupy.cuda.get_current_stream().ptr != before.ptr:
+                before.use()
 
 
 @functools.cache

@@ -5,35 +5,43 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from interop.backends._cuda_driver import Relaxed
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
 __all__ = ["Kept"]
 
 
 class Kept:
-    """A queue of things, each until its work is done; let go of in the order in which they came."""
+    """Queues of things, one for each stream: each thing until its work is done, let go of in the order in which they came."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[Callable[[], bool], Any]] = deque()
+        self._waiting: dict[Hashable, deque[tuple[Callable[[], bool], Any]]] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return sum(map(len, list(self._waiting.values())))
 
-    def keep(self, is_done: Callable[[], bool], what: Any) -> None:
+    def keep(self, stream: Hashable, is_done: Callable[[], bool], what: Any) -> None:
         """Keep something until `is_done`, which is asked when the next thing comes, and waits for nothing itself."""
-        self._waiting.append((is_done, what))
+        self._waiting.setdefault(stream, deque()).append((is_done, what))
 
     def settle(self) -> None:
         """Let go of those whose work is done."""
-        # Without a lock: what comes may come in the middle of this, in this thread too.
-        while self._waiting:
-            try:
-                is_done, what = self._waiting.popleft()
-            except IndexError:  # another thread was faster
-                return
+        if self._waiting:
+            with Relaxed():
+                for stream in list(self._waiting):
+                    self._settle(stream)
+
+    def _settle(self, stream: Hashable) -> None:
+        # Without a lock: what comes may come in the middle of this, in this thread too. A queue that was taken out is put back
+        # behind what came meanwhile, which is later than needed and no harm.
+        queue = self._waiting.pop(stream, None)
+        while queue:
+            is_done, what = queue.popleft()
             if not is_done():
-                self._waiting.appendleft((is_done, what))
+                queue.appendleft((is_done, what))
+                self._waiting.setdefault(stream, deque()).extend(queue)
                 return
             del is_done, what
 

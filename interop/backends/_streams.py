@@ -7,12 +7,13 @@ Source: the array API standard's `__dlpack__`, and the ``__cuda_stream__`` proto
 from __future__ import annotations
 
 import contextlib
+import operator
 import weakref
-from typing import Any
+from typing import Any, SupportsIndex
 
 from interop.errors import StreamError
 
-__all__ = ["LEGACY", "PER_THREAD", "cuda_stream_device", "cuda_stream_number", "holder_of", "seen"]
+__all__ = ["LEGACY", "PER_THREAD", "cuda_stream_device", "cuda_stream_number", "holders_of", "seen"]
 
 LEGACY = 1
 """The legacy default stream in the standard's numbering; a native pointer of 0 means this one."""
@@ -23,47 +24,61 @@ PER_THREAD = 2
 _MEANINGS = "The standard's values are None, -1 (no synchronisation), 1 (legacy), 2 (per-thread) and a pointer greater than 2."
 
 
-def cuda_stream_number(stream: Any) -> int:
-    """Return the standard's number for an int or a native stream object; StreamError if it is neither."""
-    if isinstance(stream, int) and not isinstance(stream, bool):
-        if stream == 0 or stream < -1:
-            raise StreamError(f"stream={stream} is not a CUDA stream: 0 is ambiguous and others are undefined.", hint=_MEANINGS)
-        return stream
+def cuda_stream_number(stream: Any, index: int | None = None) -> int:
+    """Return the standard's number for an int or a native stream object; StreamError if it is neither, or of another device than the one of an index."""
+    if isinstance(stream, SupportsIndex) and not isinstance(stream, bool):
+        number: int = operator.index(stream)
+        if number == 0 or number < -1:
+            raise StreamError(f"stream={number} is not a CUDA stream: 0 is ambiguous and others are undefined.", hint=_MEANINGS)
+        return number
     pointer = _pointer(stream)
     if pointer is None:
         raise StreamError(f"{stream!r} is not a stream.", hint=_MEANINGS)
+    own = cuda_stream_device(stream)
+    if index is not None and own is not None and own != index:
+        raise StreamError(
+            f"the stream is on cuda:{own}, and the data are on cuda:{index}.", hint="Pass a stream of the device of the data."
+        )
     seen(stream, pointer)
     return pointer or LEGACY
 
 
 def seen(stream: Any, pointer: int) -> None:
-    """Remember the object that a stream belongs to, for as long as it lives; of several the first."""
-    if pointer > PER_THREAD and pointer not in _holders and not hasattr(stream, "cuda_stream"):  # torch's streams are there for good
-        with contextlib.suppress(TypeError):  # of a class without weak references
-            _holders[pointer] = stream
+    """Remember an object that a stream may belong to, for as long as it lives."""
+    if pointer > PER_THREAD and not hasattr(stream, "cuda_stream"):  # torch's streams are there for good
+        known = _holders.get(pointer, ())
+        if not any(one() is stream for one in known):
+            with contextlib.suppress(TypeError):  # of a class without weak references
+                _holders[pointer] = (*(one for one in known if one() is not None), weakref.ref(stream))
 
 
-def holder_of(number: int | None) -> Any:
-    """Return the object that has to live for a stream to be there, or None.
+def holders_of(number: int | None) -> tuple[Any, ...]:
+    """Return the objects of which one has to live for a stream to be there: which of them nobody can tell.
 
     A stream of CuPy's or of cuda.core is destroyed with its object, which often is a short-lived one (``with cupy.cuda.Stream():``).
     Memory that was handed to work on it needs it until it is let go of: its pool asks then how far the stream has come. So whoever
     lends memory to a stream holds this object.
     """
-    return _holders.get(number) if number is not None and number > PER_THREAD else None
+    if number is None or number not in _holders:
+        return ()
+    living = tuple(one for one in (known() for known in _holders[number]) if one is not None)
+    if not living:
+        _holders.pop(number, None)
+    return living
 
 
-_holders: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+_holders: dict[int, tuple[weakref.ref[Any], ...]] = {}
 
 
 def _pointer(stream: Any) -> int | None:
     protocol = getattr(stream, "__cuda_stream__", None)
     if callable(protocol):
         return int(protocol()[1])
-    for attribute in ("cuda_stream", "ptr"):
-        found = getattr(stream, attribute, None)
-        if isinstance(found, int):
-            return found
+    if hasattr(stream, "wait_event"):  # an event and an array's memory have a pointer too
+        for attribute in ("cuda_stream", "ptr"):
+            found = getattr(stream, attribute, None)
+            if isinstance(found, int):
+                return found
     return None
 
 

@@ -6,31 +6,35 @@ from typing import Any
 
 import torch
 
+from interop.backends._cuda_driver import relaxed
 from interop.backends._departure import Departure, split
-from interop.backends._kept import Kept
+from interop.backends._torch_lent import hold, under_way
 from interop.backends._torch_staging import refuse_capture
 from interop.backends.numpy import native_dtype
 
 __all__ = ["depart", "fetch"]
 
 
-def depart(x: Any) -> Departure:
+def depart(x: Any, origin: Any) -> Departure:
     """Begin a copy to page-locked memory on the current stream of the current device, which is the tensor's.
 
     That memory is torch's, which does not hand it out again while a copy goes to it. Where the strides are without gaps they stay.
+    `origin` is what the tensor may have been made of.
     """
     refuse_capture()
-    _under_way.settle()
+    under_way.settle()
+    if not torch.ops.aten.is_non_overlapping_and_dense(x):
+        origin, x = (origin, x), x.contiguous()  # on the device: torch would pack it on the host else, and wait for that
     host = torch.empty_like(x, device="cpu", pin_memory=True)
     host.copy_(x, non_blocking=True)
+    stream = torch.cuda.current_stream()
+    # The pool of page-locked memory asks the stream when it gets it back, as that of the device does.
+    hold(host, stream.cuda_stream)
     event = torch.cuda.Event()
-    event.record(torch.cuda.current_stream())
+    event.record(stream)
     # The tensor may be of another stream, or on memory that is not torch's, and may be dropped before the copy has ended.
-    _under_way.keep(event.query, x)
-    return Departure(host, event.query, event.synchronize)
-
-
-_under_way = Kept()
+    under_way.keep((x.get_device(), stream.cuda_stream), event.query, (origin, x))
+    return Departure(host, relaxed(event.query), relaxed(event.synchronize, under_way.settle))
 
 
 def fetch(tensors: list[Any]) -> list[Any]:

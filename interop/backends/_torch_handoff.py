@@ -9,8 +9,9 @@ import torch
 from torch.utils.dlpack import from_dlpack, to_dlpack
 
 from interop.backends._cuda import Taker
+from interop.backends._streams import LEGACY
 from interop.backends._torch_kinds import address_of, has_memory
-from interop.backends._torch_lent import lend
+from interop.backends._torch_lent import lent
 from interop.quick import LOW
 
 if TYPE_CHECKING:
@@ -37,10 +38,8 @@ def hand_over(x: Any, dtypes: Container[torch.dtype], to: Taker) -> Any | None:
     index = x.get_device()
     if index != torch.cuda.current_device() or (pointer := to.pointer(index)) != _raw_pointer(index):
         return None
-    made = to.take(to_dlpack(x), index)
-    # The memory may have been allocated on another stream than both work on now; nothing happens if it was not.
-    lend(x, _current(index, pointer), pointer)
-    return made
+    # The memory may have been allocated on another stream than both work on now.
+    return to.take(lent(x, to_dlpack(x), pointer or LEGACY, _current(index, pointer)), index)
 
 
 @functools.cache

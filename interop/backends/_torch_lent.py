@@ -3,25 +3,97 @@
 torch does that itself (`torch.Tensor.record_stream`): when the memory comes back it asks each stream that was named how far it has come.
 So those streams have to be there until then, whoever made them: with one that was destroyed, giving memory back would be an error of CUDA
 in the middle of a finaliser.
+
+In two cases torch does not: its allocator on CUDA's own pool refuses memory that is not its own, and before 2.13 the streams that are named
+inside of a `torch.cuda.MemPool` are forgotten (pytorch#175015). There the memory is lent as CuPy's is.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
+import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from interop.backends._streams import holder_of
+from interop.backends import _torch_pool
+from interop.backends._cuda_driver import Relaxed
+from interop.backends._kept import Kept
+from interop.backends._streams import LEGACY, PER_THREAD, holders_of
 
-__all__ = ["Held", "lend"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Held", "hold", "lent", "native_stream", "under_way"]
+
+lend: Callable[[Any, Callable[[Any], None]], Any] | None
+try:
+    lend = importlib.import_module("interop._lend").lend
+except ImportError:  # an installation without a compiler
+    lend = None
+
+under_way = Kept()
+"""Tensors that work on a device goes on with, though nobody else has them."""
 
 
-def lend(x: Any, stream: Any, number: int) -> None:
-    """Keep a tensor's memory for work on a stream; nothing happens for memory of that very stream, nor for memory that is not torch's."""
-    x.record_stream(stream)
-    if (holder := holder_of(number)) is not None:
+def lent(x: Any, capsule: Any, number: int, stream: Any = None) -> Any:
+    """Return a capsule of a tensor on memory that is lent to work on a stream of the current device; `stream` is torch's object for it."""
+    if lend is None or _records():
+        # Nothing happens for memory of that very stream, nor for memory that is not torch's.
+        x.record_stream(native_stream(number) if stream is None else stream)
+        hold(x, number)
+        return capsule
+    under_way.settle()
+    return lend(capsule, functools.partial(_came_back, x.get_device(), number, holders_of(number)))
+
+
+def native_stream(number: int) -> Any:
+    """Return torch's stream of a number, on the device that is current.
+
+    The per-thread one is another in each thread, and memory may come back in any; the legacy one comes behind all of them.
+    """
+    current = torch.cuda.current_stream()
+    if number == PER_THREAD:
+        return torch.cuda.default_stream()
+    if (current.cuda_stream or LEGACY) == number:
+        return current
+    return torch.cuda.default_stream() if number == LEGACY else torch.cuda.ExternalStream(number)
+
+
+def hold(x: Any, number: int) -> None:
+    """Have the object that a stream belongs to live as long as a tensor's memory."""
+    for holder in holders_of(number):
         _held.hold(holder, x.untyped_storage())
+
+
+def _records() -> bool:
+    """Return whether torch keeps memory for the streams that it is told of."""
+    return _is_native() and (_REMEMBERS or not _torch_pool.is_open())
+
+
+@functools.cache
+def _is_native() -> bool:
+    return torch.cuda.get_allocator_backend() == "native"
+
+
+_REMEMBERS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
+
+
+def _came_back(device: int, number: int, holders: Any, own: Any) -> None:
+    """Keep memory until the work is done that a stream has by now; `holders` are what it may belong to."""
+    if sys.is_finalizing():
+        return
+    with torch.cuda.device(device), Relaxed():
+        stream = native_stream(number)
+        with torch.cuda.stream(stream):
+            if torch.cuda.is_current_stream_capturing():  # a graph works on its memory whenever it is replayed
+                return
+        event = torch.cuda.Event()
+        event.record(stream)
+    under_way.keep((device, number), event.query, (own, holders))
 
 
 class Held:

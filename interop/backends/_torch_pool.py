@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from interop.backends._cuda import PoolUse
 
-__all__ = ["allocate", "drawing", "pools", "release"]
+__all__ = ["allocate", "drawing", "is_open", "pools", "release"]
 
 
 def allocate(size: int, device: int, stream: int) -> int:
@@ -63,12 +63,22 @@ def drawing(path: str) -> Iterator[None]:
     except IndexError:
         pool = torch.cuda.MemPool(_allocator(path).allocator())
     inside.append(key)
+    _entered.append(key)
     try:
         with torch.cuda.use_mem_pool(pool):
             yield
     finally:
+        _entered.remove(key)
         inside.remove(key)
         _idle[key].append(pool)
+
+
+_entered: list[tuple[str, int]] = []  # by all threads
+
+
+def is_open() -> bool:
+    """Return whether any thread allocates so."""
+    return bool(_entered)
 
 
 def pools(device: int) -> dict[str, PoolUse]:

@@ -42,8 +42,11 @@ def to_host(x: Any) -> Any:
 
 def to_device(x: Any, device: Any) -> Any:
     """Return a tensor of the host on a CUDA device, ordered on the current stream; the source is read when this returns."""
-    if not _is_large(x, _staging.WORTH) or x.is_pinned():
+    if x.is_pinned() or not _is_large(x, 1):
         return x.to(device)
+    if x.nbytes < _staging.WORTH:  # through page-locked memory, as `to` would wait for the whole stream
+        buffer = torch.empty_like(x, pin_memory=True)
+        return buffer.copy_(x).to(device, non_blocking=True)
     made = torch.empty_like(x, device=device)
     source, there, buffers, events = _bytes(x), _bytes(made), _buffers(), _events()
     for slot, low, high in _staging.chunks(x.nbytes):

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import cupy
 from cupy.cuda import memory
 
-from interop.backends import _cupy_copies, _cupy_departure, _cupy_handoff, _cupy_pool
+from interop.backends import _cupy_copies, _cupy_departure, _cupy_handoff, _cupy_lent, _cupy_pool
 from interop.backends._base import Backend, Shortcut
 from interop.backends._cuda import Card, CudaView, MemorySource
-from interop.backends._cupy_lent import lent
 from interop.backends._cupy_streams import current
 from interop.backends._cupy_troubles import TROUBLES
 from interop.backends._departure import SMALL, packs
@@ -54,6 +53,9 @@ _DTYPES = _BFLOAT16 | {
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
     *("float16", "float32", "float64", "complex64", "complex128"),
 }
+
+
+_TRAVELLING = frozenset(native_dtype(name) for name in _DTYPES)
 
 
 class CuPyBackend(Backend):
@@ -126,7 +128,7 @@ class CuPyBackend(Backend):
         if device.type != "cuda":
             return None
         if stream is not None:
-            return cuda_stream_number(stream)
+            return cuda_stream_number(stream, device.index)
         return _cupy_handoff.current_pointer(device.index) or LEGACY
 
     @contextlib.contextmanager
@@ -156,10 +158,12 @@ class CuPyBackend(Backend):
         return sys.getrefcount(base) > 3 or pointers > 2 + same or sys.getrefcount(x.data.mem) > 3 - same
 
     def copy(self, x: Any) -> Any:
+        _cupy_lent.settle()
         with cupy.cuda.Device(x.device.id):
             return x.copy(order="C" if any(step < 0 for step in x.strides) else "K")
 
     def cast(self, x: Any, dtype: str) -> Any:
+        _cupy_lent.settle()
         with cupy.cuda.Device(x.device.id):
             if x.dtype.kind == "c" and native_dtype(dtype).kind not in "cb":
                 x = x.real  # the loss was permitted by name; CuPy would warn about it
@@ -169,9 +173,13 @@ class CuPyBackend(Backend):
         if device == CPU:
             with self._behind_the_current(stream, x):
                 return _cupy_copies.to_host(x)
+        with self.on_stream(stream, device):
+            _cupy_copies.refuse_capture()
         with cupy.cuda.Device(x.device.id):
+            _cupy_copies.refuse_capture()
             packed = x if x.flags.c_contiguous or x.flags.f_contiguous else cupy.ascontiguousarray(x)
             ready = cupy.cuda.get_current_stream().record(cupy.cuda.Event(block=False, disable_timing=True))
+            _cupy_lent.keep(ready, x)
         with self.on_stream(stream, device):
             return _cupy_copies.from_peer(packed, ready)
 
@@ -180,6 +188,7 @@ class CuPyBackend(Backend):
         """Make a stream current, after what the current one of the array's device has to do: the array may be its work."""
         device = Device("cuda", x.device.id)
         with cupy.cuda.Device(device.index):
+            _cupy_copies.refuse_capture()  # before another stream joins the capture by waiting
             before = cupy.cuda.get_current_stream()
         with self.on_stream(stream, device):
             now = cupy.cuda.get_current_stream()
@@ -187,9 +196,9 @@ class CuPyBackend(Backend):
                 now.wait_event(before.record())
             yield
 
-    def depart(self, x: Any, stream: int | None) -> Departure:
+    def depart(self, x: Any, stream: int | None, origin: Any) -> Departure:
         with self._behind_the_current(stream, x):
-            return _cupy_departure.depart(x)
+            return _cupy_departure.depart(x, origin)
 
     def fetch(self, arrays: list[Any], device: Device) -> list[Any]:
         with self.on_stream(None, device):
@@ -211,7 +220,9 @@ class CuPyBackend(Backend):
         with cupy.cuda.Device(x.device.id):
             if stream is None or stream == -1:  # what was asked for without synchronisation is the caller's
                 return handover(x.__dlpack__(stream=stream, max_version=(1, 0)))
-            return handover(lent(x, stream, stream))  # also on the current one: nobody knows whether the memory was allocated on it
+            return handover(
+                _cupy_lent.lent(x, stream, stream)
+            )  # also on the current one: nobody knows whether the memory was allocated on it
 
     def adopt(self, producer: Any, device: Device) -> Any:
         with cupy.cuda.Device(device.index):
@@ -288,7 +299,7 @@ def _cuda_version(number: int) -> str:
 
 def _leaving(x: Any) -> Any | None:
     """Return an array that can travel to the host with others."""
-    return x if x.size and x.nbytes <= SMALL and x.flags.c_contiguous else None
+    return x if x.size and x.nbytes <= SMALL and x.flags.c_contiguous and x.dtype in _TRAVELLING else None
 
 
 def _is_managed(x: Any) -> bool:

@@ -18,9 +18,10 @@ from interop.backends import _torch_departure, _torch_handoff, _torch_pool, _tor
 from interop.backends import _torch_kinds as kinds
 from interop.backends._base import Backend, Shortcut
 from interop.backends._cuda import Card, CudaView, MemorySource
+from interop.backends._cuda_driver import version
 from interop.backends._departure import SMALL, packs
 from interop.backends._streams import LEGACY, PER_THREAD, cuda_stream_number
-from interop.backends._torch_lent import lend
+from interop.backends._torch_lent import lent, native_stream
 from interop.backends._torch_troubles import TROUBLES
 from interop.backends.numpy import BEHAVED, is_extension, memory_dtype, native_dtype, tidy
 from interop.backends.numpy import backend as numpy_backend
@@ -159,7 +160,7 @@ class TorchBackend(Backend):
         if device.type != "cuda" or not torch.cuda.is_available():
             return None
         if stream is not None:
-            return cuda_stream_number(stream)
+            return cuda_stream_number(stream, device.index)
         return torch.cuda.current_stream(device.index).cuda_stream or LEGACY
 
     @contextlib.contextmanager
@@ -171,7 +172,7 @@ class TorchBackend(Backend):
             if stream is None or stream == -1:
                 yield
                 return
-            with torch.cuda.stream(_native_stream(stream)):
+            with torch.cuda.stream(torch.cuda.ExternalStream(stream) if stream == PER_THREAD else native_stream(stream)):
                 yield
 
     # Within torch: these keep the graph, unless `plainly` is around them.
@@ -195,28 +196,32 @@ class TorchBackend(Backend):
         where = self.on_stream(stream, device) if device.type == "cuda" else self._behind_the_current(stream, on)
         with where, kinds.explained(TransferError, f"move to {device}", x):
             there = torch.device(str(device))
-            crosses = {on.type, device.type} == {"cpu", "cuda"}
-            if crosses:
-                _torch_staging.refuse_capture()
-            if crosses and _is_memory_only(x):
+            if {on.type, device.type} != {"cpu", "cuda"}:
+                return x.to(there)
+            _torch_staging.refuse_capture()  # of the stream that was named
+            if _is_memory_only(x):
                 return _torch_staging.to_host(x) if on.type == "cuda" else _torch_staging.to_device(x, there)
             return x.to(there)
 
     @contextlib.contextmanager
     def _behind_the_current(self, stream: int | None, on: Device) -> Iterator[None]:
         """Make a stream current, after what the current one of a tensor's device has to do: the tensor may be its work."""
-        before = torch.cuda.current_stream(on.index) if on.type == "cuda" else None
+        before = None
+        if on.type == "cuda":
+            before = torch.cuda.current_stream(on.index)
+            with self.on_stream(None, on):
+                _torch_staging.refuse_capture()  # before another stream joins the capture by waiting
         with self.on_stream(stream, on):
             if before is not None and stream != -1 and (now := torch.cuda.current_stream()) != before:
                 now.wait_stream(before)
             yield
 
-    def depart(self, x: Any, stream: int | None) -> Departure:
+    def depart(self, x: Any, stream: int | None, origin: Any) -> Departure:
         on = kinds.device_of(x)
         if on.type != "cuda":
-            return super().depart(x, stream)
+            return super().depart(x, stream, origin)
         with self._behind_the_current(stream, on), kinds.explained(TransferError, "move to cpu", x):
-            return _torch_departure.depart(x)
+            return _torch_departure.depart(x, origin)
 
     def fetch(self, arrays: list[Any], device: Device) -> list[Any]:
         with self.plainly(), self.on_stream(None, device), kinds.explained(TransferError, "move to cpu", arrays[0]):
@@ -271,12 +276,12 @@ class TorchBackend(Backend):
     def export(self, x: Any, stream: int | None) -> Any:
         device = kinds.device_of(x)
         with self.on_stream(None, device):
-            producer = handover(x.__dlpack__(stream=_awaited(stream), max_version=VERSION))
+            capsule = x.__dlpack__(stream=_awaited(stream), max_version=VERSION)
             # DLPack's deleter knows no stream (dmlc/dlpack#176): memory that the consumer lets go of before its work is done would be
-            # handed out anew. Nothing happens for memory of that very stream, nor for memory that torch did not allocate.
+            # handed out anew.
             if device.type == "cuda" and stream is not None and stream != -1:
-                lend(x, _native_stream(stream), stream)
-        return producer
+                capsule = lent(x, capsule, stream)
+            return handover(capsule)
 
     def adopt(self, producer: Any, device: Device) -> Any:
         with self.on_stream(None, device):
@@ -360,8 +365,7 @@ class TorchBackend(Backend):
         if not torch.cuda.is_available() or torch.version.cuda is None:
             return None
         count = torch.cuda.device_count()
-        driver = torch._C._cuda_getDriverVersion()  # type: ignore[attr-defined]  # only builds with CUDA have it
-        words = f"{driver // 1000}.{driver % 1000 // 10}", torch.version.cuda, torch.cuda.get_allocator_backend()
+        words = version() or "unknown", torch.version.cuda, torch.cuda.get_allocator_backend()
         return CudaView(*words, tuple(_card(index, count) for index in range(count)))
 
     def report(self) -> dict[str, Any]:
@@ -382,7 +386,7 @@ def _awaited(stream: int | None) -> int | None:
     if stream != PER_THREAD:
         return stream
     # torch.Tensor.__dlpack__ refuses this one: "per-thread default stream is not supported".
-    _native_stream(stream).wait_stream(torch.cuda.current_stream())
+    torch.cuda.ExternalStream(PER_THREAD).wait_stream(torch.cuda.current_stream())
     return -1
 
 
@@ -391,14 +395,6 @@ def _card(index: int, count: int) -> Card:
     bus = f"{getattr(said, 'pci_domain_id', 0):04x}:{getattr(said, 'pci_bus_id', 0):02x}:{getattr(said, 'pci_device_id', 0):02x}"
     peers = (other for other in range(count) if other != index and torch.cuda.can_device_access_peer(index, other))
     return Card(said.name, bus, tuple(peers))
-
-
-def _native_stream(number: int) -> Any:
-    """Return torch's stream of a number; on the device that is current."""
-    current = torch.cuda.current_stream()
-    if (current.cuda_stream or LEGACY) == number:
-        return current
-    return torch.cuda.default_stream() if number == LEGACY else torch.cuda.ExternalStream(number)
 
 
 # Their bytes are the result's.
@@ -439,6 +435,8 @@ def _tangent(x: torch.Tensor) -> bool:
 def _is_pinned(x: torch.Tensor) -> bool:
     # Guards against deviation `torch-device-asks-pinned`.
     if x.device.type != "cpu" or x.is_conj() or x.is_neg():  # for a pending one torch would make a copy to ask
+        return False
+    if torch.cuda._is_in_bad_fork():  # a worker that was forked from a process with CUDA must not ask (pytorch#144687)
         return False
     if not _modes():
         return x.is_pinned()

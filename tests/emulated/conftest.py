@@ -37,8 +37,11 @@ def gpu(emulated):
 
 
 def _quiet(cupy, emulated):
+    from interop.backends._cupy_lent import settle
+
     for n in range(cupy.cuda.runtime.getDeviceCount()):
         with cupy.cuda.Device(n):
             cupy.cuda.runtime.deviceSynchronize()
+    settle()
     emulated.calls()
     return emulated

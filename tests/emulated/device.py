@@ -58,9 +58,14 @@ class Emulated:
             return np.empty(x.shape, x.dtype)
         reach = [step * (length - 1) for step, length in zip(x.strides, x.shape, strict=True)]
         low, high = sum(n for n in reach if n < 0), sum(n for n in reach if n > 0) + x.itemsize
-        start = self._library.emulated_reachable(ctypes.c_void_p(x.data.ptr + low))
-        buffer = (ctypes.c_char * (high - low)).from_address(start)
-        return np.ndarray(x.shape, x.dtype, buffer, offset=-low, strides=x.strides)
+        return np.ndarray(x.shape, x.dtype, self.bytes_at(x.data.ptr + low, high - low).data, offset=-low, strides=x.strides)
+
+    def bytes_at(self, pointer: int, count: int) -> np.ndarray[Any, Any]:
+        """Return the bytes at an address of a device."""
+        if not count:
+            return np.empty(0, np.uint8)
+        start = self._library.emulated_reachable(ctypes.c_void_p(pointer))
+        return np.frombuffer((ctypes.c_char * count).from_address(start), np.uint8)
 
     @staticmethod
     def _check(status: int) -> None:

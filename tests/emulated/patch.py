@@ -15,7 +15,9 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
-__all__ = ["emulate", "why_not"]
+__all__ = ["PRELOADED", "build", "emulate", "why_not"]
+
+PRELOADED = "INTEROP_EMULATED_LIBRARY"
 
 SOURCE = Path(__file__).with_name("runtime.cpp")
 _JUMP = bytes.fromhex("ff 25 00 00 00 00")  # jmp *0(%rip), which is to the address that follows
@@ -42,9 +44,10 @@ def emulate(folder: Path) -> ctypes.CDLL:
     """Build the runtime in a folder and let CuPy use it; returns its library."""
     from cupy_backends.cuda.api import runtime
 
-    library = ctypes.CDLL(str(_build(folder)))
+    # Where torch is to use it too, it was loaded before everything else; see test_emulated_cuda.py.
+    library = ctypes.CDLL(os.environ.get(PRELOADED) or str(build(folder)))
     theirs, start = _functions(runtime.__file__), _where(runtime.__file__)
-    for name in _functions(library._name):
+    for name in sorted(_functions(library._name).keys() & theirs.keys()):
         offset, size = theirs[name]
         assert size >= _LENGTH, f"{name} has {size} bytes"
         target = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
@@ -53,10 +56,22 @@ def emulate(folder: Path) -> ctypes.CDLL:
     return library
 
 
-def _build(folder: Path) -> Path:
+def build(folder: Path) -> Path:
+    """Compile the runtime, which is the driver too; returns the library."""
     made = folder / "libemulated_runtime.so"
     compiler = os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++"
-    options = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-shared", "-fPIC", "-pthread"]
+    options = [
+        "-std=c++17",
+        "-O1",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fvisibility=hidden",
+        "-shared",
+        "-fPIC",
+        "-pthread",
+        "-Wl,-soname,libcuda.so.1",
+    ]
     subprocess.run([*compiler.split(), *options, "-o", str(made), str(SOURCE)], check=True)
     return made
 

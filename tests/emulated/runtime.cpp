@@ -11,6 +11,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdlib>
 #include <cstdio>
 #include <cstring>
 #include <deque>
@@ -21,6 +22,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <sys/mman.h>
@@ -40,6 +42,8 @@ enum Error {
     NOT_SUPPORTED = 801,
     CAPTURE_UNSUPPORTED = 900,
     CAPTURE_INVALIDATED = 901,
+    CAPTURE_UNJOINED = 904,
+    CAPTURE_ISOLATION = 905,
     CAPTURE_IMPLICIT = 906,
 };
 enum Attribute { MEMORY_POOLS = 115, MAJOR = 75, MINOR = 76, MANAGED = 83, UNIFIED = 41 };
@@ -184,7 +188,10 @@ struct Stream {
     unsigned flags;
     bool open = true;
     bool capturing = false, invalid = false;
+    Stream *origin = nullptr; // whose capture it has joined by an event
+    bool joined = true;       // and whether that has waited for it again
     int mode = 0;
+    unsigned long long capture = 0;
     uint64_t asked = 0, done = 0;
     std::deque<Task> queue;
     std::mutex lock;
@@ -236,7 +243,11 @@ struct Stream {
     }
 };
 
+thread_local int current = 0;
+
 struct Event {
+    int device = current;
+    Stream *from = nullptr; // the stream that captures, if it was recorded on one
     bool captured = false;
     bool open = true;
     std::vector<Mark> marks;
@@ -248,8 +259,9 @@ std::set<Stream *> streams;
 std::set<Event *> events;
 Stream *legacy_streams[DEVICES];
 std::atomic<int> captures{0};
+std::atomic<unsigned long long> capture_count{0};
+thread_local int capture_mode = 0; // of the thread: 0 global, 1 of the thread, 2 relaxed
 
-thread_local int current = 0;
 thread_local std::map<int, Stream *> own_streams;
 
 Stream *legacy(int device) {
@@ -320,16 +332,20 @@ int give(Stream *stream, std::function<void()> work, std::vector<Mark> first = {
     return SUCCESS;
 }
 
-/* What waits for everything, or allocates, is an error while this process captures a graph. */
+/* What waits, asks, or allocates is an error while this process captures a graph in the global mode, unless the thread is relaxed;
+ * torch#104555 has it of questions to events. */
 int outside_of_captures() {
-    if (captures == 0) {
+    if (captures == 0 || capture_mode == 2) {
         return SUCCESS;
     }
     std::lock_guard<std::mutex> guard(stream_lock);
+    bool any = false;
     for (Stream *one : streams) {
-        one->invalid = one->invalid || one->capturing;
+        if (one->capturing && one->mode == 0) {
+            any = one->invalid = true;
+        }
     }
-    return CAPTURE_UNSUPPORTED;
+    return any ? CAPTURE_UNSUPPORTED : SUCCESS;
 }
 
 int finish(Stream *stream) {
@@ -469,15 +485,33 @@ EXPORT cudaDeviceGetAttribute(int *value, int which, int device) {
     return SUCCESS;
 }
 
-/* Of the properties only the name, which comes first; the rest is zero, of the size that CUDA 12 and 13 have at least. */
-EXPORT cudaGetDeviceProperties(void *properties, int device) {
+/* What somebody reads of `cudaDeviceProp`, at its place in CUDA 13; the rest is zero. */
+EXPORT cudaGetDeviceProperties(char *properties, int device) {
     if (device < 0 || device >= DEVICES) {
         return INVALID_DEVICE;
     }
-    memset(properties, 0, 900);
-    snprintf(static_cast<char *>(properties), 256, "Emulated device %d", device);
+    memset(properties, 0, 1008);
+    snprintf(properties, 256, "Emulated device %d", device);
+    memcpy(properties + 288, &ARENA, sizeof ARENA); // totalGlobalMem
+    const std::pair<size_t, int> numbers[] = {
+        {296, 49152},                        // sharedMemPerBlock
+        {308, 32},                           // warpSize
+        {320, 1024},                         // maxThreadsPerBlock
+        {324, 1024}, {328, 1024}, {332, 64}, // maxThreadsDim
+        {336, INT32_MAX}, {340, 65535}, {344, 65535}, // maxGridSize
+        {360, 9}, {364, 0},                  // major, minor
+        {384, 4},                            // multiProcessorCount
+        {568, device + 1},                   // pciBusID
+        {588, 1},                            // unifiedAddressing
+        {604, 2048},                         // maxThreadsPerMultiProcessor
+    };
+    for (auto [place, number] : numbers) {
+        memcpy(properties + place, &number, sizeof number);
+    }
     return SUCCESS;
 }
+
+EXPORT cudaDeviceGetStreamPriorityRange(int *least, int *greatest) { return *least = *greatest = 0, SUCCESS; }
 
 EXPORT cudaDeviceCanAccessPeer(int *can, int device, int other) { return *can = device != other, SUCCESS; }
 EXPORT cudaDeviceEnablePeerAccess(int, unsigned) { return SUCCESS; }
@@ -486,8 +520,12 @@ EXPORT cudaPeekAtLastError() { return SUCCESS; }
 
 EXPORT cudaDeviceSynchronize() {
     say("cudaDeviceSynchronize");
-    if (int status = outside_of_captures()) {
-        return status;
+    if (captures != 0) {
+        std::lock_guard<std::mutex> guard(stream_lock);
+        for (Stream *one : streams) {
+            one->invalid = one->invalid || one->capturing;
+        }
+        return CAPTURE_UNSUPPORTED;
     }
     std::vector<Mark> marks;
     {
@@ -524,23 +562,25 @@ EXPORT cudaFree(void *pointer) {
     if (int status = outside_of_captures()) {
         return status;
     }
-    {
-        std::lock_guard<std::mutex> guard(memory_lock);
-        auto found = managed.find(reinterpret_cast<uintptr_t>(pointer));
-        if (found != managed.end()) {
-            managed.erase(found);
-            free(pointer);
-            return SUCCESS;
-        }
-    }
+    bool is_managed = within(managed, reinterpret_cast<uintptr_t>(pointer));
     int device = device_of(reinterpret_cast<uintptr_t>(pointer));
-    if (device < 0) {
+    if (device < 0 && !is_managed) {
         return INVALID_VALUE;
     }
     int before = current;
-    current = device;
-    cudaDeviceSynchronize();
+    for (int n = 0; n < DEVICES; n++) {
+        if (n == device || is_managed) {
+            current = n;
+            cudaDeviceSynchronize();
+        }
+    }
     current = before;
+    if (is_managed) {
+        std::lock_guard<std::mutex> guard(memory_lock);
+        managed.erase(reinterpret_cast<uintptr_t>(pointer));
+        free(pointer);
+        return SUCCESS;
+    }
     return give_back(pointer) ? SUCCESS : INVALID_VALUE;
 }
 
@@ -717,6 +757,8 @@ EXPORT cudaStreamCreateWithFlags(void **stream, unsigned flags) {
 EXPORT cudaStreamCreate(void **stream) { return cudaStreamCreateWithFlags(stream, 0); }
 EXPORT cudaStreamCreateWithPriority(void **stream, unsigned flags, int) { return cudaStreamCreateWithFlags(stream, flags); }
 
+EXPORT cudaStreamIsCapturing(void *stream, int *status);
+
 EXPORT cudaStreamDestroy(void *stream) {
     Stream *found = stream_of(stream);
     if (found == nullptr) {
@@ -738,8 +780,34 @@ EXPORT cudaStreamSynchronize(void *stream) {
     return finish(stream_of(stream));
 }
 
+/* The numbers of a capture; without its graph, which nobody looks at here. */
+EXPORT cudaStreamGetCaptureInfo(void *stream, int *status, unsigned long long *number, void **graph, void ***first, void ***edges,
+                                size_t *count) {
+    int result = cudaStreamIsCapturing(stream, status);
+    if (result == SUCCESS && *status == 1 && number != nullptr) {
+        *number = stream_of(stream)->capture;
+    }
+    for (void *out : {static_cast<void *>(graph), static_cast<void *>(first), static_cast<void *>(edges)}) {
+        if (out != nullptr) {
+            *static_cast<void **>(out) = nullptr;
+        }
+    }
+    if (count != nullptr) {
+        *count = 0;
+    }
+    return result;
+}
+
+EXPORT cudaThreadExchangeStreamCaptureMode(int *mode) {
+    std::swap(*mode, capture_mode);
+    return SUCCESS;
+}
+
 EXPORT cudaStreamQuery(void *stream) {
     Stream *found = stream_of(stream);
+    if (int status = outside_of_captures()) {
+        return status;
+    }
     return found == nullptr ? INVALID_HANDLE : found->has_reached(found->now().number) ? SUCCESS : NOT_READY;
 }
 
@@ -769,6 +837,7 @@ EXPORT cudaStreamBeginCapture(void *stream, int mode) {
         return CAPTURE_UNSUPPORTED;
     }
     found->capturing = true;
+    found->capture = ++capture_count;
     found->invalid = false;
     found->mode = mode;
     captures++;
@@ -780,13 +849,33 @@ EXPORT cudaStreamEndCapture(void *stream, void **graph) {
     if (found == nullptr || !found->capturing) {
         return INVALID_VALUE;
     }
+    if (found->origin != nullptr) {
+        return CAPTURE_UNSUPPORTED;
+    }
     found->capturing = false;
     captures--;
+    bool unjoined = false;
+    {
+        std::lock_guard<std::mutex> guard(stream_lock);
+        for (Stream *one : streams) {
+            if (one->origin == found) {
+                unjoined = unjoined || !one->joined;
+                one->origin = nullptr;
+                one->capturing = false;
+                captures--;
+            }
+        }
+    }
+    if (unjoined && !found->invalid) {
+        *graph = nullptr;
+        return CAPTURE_UNJOINED;
+    }
     *graph = found->invalid ? nullptr : reinterpret_cast<void *>(uintptr_t(1));
     return found->invalid ? CAPTURE_INVALIDATED : SUCCESS;
 }
 
 EXPORT cudaGraphInstantiate(void **runnable, void *graph, unsigned long long) { return *runnable = graph, SUCCESS; }
+EXPORT cudaGraphInstantiateWithFlags(void **runnable, void *graph, unsigned long long) { return *runnable = graph, SUCCESS; }
 EXPORT cudaGraphDestroy(void *) { return SUCCESS; }
 EXPORT cudaGraphExecDestroy(void *) { return SUCCESS; }
 
@@ -818,7 +907,12 @@ EXPORT cudaEventRecord(void *event, void *stream) {
     if (found == nullptr || there == nullptr) {
         return INVALID_HANDLE;
     }
+    if (found->device != there->device) {
+        return INVALID_HANDLE;
+    }
     found->captured = there->capturing;
+    found->from = there->capturing ? there : nullptr;
+    there->joined = there->joined && !there->capturing;
     found->marks.clear();
     if (!there->capturing) {
         if (is_legacy(there)) {
@@ -831,6 +925,8 @@ EXPORT cudaEventRecord(void *event, void *stream) {
     return SUCCESS;
 }
 
+EXPORT cudaEventRecordWithFlags(void *event, void *stream, unsigned) { return cudaEventRecord(event, stream); }
+
 EXPORT cudaEventQuery(void *event) {
     Event *found = event_of(event);
     if (found == nullptr) {
@@ -838,6 +934,9 @@ EXPORT cudaEventQuery(void *event) {
     }
     if (found->captured) {
         return CAPTURE_UNSUPPORTED;
+    }
+    if (int status = outside_of_captures()) {
+        return status;
     }
     return has_come(found) ? SUCCESS : NOT_READY;
 }
@@ -851,6 +950,9 @@ EXPORT cudaEventSynchronize(void *event) {
     if (found->captured) {
         return CAPTURE_UNSUPPORTED;
     }
+    if (int status = outside_of_captures()) {
+        return status;
+    }
     for (const Mark &mark : found->marks) {
         mark.stream->reach(mark.number);
     }
@@ -863,7 +965,63 @@ EXPORT cudaStreamWaitEvent(void *stream, void *event, unsigned) {
     if (found == nullptr) {
         return INVALID_HANDLE;
     }
-    return give(stream_of(stream), [] {}, found->marks);
+    Stream *there = stream_of(stream);
+    if (there == nullptr) {
+        return INVALID_HANDLE;
+    }
+    if (there->capturing && !found->captured) {
+        there->invalid = true;
+        return CAPTURE_ISOLATION;
+    }
+    if (found->captured) {
+        if (is_legacy(there)) {
+            found->from->invalid = true;
+            return CAPTURE_IMPLICIT;
+        }
+        if (there->capturing) {
+            found->from->joined = found->from->joined || found->from->origin == there;
+            return SUCCESS;
+        }
+        there->capturing = true;
+        there->invalid = false;
+        there->mode = found->from->mode;
+        there->origin = found->from->origin ? found->from->origin : found->from;
+        there->joined = false;
+        captures++;
+        return SUCCESS;
+    }
+    return give(there, [] {}, found->marks);
 }
 
 EXPORT cudaEventElapsedTime(float *milliseconds, void *, void *) { return *milliseconds = 0, SUCCESS; }
+
+/* ---- the driver, as far as torch and interop._async_pool ask it themselves; a context is the number of its device counted from 1 ---- */
+
+thread_local std::vector<int> contexts;
+
+EXPORT cuInit(unsigned) { return SUCCESS; }
+EXPORT cuDriverGetVersion(int *version) { return cudaDriverGetVersion(version); }
+EXPORT cuDeviceGet(int *device, int ordinal) { return *device = ordinal, ordinal < DEVICES ? SUCCESS : INVALID_DEVICE; }
+EXPORT cuDevicePrimaryCtxGetState(int, unsigned *flags, int *active) { return *flags = 0, *active = 1, SUCCESS; }
+EXPORT cuDevicePrimaryCtxRetain(uintptr_t *context, int device) { return *context = uintptr_t(device) + 1, SUCCESS; }
+EXPORT cuCtxGetCurrent(uintptr_t *context) { return *context = uintptr_t(current) + 1, SUCCESS; }
+
+EXPORT cuCtxPushCurrent_v2(uintptr_t context) {
+    contexts.push_back(current);
+    return cudaSetDevice(int(context) - 1);
+}
+
+EXPORT cuCtxPopCurrent_v2(uintptr_t *context) {
+    *context = uintptr_t(current) + 1;
+    current = contexts.back();
+    contexts.pop_back();
+    return SUCCESS;
+}
+
+EXPORT cuCtxSynchronize() { return cudaDeviceSynchronize(); }
+EXPORT cuStreamIsCapturing(void *stream, int *status) { return cudaStreamIsCapturing(stream, status); }
+EXPORT cuThreadExchangeStreamCaptureMode(int *mode) { return cudaThreadExchangeStreamCaptureMode(mode); }
+EXPORT cuMemAlloc_v2(void **pointer, size_t size) { return cudaMalloc(pointer, size); }
+EXPORT cuMemFree_v2(void *pointer) { return cudaFree(pointer); }
+EXPORT cuMemAllocAsync(void **pointer, size_t size, void *stream) { return cudaMallocAsync(pointer, size, stream); }
+EXPORT cuMemFreeAsync(void *pointer, void *stream) { return cudaFreeAsync(pointer, stream); }

@@ -117,7 +117,7 @@ def test_one_that_nobody_asks_for_keeps_its_memory_on_both_sides(gpu):
     stream = cp.cuda.Stream(non_blocking=True)
     array = zeros()
     with stream, gpu.held(stream):
-        departure = load_backend("cupy").depart(array, None)
+        departure = load_backend("cupy").depart(array, None, None)
         kept = weakref.ref(array), weakref.ref(departure.host)
         del array, departure
         settle()
@@ -284,23 +284,24 @@ def test_bytes_in_another_order_reach_the_device_in_this_machines(gpu):
 # Inside of a capture.
 
 
-@pytest.mark.parametrize(
-    "cross",
-    [
-        lambda x: to_numpy(x, device="cpu"),
-        lambda x: to_numpy(x, device="cpu", blocking=False),
-        lambda x: to_cupy(np.ones(3), device="cuda"),
-        lambda x: interop.tree.convert([x, x[1:]], "numpy", transfer="allow"),
-    ],
-    ids=["to the host", "not blocking", "to the device", "tree"],
-)
+CROSSINGS = {
+    "to the host": lambda x, stream: to_numpy(x, device="cpu"),
+    "not blocking": lambda x, stream: to_numpy(x, device="cpu", blocking=False),
+    "to the device": lambda x, stream: to_cupy(np.ones(3), device="cuda"),
+    "tree": lambda x, stream: interop.tree.convert([x, x[1:]], "numpy", transfer="allow"),
+    "on another stream": lambda x, stream: to_numpy(x, device="cpu", stream=stream),
+    "not blocking, on another stream": lambda x, stream: to_numpy(x, device="cpu", stream=stream, blocking=False),
+}
+
+
+@pytest.mark.parametrize("cross", CROSSINGS)
 def test_nothing_crosses_inside_of_a_capture_and_the_capture_goes_on(gpu, cross):
     array = cp.zeros(4)
-    stream = cp.cuda.Stream(non_blocking=True)
+    stream, other = cp.cuda.Stream(non_blocking=True), cp.cuda.Stream(non_blocking=True)
     with stream:
         stream.begin_capture()
         try:
             with pytest.raises(StreamError, match="graph is being captured"):
-                cross(array)
+                CROSSINGS[cross](array, other)
         finally:
             stream.end_capture()  # an error if the capture was broken
