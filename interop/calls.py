@@ -257,7 +257,8 @@ def prepare(call: Call) -> Prepared:
     if not planned and (settled != description.device or source is not target):
         request = request._replace(unavailable=target.why_unavailable(settled))
     plan = decide(description, request)
-    stream = _stream(plan, source, target, words.get("stream")) if plan.ok and plan.steps and not planned else None
+    works = plan.ok and (plan.steps or "stream" in words) and not planned
+    stream = _stream(plan, source, target, words.get("stream")) if works else None
     return Prepared(plan, x, source, target, stream)
 
 

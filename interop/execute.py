@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from interop.description import CPU, Device
@@ -18,11 +19,23 @@ __all__ = ["begin", "execute"]
 def execute(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | None) -> Any:
     """Return the result of a plan that has no refusals; `stream` is the consumer's, as a number."""
     if source is target:
-        for step in plan.steps:
-            x = _verb(source, x, step, stream)
-        return x
+        return _within(plan, x, source, stream)
     with source.plainly(), target.plainly():
         return _cross(plan.steps, source.strip(x), plan.description.device, (source, target), stream)
+
+
+def _within(plan: Plan, x: Any, library: Backend, stream: int | None) -> Any:
+    if not any(step.kind == "transfer" for step in plan.steps):
+        with library.behind(x, stream):
+            for step in plan.steps:
+                x = _verb(library, x, step, stream)
+            return x
+    moved = None
+    for step in plan.steps:
+        with library.on_stream(stream, moved) if moved is not None else contextlib.nullcontext():
+            x = _verb(library, x, step, stream)
+        moved = (step.device or CPU) if step.kind == "transfer" else moved
+    return x
 
 
 def begin(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | None) -> tuple[Callable[[], bool], Callable[[], Any]]:
@@ -61,9 +74,12 @@ def _cross(steps: Sequence[Step], x: Any, here: Device, libraries: tuple[Backend
         elif step.side == "border":
             x, crossed = _share(x, here, source, target, stream), True
         elif not crossed:  # the target has no arrays on the host: it copies from there
-            x, crossed = target.arrive(source.host_view(x), step.device or CPU, stream), True
+            here = step.device or CPU
+            x, crossed = target.arrive(source.host_view(x), here, stream), True
         else:
-            x = _verb(target, x, step, stream)
+            with target.on_stream(stream, here):
+                x = _verb(target, x, step, stream)
+            here = step.device or here
     return x
 
 

@@ -49,11 +49,11 @@ def two_libraries(monkeypatch):
 
 
 def of_torch(pointer, device):
-    return SimpleNamespace(cuda_stream=pointer, device_index=device, __cuda_stream__=lambda: (0, pointer))
+    return SimpleNamespace(wait_event=None, cuda_stream=pointer, device_index=device, __cuda_stream__=lambda: (0, pointer))
 
 
 def of_cupy(pointer, device):
-    return SimpleNamespace(ptr=pointer, device_id=device)
+    return SimpleNamespace(wait_event=None, ptr=pointer, device_id=device)
 
 
 def of_cuda_core(pointer, device):

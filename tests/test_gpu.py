@@ -276,9 +276,9 @@ def test_a_handoff_inside_of_a_capture_is_part_of_the_graph(cp):
     from interop.cuda import stream
 
     x = torch.ones(1 << 10, device="cuda")
-    (to_cupy(x) * 2).sum()  # compiled before
-    torch.cuda.synchronize()
     out = torch.empty_like(x)
+    cp.multiply(to_cupy(x), 2, out=to_cupy(out))  # compiled before
+    torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph), stream():
         cp.multiply(to_cupy(x), 2, out=to_cupy(out))
@@ -357,6 +357,7 @@ def synchronisations(work):
 def test_nothing_is_synchronised_on_the_way(cp):
     tensor, array = on_gpu(), cp.asarray(GRID)
     side = cp.cuda.Stream(non_blocking=True)  # longer than the tensor: torch looks at the stream when it frees the memory
+    synchronisations(lambda: None)  # the first profile of a process has more to do
     nothing = synchronisations(lambda: None)
     for handoff in (lambda: to_cupy(tensor), lambda: to_torch(array), lambda: to_cupy(tensor, stream=side)):
         handoff()
@@ -411,10 +412,13 @@ def test_memory_of_another_stream_is_kept_also_where_both_work_on_one(cp):
         side = torch.cuda.Stream()
         with stream(side):
             y = hand_over(x)
-            torch.cuda._sleep(200_000_000)
+            y + 0  # compiled before
+            side.synchronize()
+            torch.cuda._sleep(1_000_000_000)
             read = y + 0
             pointer = x.data_ptr() if isinstance(x, torch.Tensor) else x.data.ptr
             del x, y
+            assert not side.query(), "the delay was too short to show anything"
         again = torch.full((COUNT,), 2.0, device="cuda"), cp.full(COUNT, 2, dtype="float32")
         assert pointer not in {again[0].data_ptr(), again[1].data.ptr}
         torch.cuda.synchronize()
@@ -424,13 +428,15 @@ def test_memory_of_another_stream_is_kept_also_where_both_work_on_one(cp):
 def torch_memory_reused(cp):
     """Hand a tensor to a busy stream of CuPy's and let go of it; return whether torch hands its memory out meanwhile, and what is read."""
     busy = cp.cuda.Stream(non_blocking=True)
-    tensor = torch.ones(COUNT, device="cuda")
+    with busy:
+        cp.zeros(COUNT, dtype="float32").copy()  # compiled, and with memory for the copy
+    tensor = torch.full((COUNT,), 1.0, device="cuda")
     torch.cuda.synchronize()
     pointer = tensor.data_ptr()
     with busy:
         array = to_cupy(tensor)
         with torch.cuda.stream(torch.cuda.ExternalStream(busy.ptr)):
-            torch.cuda._sleep(200_000_000)
+            torch.cuda._sleep(1_000_000_000)
         read = array.copy()
     del tensor, array
     again = torch.full((COUNT,), 2.0, device="cuda")
@@ -441,12 +447,15 @@ def torch_memory_reused(cp):
 
 def cupy_memory_reused(cp):
     """The same the other way."""
-    array = cp.ones(COUNT, dtype="float32")
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        torch.zeros(COUNT, device="cuda").clone()  # with memory for the copy
+    array = cp.full(COUNT, 1, dtype="float32")
     cp.cuda.Device().synchronize()
     pointer = array.data.ptr
-    with torch.cuda.stream(torch.cuda.Stream()):
+    with torch.cuda.stream(side):
         tensor = to_torch(array)
-        torch.cuda._sleep(200_000_000)
+        torch.cuda._sleep(1_000_000_000)
         read = tensor.clone()
     del tensor, array
     again = cp.full(COUNT, 2, dtype="float32")

@@ -117,7 +117,14 @@ def host_for_a_device(monkeypatch):
         log.append(("empty", *shape, pin_memory)) if pin_memory else None
         return plain(*shape, **words)
 
+    plain_like = torch.empty_like
+
+    def empty_like(x, *, pin_memory=False, **words):
+        log.append(("empty like", pin_memory)) if pin_memory else None
+        return plain_like(x, **words)
+
     monkeypatch.setattr(torch, "empty", empty)
+    monkeypatch.setattr(torch, "empty_like", empty_like)
     return log
 
 
@@ -157,18 +164,28 @@ def test_the_values_and_the_layout_arrive(log, way, name):
     [
         GRID[:, ::2],
         torch.ones(30).expand(20, 30),
-        torch.ones(3),
         torch.complex(GRID, GRID).conj(),
         torch.complex(GRID, GRID).conj().imag,
         GRID.to_sparse(),
     ],
-    ids=["gaps", "repeats", "small", "conj", "neg", "sparse"],
+    ids=["gaps", "repeats", "conj", "neg", "sparse"],
 )
 def test_what_is_not_plain_memory_goes_torchs_way(log, x):
     for way in (_torch_staging.to_host, without_pinning):
         made = way(x)
         assert made.to_dense().resolve_conj().resolve_neg().equal(x.to_dense().resolve_conj().resolve_neg())
     assert log == []
+
+
+def test_what_is_small_goes_through_page_locked_memory_of_its_size(log):
+    """torch's own way would wait for all that the stream has to do."""
+    x = torch.arange(12.0).reshape(3, 4).T
+    made = without_pinning(x)
+    assert made.equal(x)
+    assert made.stride() == x.stride()
+    assert log == [("empty like", True)]
+    assert _torch_staging.to_host(x).equal(x)
+    assert len(log) == 1
 
 
 def test_a_buffer_is_emptied_when_its_chunk_is_there(log):
@@ -203,7 +220,7 @@ def test_only_memory_is_staged(monkeypatch, x, is_staged):
     asked = []
     monkeypatch.setattr(_torch_staging, "to_host", lambda y: asked.append(y) or y)
     monkeypatch.setattr(torch_file.kinds, "device_of", lambda _: Device("cuda", 0))
-    monkeypatch.setattr(torch_file.backend, "_behind_the_current", lambda *_: contextlib.nullcontext(), raising=False)
+    monkeypatch.setattr(torch_file.backend, "_to_host", lambda *_: contextlib.nullcontext(), raising=False)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     torch_file.backend.transfer(x, CPU, None)
     assert bool(asked) == is_staged

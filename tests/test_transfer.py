@@ -14,6 +14,7 @@ from interop.backends import _torch_departure
 from interop.backends import _torch_kinds as kinds
 from interop.backends import torch as torch_file
 from interop.backends._departure import Departure
+from interop.backends._kept import Kept
 from interop.decide import decide
 from interop.description import CPU, Description
 from interop.execute import begin
@@ -250,7 +251,7 @@ class Stream:
 
 @pytest.fixture(name="torchs")
 def faked_torch(monkeypatch):
-    log = SimpleNamespace(said=[], events=[], stream=5, capturing=False)
+    log = SimpleNamespace(said=[], events=[], stream=5, capturing=False, dense=True)
 
     @contextlib.contextmanager
     def on_stream(number, where):
@@ -264,7 +265,10 @@ def faked_torch(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: Stream(log.stream, log.said))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: log.capturing)
     monkeypatch.setattr(torch.cuda, "Event", lambda: log.events.append(Event(log.said)) or log.events[-1])
-    monkeypatch.setattr(_torch_departure, "_under_way", type(_torch_departure._under_way)())
+    monkeypatch.setattr(_torch_departure, "under_way", Kept())
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch_file, "keep", lambda x, number: log.said.append(("keep", number)))
+    monkeypatch.setattr(_torch_departure, "is_dense", lambda x: log.dense)
     return log
 
 
@@ -273,7 +277,8 @@ def faked_torch(monkeypatch):
 )
 def test_torch_copies_to_page_locked_memory_behind_the_work_before_and_nobody_waits(torchs, number, before):
     departure = torch_file.backend.depart(OnDevice([]), number, None)
-    *rest, (what, stream) = torchs.said
+    said = [one for one in torchs.said if one != ("keep", 7)]
+    *rest, (what, stream) = said
     assert rest == [
         *before,
         ("empty_like", {"device": "cpu", "pin_memory": True}),
@@ -286,6 +291,16 @@ def test_torch_copies_to_page_locked_memory_behind_the_work_before_and_nobody_wa
     assert departure.is_there()
     departure.wait()
     assert torchs.said[-1] == "synchronize"
+
+
+def test_a_tensor_with_gaps_is_packed_on_the_device(torchs):
+    """torch would pack it on the host, and wait for that."""
+    torchs.dense = False
+    x, packed = OnDevice(torchs.said), OnDevice(torchs.said)
+    x.contiguous = lambda: torchs.said.append("contiguous") or packed
+    torch_file.backend.depart(x, None, None)
+    said = [one for one in torchs.said if one == "contiguous" or one[0] == "copy_"]
+    assert [one if isinstance(one, str) else one[0] for one in said] == ["contiguous", "copy_"]
 
 
 def test_torchs_memory_is_kept_until_the_copy_has_ended(torchs):
@@ -301,7 +316,7 @@ def test_torchs_memory_is_kept_until_the_copy_has_ended(torchs):
     torchs.events[0].there = True
     torch_file.backend.depart(OnDevice([]), None, None)
     assert held() is None
-    assert len(_torch_departure._under_way) == 2
+    assert len(_torch_departure.under_way) == 2
 
 
 def test_inside_of_a_capture_there_is_nothing_to_wait_for(torchs):
@@ -313,10 +328,11 @@ def test_inside_of_a_capture_there_is_nothing_to_wait_for(torchs):
 
 @pytest.mark.parametrize(("number", "said"), [(None, []), (-1, []), (5, []), (7, ["7 waits for 5"])])
 def test_a_transfer_that_is_waited_for_comes_behind_the_work_before_too(torchs, number, said):
-    with torch_file.backend._behind_the_current(number, Device("cuda", 0)):
+    x = OnDevice(torchs.said)
+    with torch_file.backend._to_host(x, number):
         assert torchs.said == said
-    with torch_file.backend._behind_the_current(number, CPU):
-        assert torchs.said == said
+    # For the work there; torch's pool knows only of the stream on which the memory was allocated.
+    assert torchs.said == said + ([("keep", 7)] if said else [])
 
 
 def test_torch_on_another_kind_of_device_waits():

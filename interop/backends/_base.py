@@ -282,6 +282,10 @@ class Backend(ABC):
         """Return a context in which `device` and `stream` are current; both are restored after it."""
         return contextlib.nullcontext()
 
+    def behind(self, x: Any, stream: int | None) -> AbstractContextManager[Any]:
+        """Return a context in which `stream` is current on the array's device, behind what the current one has to do; the array stays for its work."""
+        return contextlib.nullcontext()
+
     # Memory on a CUDA device, for `interop.cuda`.
 
     def lending(self) -> AbstractContextManager[MemorySource]:

@@ -9,7 +9,7 @@ import torch
 from interop.backends._cuda_driver import relaxed
 from interop.backends._departure import Departure, split
 from interop.backends._torch_lent import hold, under_way
-from interop.backends._torch_staging import refuse_capture
+from interop.backends._torch_staging import is_dense, refuse_capture
 from interop.backends.numpy import native_dtype
 
 __all__ = ["depart", "fetch"]
@@ -23,7 +23,7 @@ def depart(x: Any, origin: Any) -> Departure:
     """
     refuse_capture()
     under_way.settle()
-    if not torch.ops.aten.is_non_overlapping_and_dense(x):
+    if not is_dense(x):
         origin, x = (origin, x), x.contiguous()  # on the device: torch would pack it on the host else, and wait for that
     host = torch.empty_like(x, device="cpu", pin_memory=True)
     host.copy_(x, non_blocking=True)
@@ -33,7 +33,7 @@ def depart(x: Any, origin: Any) -> Departure:
     event = torch.cuda.Event()
     event.record(stream)
     # The tensor may be of another stream, or on memory that is not torch's, and may be dropped before the copy has ended.
-    under_way.keep((x.get_device(), stream.cuda_stream), event.query, (origin, x))
+    under_way.keep((torch.cuda.current_device(), stream.cuda_stream), event.query, (origin, x))
     return Departure(host, relaxed(event.query), relaxed(event.synchronize, under_way.settle))
 
 

@@ -27,7 +27,7 @@ from interop.backends._streams import LEGACY, PER_THREAD, holders_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Held", "hold", "lent", "native_stream", "under_way"]
+__all__ = ["Held", "hold", "keep", "lent", "native_stream", "under_way"]
 
 lend: Callable[[Any, Callable[[Any], None]], Any] | None
 try:
@@ -48,6 +48,17 @@ def lent(x: Any, capsule: Any, number: int, stream: Any = None) -> Any:
         return capsule
     under_way.settle()
     return lend(capsule, functools.partial(_came_back, x.get_device(), number, holders_of(number)))
+
+
+def keep(x: Any, number: int) -> None:
+    """Keep a tensor's memory for the work that a stream of the current device has by now."""
+    if _records():
+        x.record_stream(native_stream(number))
+        hold(x, number)
+        return
+    event = torch.cuda.Event()
+    event.record(native_stream(number))
+    under_way.keep((x.get_device(), number), event.query, x)
 
 
 def native_stream(number: int) -> Any:

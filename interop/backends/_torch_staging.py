@@ -9,7 +9,7 @@ import torch
 from interop.backends import _staging
 from interop.errors import StreamError
 
-__all__ = ["refuse_capture", "to_device", "to_host"]
+__all__ = ["is_dense", "refuse_capture", "to_device", "to_host"]
 
 
 def refuse_capture() -> None:
@@ -60,7 +60,12 @@ def to_device(x: Any, device: Any) -> Any:
 def _is_large(x: Any, nbytes: int) -> bool:
     """Return whether it has so many bytes, and is nothing but them."""
     plain = x.layout == torch.strided and x.nbytes >= nbytes and not x.is_conj() and not x.is_neg()
-    return bool(plain and torch.ops.aten.is_non_overlapping_and_dense(x))  # gaps and repeats have to be packed before
+    return bool(plain and is_dense(x))
+
+
+def is_dense(x: Any) -> bool:
+    """Return whether its elements fill their memory; gaps and repeats have to be packed before they can be copied at once."""
+    return bool(torch.ops.aten.is_non_overlapping_and_dense(x))
 
 
 def _bytes(x: Any) -> Any:

@@ -171,7 +171,7 @@ class CuPyBackend(Backend):
 
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
         if device == CPU:
-            with self._behind_the_current(stream, x):
+            with self._to_host(x, stream):
                 return _cupy_copies.to_host(x)
         with self.on_stream(stream, device):
             _cupy_copies.refuse_capture()
@@ -184,20 +184,26 @@ class CuPyBackend(Backend):
             return _cupy_copies.from_peer(packed, ready)
 
     @contextlib.contextmanager
-    def _behind_the_current(self, stream: int | None, x: Any) -> Iterator[None]:
-        """Make a stream current, after what the current one of the array's device has to do: the array may be its work."""
+    def behind(self, x: Any, stream: int | None) -> Iterator[None]:
         device = Device("cuda", x.device.id)
-        with cupy.cuda.Device(device.index):
-            _cupy_copies.refuse_capture()  # before another stream joins the capture by waiting
-            before = cupy.cuda.get_current_stream()
+        before = cupy.cuda.get_current_stream(device.index)
         with self.on_stream(stream, device):
             now = cupy.cuda.get_current_stream()
-            if stream != -1 and now.ptr != before.ptr:
+            if moved := now.ptr != before.ptr:
                 now.wait_event(before.record())
+            yield
+            if moved:
+                _cupy_lent.keep(now.record(cupy.cuda.Event(block=False, disable_timing=True)), x)
+
+    @contextlib.contextmanager
+    def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:
+        with cupy.cuda.Device(x.device.id):
+            _cupy_copies.refuse_capture()  # before another stream joins the capture by waiting
+        with self.behind(x, stream):
             yield
 
     def depart(self, x: Any, stream: int | None, origin: Any) -> Departure:
-        with self._behind_the_current(stream, x):
+        with self._to_host(x, stream):
             return _cupy_departure.depart(x, origin)
 
     def fetch(self, arrays: list[Any], device: Device) -> list[Any]:

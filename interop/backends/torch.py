@@ -21,7 +21,7 @@ from interop.backends._cuda import Card, CudaView, MemorySource
 from interop.backends._cuda_driver import version
 from interop.backends._departure import SMALL, packs
 from interop.backends._streams import LEGACY, PER_THREAD, cuda_stream_number
-from interop.backends._torch_lent import lent, native_stream
+from interop.backends._torch_lent import keep, lent, native_stream
 from interop.backends._torch_troubles import TROUBLES
 from interop.backends.numpy import BEHAVED, is_extension, memory_dtype, native_dtype, tidy
 from interop.backends.numpy import backend as numpy_backend
@@ -193,7 +193,8 @@ class TorchBackend(Backend):
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
         # Not non_blocking: memory that the host reads before the copy has ended is garbage (pytorch#140296).
         on = kinds.device_of(x)
-        where = self.on_stream(stream, device) if device.type == "cuda" else self._behind_the_current(stream, on)
+        leaves = on.type == "cuda" and device.type == "cpu"
+        where = self._to_host(x, stream) if leaves else self.on_stream(stream, device)
         with where, kinds.explained(TransferError, f"move to {device}", x):
             there = torch.device(str(device))
             if {on.type, device.type} != {"cpu", "cuda"}:
@@ -204,23 +205,33 @@ class TorchBackend(Backend):
             return x.to(there)
 
     @contextlib.contextmanager
-    def _behind_the_current(self, stream: int | None, on: Device) -> Iterator[None]:
-        """Make a stream current, after what the current one of a tensor's device has to do: the tensor may be its work."""
-        before = None
-        if on.type == "cuda":
-            before = torch.cuda.current_stream(on.index)
+    def behind(self, x: Any, stream: int | None) -> Iterator[None]:
+        on = kinds.device_of(x)
+        if on.type != "cuda" or stream is None or stream == -1:
             with self.on_stream(None, on):
-                _torch_staging.refuse_capture()  # before another stream joins the capture by waiting
+                yield
+            return
+        before = torch.cuda.current_stream(on.index)
         with self.on_stream(stream, on):
-            if before is not None and stream != -1 and (now := torch.cuda.current_stream()) != before:
+            now = torch.cuda.current_stream()
+            if now != before:
                 now.wait_stream(before)
+            yield
+            if now != before:
+                keep(x, stream)
+
+    @contextlib.contextmanager
+    def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:
+        with self.on_stream(None, kinds.device_of(x)):
+            _torch_staging.refuse_capture()  # before another stream joins the capture by waiting
+        with self.behind(x, stream):
             yield
 
     def depart(self, x: Any, stream: int | None, origin: Any) -> Departure:
         on = kinds.device_of(x)
         if on.type != "cuda":
             return super().depart(x, stream, origin)
-        with self._behind_the_current(stream, on), kinds.explained(TransferError, "move to cpu", x):
+        with self._to_host(x, stream), kinds.explained(TransferError, "move to cpu", x):
             return _torch_departure.depart(x, origin)
 
     def fetch(self, arrays: list[Any], device: Device) -> list[Any]:

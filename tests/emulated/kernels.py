@@ -27,11 +27,14 @@ _kept: list[Any] = []  # what C refers to
 def install(device: Emulated) -> None:
     """Let the calls of CuPy's ufuncs and kernels come here."""
     for kind in (cupy._core._kernel.ufunc, cupy._core._kernel.ElementwiseKernel):
-        slot = ctypes.c_void_p.from_address(id(kind) + _TP_CALL)
-        call = _CALL(lambda function, args, named: _call(device, function, args, named))
-        _kept.append(call)
-        slot.value = ctypes.cast(call, ctypes.c_void_p).value
+        _take_over(kind, lambda *call: _call(device, *call))
     cupy.concatenate = lambda arrays: _concatenate(device, arrays)
+
+
+def _take_over(kind: Any, function: Callable[..., Any]) -> None:
+    call = _CALL(function)
+    _kept.append(call)
+    ctypes.c_void_p.from_address(id(kind) + _TP_CALL).value = ctypes.cast(call, ctypes.c_void_p).value
 
 
 def _call(device: Emulated, function: Any, args: tuple[Any, ...], named: int | None) -> Any:

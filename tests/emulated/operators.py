@@ -21,7 +21,7 @@ OPERATORS = (
     *("fill_.Scalar", "fill_.Tensor", "add.Tensor", "add_.Tensor", "mul.Tensor", "mul_.Tensor", "sub.Tensor", "div.Tensor", "neg"),
     *("eq.Scalar", "eq.Tensor", "ne.Scalar", "gt.Scalar", "lt.Scalar", "all", "any", "sum", "sum.dim_IntList", "mean", "cat", "abs"),
     *("isfinite", "exp", "sin", "cos", "pow.Tensor_Scalar", "mm", "addmm", "conj_physical", "index.Tensor"),
-    *("logical_and", "bitwise_and.Tensor", "equal", "rsub.Scalar", "masked_fill_.Scalar", "where.self", "clamp", "max", "min"),
+    *("logical_and", "bitwise_and.Tensor", "equal", "rsub.Scalar", "masked_fill_.Scalar", "where.self", "clamp", "max", "min", "complex"),
 )
 _library = torch.library.Library("aten", "IMPL")
 
@@ -73,10 +73,13 @@ def _converted(device: Emulated, x: Any, dtype: Any = None, memory_format: Any =
 
 
 def _install_copies(device: Emulated) -> None:
-    def to_copy(x: Any, *, dtype: Any = None, layout: Any = None, device_: Any = None, **words: Any) -> Any:
+    def to_copy(x: Any, *, dtype: Any = None, layout: Any = None, **words: Any) -> Any:
         where = words.pop("device", None)
         words = {name: value for name, value in words.items() if name in {"non_blocking", "memory_format"} and value is not None}
         waits = not words.pop("non_blocking", False)
+        if not x.is_cuda:  # on its way to the device
+            x = x.to(dtype or x.dtype)
+            x = x if _is_dense(x) else x.contiguous()
         if (dtype is not None and dtype != x.dtype) or not _is_dense(x):
             x = _converted(device, x, dtype, words.get("memory_format", torch.preserve_format))
             if where is None or where == x.device:
@@ -101,6 +104,7 @@ def _seen(device: Emulated, x: Any) -> Any:
     """Return a tensor of the device as a tensor of the host on the same memory, past all streams; anything else as it is."""
     if not isinstance(x, torch.Tensor) or not x.is_cuda:
         return x
-    with torch._C._DisableTorchDispatch() if hasattr(torch._C, "_DisableTorchDispatch") else torch.no_grad():
-        raw = torch.from_numpy(device.bytes_at(x.untyped_storage().data_ptr(), x.untyped_storage().nbytes()))
-        return torch.empty(0, dtype=x.dtype).set_(raw.untyped_storage(), x.storage_offset(), x.shape, x.stride())
+    raw = torch.from_numpy(device.bytes_at(x.untyped_storage().data_ptr(), x.untyped_storage().nbytes()))
+    made = torch.empty(0, dtype=x.dtype).set_(raw.untyped_storage(), x.storage_offset(), x.shape, x.stride())
+    made = made.conj() if x.is_conj() else made
+    return torch._neg_view(made) if x.is_neg() else made

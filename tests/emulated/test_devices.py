@@ -124,9 +124,10 @@ def test_the_source_of_a_copy_to_another_device_is_kept(gpu, view):
 
 
 def test_without_being_kept_it_would_be_handed_out(gpu, monkeypatch):
-    from interop.backends import _cupy_copies
+    from interop.backends import _cupy_copies, _cupy_lent
 
-    monkeypatch.setattr(_cupy_copies, "keep", lambda *_: None)
+    for module in (_cupy_copies, _cupy_lent):
+        monkeypatch.setattr(module, "keep", lambda *_: None)
     with cp.cuda.Device(1):
         busy = cp.cuda.Stream(non_blocking=True)
     array = cp.full(1000, 3, "float32")
