@@ -39,13 +39,23 @@ def tensor(**changes):
     return SimpleNamespace(**said, **methods, record_stream=lambda stream: log.append(f"keep for {stream}"))
 
 
+class Stream:
+    def __init__(self, name, log):
+        self.name, self.log = name, log
+
+    def __str__(self):
+        return self.name
+
+    def wait_stream(self, other):
+        self.log.append(f"{self} waits for {other}")
+
+
 @pytest.fixture(name="torchs")
 def torch_on_a_device(monkeypatch, log):
     monkeypatch.setattr(_torch_handoff, "_raw_pointer", lambda _: 7)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     monkeypatch.setattr(_torch_handoff, "address_of", lambda x: x.data_ptr())
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: "7")
-    _torch_handoff._current.cache_clear()
+    monkeypatch.setattr(_torch_handoff, "_stream", lambda index, pointer: Stream(f"{pointer} of {index}", log))
     monkeypatch.setattr(_torch_lent, "_records", lambda: True)
     monkeypatch.setattr(_torch_handoff, "to_dlpack", lambda _: log.append("export") or "capsule")
     return lambda x, pointer=7: _torch_handoff.hand_over(x, {torch.float32}, taker(log, pointer))
@@ -54,7 +64,7 @@ def torch_on_a_device(monkeypatch, log):
 def test_a_tensor_is_handed_over_where_nothing_has_to_wait(torchs, log):
     assert torchs(tensor(log=log)) == "array"
     # Kept for the stream on which both work now: it may have been allocated on another.
-    assert log == ["stream of 1", "export", "keep for 7", "take capsule on 1"]
+    assert log == ["stream of 1", "export", "keep for 7 of 1", "take capsule on 1"]
 
 
 def test_a_freed_storage_has_no_data_also_with_an_offset():
@@ -90,9 +100,9 @@ def test_a_tensor_that_needs_a_look_goes_the_long_way(torchs, log, changes):
     assert "export" not in log
 
 
-def test_a_tensor_for_another_stream_goes_the_long_way(torchs, log):
-    assert torchs(tensor(), 8) is None
-    assert log == ["stream of 1"]
+def test_another_stream_waits_for_torchs_first(torchs, log):
+    assert torchs(tensor(log=log), 8) == "array"
+    assert log == ["stream of 1", "8 of 1 waits for 7 of 1", "export", "keep for 8 of 1", "take capsule on 1"]
 
 
 @pytest.fixture

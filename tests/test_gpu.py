@@ -50,7 +50,8 @@ def test_torch_to_cupy_shares(cp, dtype):
     assert array.data.ptr == tensor.data_ptr()
     assert array.dtype.name == dtype
     assert shares_memory(array, tensor)
-    assert cp.asnumpy(array).astype("float64").tolist() == GRID.astype(getattr(ml_dtypes, dtype, dtype)).astype("float64").tolist()
+    expected = GRID.astype(getattr(ml_dtypes, dtype, dtype)).astype("complex128")
+    assert cp.asnumpy(array).astype("complex128").tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, "bfloat16"])
@@ -321,19 +322,26 @@ def test_a_copy_to_another_device_comes_behind_the_work_there(cp):
 # The short cut.
 
 
-def test_on_one_stream_the_short_cut_is_taken_and_only_there(cp):
+def test_the_short_cut_is_taken_and_waits_where_streams_differ(cp):
     from interop.quick import table
 
     tensor, array = on_gpu(), cp.asarray(GRID)
     to_cupy(tensor), to_torch(array)
     assert table("cupy")[torch.Tensor](tensor).data.ptr == tensor.data_ptr()
     assert table("torch")[cp.ndarray](array).data_ptr() == array.data.ptr
-    with torch.cuda.stream(torch.cuda.Stream()):
-        assert table("cupy")[torch.Tensor](tensor) is None
-        assert table("torch")[cp.ndarray](array) is None
-    with cp.cuda.Stream(non_blocking=True):
-        assert table("cupy")[torch.Tensor](tensor) is None
-        assert table("torch")[cp.ndarray](array) is None
+    torchs, cupys = torch.cuda.Stream(), cp.cuda.Stream(non_blocking=True)
+    with torch.cuda.stream(torchs):
+        tensor = torch.zeros(1 << 20, device="cuda")
+        torchs.synchronize()
+        delayed(lambda: tensor.fill_(3))
+        with cupys:
+            assert table("cupy")[torch.Tensor](tensor).copy().get()[:3].tolist() == [3, 3, 3]
+            array = cp.zeros(1 << 20, dtype="float32")
+            cupys.synchronize()
+            with torch.cuda.stream(torch.cuda.ExternalStream(cupys.ptr)):
+                torch.cuda._sleep(200_000_000)
+            array.fill(4)
+            assert table("torch")[cp.ndarray](array).clone()[:3].tolist() == [4, 4, 4]
 
 
 def test_the_short_cut_gives_what_the_long_way_gives(cp):
@@ -525,9 +533,9 @@ def test_without_the_protection_torchs_memory_is_handed_out(cp, monkeypatch):
 
 def test_without_the_protection_cupys_memory_is_handed_out(cp, monkeypatch):
     """The negative control."""
-    from interop.backends import _cupy_lent
+    from interop.backends import _cupy_handoff
 
-    monkeypatch.setattr(_cupy_lent, "lent", lambda x, _, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
+    monkeypatch.setattr(_cupy_handoff, "lent", lambda x, _, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
     cp.get_default_memory_pool().free_all_blocks()
     assert cupy_memory_reused(cp) == (True, {2.0})
 

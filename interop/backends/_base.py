@@ -320,8 +320,8 @@ class Backend(ABC):
         return None
 
     def giving(self, taker: Taker) -> Mapping[Any, Shortcut]:
-        """Return the short cuts that hand arrays on a CUDA device to another library, where both work on one stream: nothing waits then.
+        """Return the short cuts that hand arrays on a CUDA device to another library, for work on its current stream there.
 
-        Anything else (another stream, another device than the current one, an array that needs a look) goes the long way.
+        Anything else (a stream that is named, another device than the current one, an array that needs a look) goes the long way.
         """
         return {}

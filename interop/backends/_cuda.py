@@ -32,7 +32,7 @@ class CudaView(NamedTuple):
 
 
 class Taker(NamedTuple):
-    """How a library takes memory on a CUDA device, for short cuts between two that work on one stream.
+    """How a library takes memory on a CUDA device, for short cuts between two.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""CuPy's side of a handoff on a CUDA device, where the other library works on the same stream."""
+"""CuPy's side of a handoff on a CUDA device that needs no decision."""
 
 from __future__ import annotations
 
@@ -36,10 +36,12 @@ def hand_over(x: Any, dtypes: Container[np.dtype[Any]], to: Taker) -> Any | None
         return None
     device = x.__dlpack_device__()
     index = device[1]
-    if device[0] != CUDA or index != cupy.cuda.runtime.getDevice() or (pointer := current_pointer(index)) != to.pointer(index):
+    if device[0] != CUDA or index != cupy.cuda.runtime.getDevice():
         return None
-    # The memory may have been allocated on another stream than both work on now.
-    return to.take(lent(x, pointer or LEGACY, -1), index)
+    own, theirs = current_pointer(index), to.pointer(index)
+    number = theirs or LEGACY
+    # Also on one stream: the memory may have been allocated on another.
+    return to.take(lent(x, number, -1 if own == theirs else number), index)
 
 
 def taker(dtypes: frozenset[str]) -> Taker:

@@ -1,4 +1,4 @@
-"""torch's side of a handoff on a CUDA device, where the other library works on the same stream."""
+"""torch's side of a handoff on a CUDA device that needs no decision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch.utils.dlpack import from_dlpack, to_dlpack
 
 from interop.backends._cuda import Taker
-from interop.backends._streams import LEGACY
+from interop.backends._streams import LEGACY, PER_THREAD
 from interop.backends._torch_kinds import address_of, has_memory
 from interop.backends._torch_lent import lent
 from interop.quick import LOW
@@ -36,15 +36,20 @@ def hand_over(x: Any, dtypes: Container[torch.dtype], to: Taker) -> Any | None:
     if not x.is_cuda or x.layout is not torch.strided or x.dtype not in dtypes or x.is_conj() or x.is_neg() or not has_data(x):
         return None
     index = x.get_device()
-    if index != torch.cuda.current_device() or (pointer := to.pointer(index)) != _raw_pointer(index):
+    if index != torch.cuda.current_device():
         return None
-    # The memory may have been allocated on another stream than both work on now.
-    return to.take(lent(x, to_dlpack(x), pointer or LEGACY, _current(index, pointer)), index)
+    own, theirs = _raw_pointer(index), to.pointer(index)
+    stream = _stream(index, theirs)
+    if own != theirs:
+        stream.wait_stream(_stream(index, own))
+    # Also on one stream: the memory may have been allocated on another.
+    return to.take(lent(x, to_dlpack(x), theirs or LEGACY, None if theirs == PER_THREAD else stream), index)
 
 
 @functools.cache
-def _current(index: int, pointer: int) -> Any:  # noqa: ARG001 - making the object takes as long as the rest, and it stands for the pointer
-    return torch.cuda.current_stream(index)
+def _stream(index: int, pointer: int) -> Any:
+    """Return torch's stream of a pointer on the current device; making the object takes as long as all the rest."""
+    return torch.cuda.ExternalStream(pointer, device=index) if pointer else torch.cuda.default_stream(index)
 
 
 def has_data(x: Any) -> bool:

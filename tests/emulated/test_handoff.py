@@ -316,7 +316,7 @@ def test_an_alias_of_a_stream_is_the_same_object_each_time(gpu):
         assert native_stream(stream.ptr) is not native_stream(1)
 
 
-# The short cut for one stream.
+# The short cut.
 
 
 def short_cut(log):
@@ -375,11 +375,42 @@ def test_what_needs_a_look_goes_the_long_way(gpu, view):
     assert log == []
 
 
-def test_another_stream_and_managed_memory_go_the_long_way(gpu):
-    array = cp.zeros(3)
-    with cp.cuda.Stream(non_blocking=True) as stream:
-        taker = load_backend("cupy").taking()._replace(pointer=lambda index: stream.ptr + 8)
-        assert guarded(load_backend("cupy").giving(taker)[cp.ndarray])(array) is None
+@pytest.mark.parametrize("to", ["another", "default"])
+def test_the_short_cut_waits_for_another_stream(gpu, to):
+    producer, other = two_streams()
+    consumer = other if to == "another" else cp.cuda.Stream.null
+    taker = load_backend("cupy").taking()._replace(pointer=lambda index: consumer.ptr)
+    attempt = guarded(load_backend("cupy").giving(taker)[cp.ndarray])
+    array = slow_values(gpu, producer, 3)
+    with producer:
+        gpu.calls()
+        taken = attempt(array)
+        assert waited(gpu.calls()) == []
+    with consumer:
+        copied = taken.copy()
+        consumer.synchronize()
+    assert gpu.see(copied).tolist() == [3] * N
+
+
+def test_the_short_cut_keeps_memory_for_another_stream(gpu):
+    producer, consumer = two_streams()
+    taker = load_backend("cupy").taking()._replace(pointer=lambda index: consumer.ptr)
+    attempt = guarded(load_backend("cupy").giving(taker)[cp.ndarray])
+    with producer:
+        array = cp.full(N, 3, "float32")
+        taken = attempt(array)
+        with gpu.held(consumer):
+            with consumer:
+                result = taken.copy()
+            del array, taken
+            gc.collect()
+            cp.full(N, 7, "float32")
+            producer.synchronize()
+        consumer.synchronize()
+    assert gpu.see(result).tolist() == [3] * N
+
+
+def test_managed_memory_goes_the_long_way(gpu):
     with cp.cuda.using_allocator(cp.cuda.malloc_managed):
         managed = cp.zeros(4)
     assert short_cut([])(managed) is None
