@@ -30,9 +30,9 @@ def refuse_capture() -> None:
     try:
         is_capturing = cupy.cuda.runtime.streamIsCapturing(cupy.cuda.get_current_stream().ptr)
     except RuntimeError as error:  # asked of the legacy stream while one is captured that it waits for, or of a capture that is broken
-        raise StreamError(_staging.CAPTURING) from error
+        raise StreamError(_staging.CAPTURING, hint=_staging.OUTSIDE) from error
     if is_capturing:
-        raise StreamError(_staging.CAPTURING)
+        raise StreamError(_staging.CAPTURING, hint=_staging.OUTSIDE)
 
 
 def to_host(x: Any) -> Any:

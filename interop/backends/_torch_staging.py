@@ -15,7 +15,7 @@ __all__ = ["is_dense", "refuse_capture", "to_device", "to_host"]
 def refuse_capture() -> None:
     """Raise StreamError while the current stream captures a graph."""
     if torch.cuda.is_current_stream_capturing():
-        raise StreamError(_staging.CAPTURING)
+        raise StreamError(_staging.CAPTURING, hint=_staging.OUTSIDE)
 
 
 def to_host(x: Any) -> Any:
