@@ -238,8 +238,32 @@ def test_a_tensor_stays_on_a_device_that_interop_does_not_know():
         for device in ("xla", "mtia", "cuda:3", "mps"):
             tensor = torch.empty(2, device=device)
             assert to_torch(tensor) is tensor
+            assert to_torch(tensor, copy=True).device == to_torch(tensor, dtype="float16").device == tensor.device
+            assert to_torch(tensor, device="cpu").device.type == "cpu"
             with pytest.raises(interop.NoDataError):
                 to_numpy(tensor)
+
+
+class Elsewhere(torch.Tensor):
+    """A wrapper that claims a device of CUDA's, and computes on the host."""
+
+    @staticmethod
+    def __new__(cls, inner):
+        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype, device="cuda:7")
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args, kwargs=None):
+        return cls(function(*(x.inner if isinstance(x, cls) else x for x in args), **(kwargs or {})))
+
+
+def test_a_wrapper_that_claims_a_device_computes_where_it_likes():
+    wrapper = Elsewhere(torch.ones(2))
+    assert to_torch(wrapper) is wrapper
+    assert type(to_torch(wrapper, copy=True)) is Elsewhere
+    assert to_torch(wrapper, dtype="float64").inner.dtype == torch.float64
 
 
 def test_verbs_are_objects_like_any_other():

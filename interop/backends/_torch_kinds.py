@@ -29,6 +29,7 @@ __all__ = [
     "layout_of",
     "nbytes",
     "pending",
+    "runs_on",
     "shape_of",
     "why_no_data",
 ]
@@ -186,6 +187,13 @@ def explained(kind: type[InteropError], what: str, x: torch.Tensor) -> Iterator[
 def device_of(x: torch.Tensor) -> Device:
     """Return the device of a tensor, whatever its name."""
     return CPU if x.is_cpu else Device(x.device.type, x.device.index or 0)
+
+
+def runs_on(x: torch.Tensor) -> Device:
+    """Return the device that computes on a tensor: none for a fake, nor for a wrapper that claims one which torch does not see."""
+    on = device_of(x)
+    claimed = on.type == "cuda" and (is_fake(x) or on.index >= torch.cuda.device_count())
+    return CPU if claimed else on
 
 
 def nbytes(shape: tuple[int | None, ...], dtype: torch.dtype) -> int:

@@ -192,7 +192,7 @@ class TorchBackend(Backend):
 
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
         # Not non_blocking: memory that the host reads before the copy has ended is garbage (pytorch#140296).
-        on = kinds.device_of(x)
+        on = kinds.runs_on(x)
         leaves = on.type == "cuda" and device.type == "cpu"
         where = self._to_host(x, stream) if leaves else self.on_stream(stream, device)
         with where, kinds.explained(TransferError, f"move to {device}", x):
@@ -206,7 +206,7 @@ class TorchBackend(Backend):
 
     @contextlib.contextmanager
     def behind(self, x: Any, stream: int | None) -> Iterator[None]:
-        on = kinds.device_of(x)
+        on = kinds.runs_on(x)
         if on.type != "cuda" or stream is None or stream == -1:
             with self.on_stream(None, on):
                 yield
@@ -222,13 +222,13 @@ class TorchBackend(Backend):
 
     @contextlib.contextmanager
     def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:
-        with self.on_stream(None, kinds.device_of(x)):
+        with self.on_stream(None, kinds.runs_on(x)):
             _torch_staging.refuse_capture()  # before another stream joins the capture by waiting
         with self.behind(x, stream):
             yield
 
     def depart(self, x: Any, stream: int | None, origin: Any) -> Departure:
-        on = kinds.device_of(x)
+        on = kinds.runs_on(x)
         if on.type != "cuda":
             return super().depart(x, stream, origin)
         with self._to_host(x, stream), kinds.explained(TransferError, "move to cpu", x):
