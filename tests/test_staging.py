@@ -219,7 +219,7 @@ def test_only_memory_is_staged(monkeypatch, x, is_staged):
 
     asked = []
     monkeypatch.setattr(_torch_staging, "to_host", lambda y: asked.append(y) or y)
-    monkeypatch.setattr(torch_file.kinds, "device_of", lambda _: Device("cuda", 0))
+    monkeypatch.setattr(torch_file.kinds, "runs_on", lambda _: Device("cuda", 0))
     monkeypatch.setattr(torch_file.backend, "_to_host", lambda *_: contextlib.nullcontext(), raising=False)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     torch_file.backend.transfer(x, CPU, None)

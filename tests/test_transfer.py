@@ -260,7 +260,7 @@ def faked_torch(monkeypatch):
         log.stream = before
 
     monkeypatch.setattr(torch_file.backend, "on_stream", on_stream, raising=False)
-    monkeypatch.setattr(kinds, "device_of", lambda _: Device("cuda", 0))
+    monkeypatch.setattr(kinds, "runs_on", lambda _: Device("cuda", 0))
     monkeypatch.setattr(torch, "empty_like", lambda x, **words: log.said.append(("empty_like", words)) or Host(log.said))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: Stream(log.stream, log.said))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: log.capturing)

@@ -63,6 +63,14 @@ TROUBLES: tuple[KnownTrouble, ...] = (
         f"{_ISSUES}/8683",
     ),
     KnownTrouble(
+        "cupy-with-forgets-use",
+        {"cupy": ">=13"},
+        "After `with stream:` the stream of an earlier Stream.use() is not current any more, so what follows is on another one "
+        "(as of CuPy 14.2.0).",
+        "interop makes it current again after its own scopes. Elsewhere: call use() again, or only use `with`.",
+        f"{_ISSUES}/8377",
+    ),
+    KnownTrouble(
         "cupy-torch-bfloat16-as-float16",
         {"cupy": ">=0", "torch": "<2.7"},
         "cupy.asarray of a bfloat16 tensor reads the bytes as float16: wrong values, without an error.",

@@ -24,7 +24,7 @@ class Kept:
 
     def keep(self, stream: Hashable, is_done: Callable[[], bool], what: Any) -> None:
         """Keep something until `is_done`, which is asked when the next thing comes, and waits for nothing itself."""
-        self._waiting.setdefault(stream, deque()).append((is_done, what))
+        self._add(stream, [(is_done, what)])
 
     def settle(self) -> None:
         """Let go of those whose work is done."""
@@ -34,16 +34,25 @@ class Kept:
                     self._settle(stream)
 
     def _settle(self, stream: Hashable) -> None:
-        # Without a lock: what comes may come in the middle of this, in this thread too. A queue that was taken out is put back
+        # Without a lock: what comes may come in the middle of this, in this thread too, and to let go of something may take a lock of
+        # an allocator, in which another thread comes here. A queue that was taken out is put back
         # behind what came meanwhile, which is later than needed and no harm.
         queue = self._waiting.pop(stream, None)
         while queue:
             is_done, what = queue.popleft()
             if not is_done():
                 queue.appendleft((is_done, what))
-                self._waiting.setdefault(stream, deque()).extend(queue)
+                self._add(stream, list(queue))
                 return
             del is_done, what
+
+    def _add(self, stream: Hashable, things: list[tuple[Callable[[], bool], Any]]) -> None:
+        while True:
+            queue = self._waiting.setdefault(stream, deque())
+            queue.extend(things)
+            if self._waiting.get(stream) is queue:
+                return
+            # Another thread took the queue out meanwhile, and may have been through with it: once more. To be in two queues is no harm.
 
     def clear(self) -> None:
         """Let go of all."""

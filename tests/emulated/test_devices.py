@@ -7,7 +7,8 @@ import pytest
 
 import interop
 from interop import DeviceUnavailableError, to_cupy, to_numpy
-from interop.backends import load_backend
+from interop._installed import Installed
+from interop.backends import _cupy_troubles, load_backend
 from tests.emulated.test_crossings import slow_values, zeros
 
 cp = pytest.importorskip("cupy", reason="CuPy is not installed")
@@ -61,6 +62,19 @@ def test_a_stream_that_is_used_and_not_entered_stays_current(gpu):
         assert cp.cuda.get_current_stream().ptr == used.ptr
     finally:
         cp.cuda.Stream.null.use()
+
+
+def test_the_trouble_is_that_of_this_cupy(gpu):
+    trouble = next(one for one in _cupy_troubles.TROUBLES if one.id == "cupy-with-forgets-use")
+    used, other = cp.cuda.Stream(non_blocking=True), cp.cuda.Stream(non_blocking=True)
+    used.use()
+    try:
+        with other:
+            pass
+        forgotten = cp.cuda.get_current_stream().ptr != used.ptr
+    finally:
+        cp.cuda.Stream.null.use()
+    assert forgotten == (Installed().matching(trouble) is not None)
 
 
 def test_a_device_that_is_used_and_not_entered_stays_current(gpu):
