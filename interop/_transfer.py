@@ -31,11 +31,12 @@ class Transfer:
     def __init__(self, plan: Plan, is_there: Callable[[], bool], finish: Callable[[], Any]) -> None:
         self.plan = plan
         self._is_there, self._finish = is_there, finish
-        self._lock, self._has_result, self._result = threading.RLock(), False, None
+        self._lock = threading.RLock()
+        self._made: list[Any] = []
 
     def done(self) -> bool:
         """Return whether `result` would not wait; waits for nothing itself."""
-        return self._has_result or self._is_there()
+        return bool(self._made) or self._is_there()
 
     def result(self) -> Any:
         """Return the array, the same one each time; waits until it has arrived, for this transfer and nothing else.
@@ -46,11 +47,10 @@ class Transfer:
             What the conversion raises, where something is left to do on the host (a cast, say).
         """
         with self._lock:
-            if not self._has_result:
-                self._result = self._finish()
-                self._has_result = True
+            if not self._made:
+                self._made.append(self._finish())  # the first counts: a signal's handler may have asked in the middle of it, in this thread
                 self._is_there, self._finish = _there, _there  # and the source is let go of
-            return self._result
+            return self._made[0]
 
     def __repr__(self) -> str:
         """Return what it is and how far; the data are not looked at."""

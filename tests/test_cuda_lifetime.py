@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+import interop
+from interop import to_numpy
+from interop.backends import _streams, _torch_lent, load_backend
 from interop.backends import _torch_kinds as kinds
-from interop.backends import _torch_lent, load_backend
+from interop.backends._kept import Kept
 from interop.backends._streams import LEGACY, cuda_stream_number, holders_of
 from interop.backends._torch_lent import LEAST, Held
 from interop.description import Device
@@ -109,11 +112,21 @@ def test_the_objects_of_a_stream_are_found_by_its_number_while_they_live():
     assert holders_of(4711) == ()
 
 
-@pytest.mark.parametrize("what", [SimpleNamespace(ptr=4711), SimpleNamespace(cuda_stream=4711), "4711", 4711.0, True])
+@pytest.mark.parametrize(
+    "what",
+    [SimpleNamespace(ptr=4711), SimpleNamespace(cuda_stream=4711), "4711", 4711.0, True, np.zeros(3), np.array(4711), torch.tensor(4711)],
+    ids=repr,
+)
 def test_what_has_a_pointer_is_not_yet_a_stream(what):
-    """An event of CuPy's has one, and so has an array's memory."""
+    """An event of CuPy's has one, and so has an array's memory; an array may be a number for `operator.index`."""
     with pytest.raises(StreamError, match="is not a stream"):
         cuda_stream_number(what)
+
+
+def test_an_array_in_the_place_of_a_stream_is_refused():
+    with pytest.raises(StreamError, match="Leave stream out"):
+        to_numpy(torch.ones(2), stream=np.zeros(3))
+    assert not interop.explain(torch.ones(2), "numpy", stream=torch.zeros(2)).ok
 
 
 def test_an_integer_of_numpys_is_a_number():
@@ -223,3 +236,91 @@ def test_threads_lend_at_once(held):
     held.sweep()
     assert len(held) == 0
     assert held._count == 0
+
+
+def test_a_stream_that_goes_while_it_is_looked_for_belongs_to_nobody(monkeypatch):
+    class Going(dict):
+        """Another thread finds in between that its object is gone."""
+
+        def __contains__(self, number):
+            found = super().__contains__(number)
+            self.clear()
+            return found
+
+    cuda_stream_number(owner := Owner(4720))
+    monkeypatch.setattr(_streams, "_holders", Going(_streams._holders))
+    assert holders_of(4720) == ()
+    assert owner.ptr == 4720
+
+
+# What torch cannot be told of, and graphs that are captured.
+
+
+class Event:
+    def __init__(self):
+        self.is_done, self.asked = False, 0
+
+    def query(self):
+        self.asked += 1
+        return self.is_done
+
+
+@pytest.fixture
+def on_device(monkeypatch):
+    """Say what each stream has got to; `None` while it captures."""
+    queue, events = Kept(), {}
+    monkeypatch.setattr(_torch_lent, "under_way", queue)
+    monkeypatch.setattr(_torch_lent, "_event", lambda device, number: events[number])
+    monkeypatch.setattr(_torch_lent, "_records", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    return SimpleNamespace(queue=queue, events=events)
+
+
+UNTOLD = {
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "csr": lambda: torch.eye(3).to_sparse_csr(),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.quint8),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "a subclass": lambda: torch.ones(3).as_subclass(type("Sub", (torch.Tensor,), {})),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*(nested tensors|CSR tensor support|quantize|Quantiz|torch.ao)")
+@pytest.mark.parametrize("kind", UNTOLD)
+def test_what_torch_has_no_record_of_streams_for_is_kept_itself(on_device, kind):
+    x, on_device.events[77] = UNTOLD[kind](), Event()
+    gone = weakref.ref(x)
+    _torch_lent.keep(x, 77)
+    del x
+    on_device.queue.settle()
+    assert gone() is not None
+    on_device.events[77].is_done = True
+    on_device.queue.settle()
+    assert gone() is None
+
+
+def test_a_stream_that_captures_is_asked_when_that_is_over(on_device):
+    """An event that was recorded inside is never done, and to ask it breaks the capture."""
+    x, on_device.events[77] = UNTOLD["sparse"](), None
+    gone = weakref.ref(x)
+    _torch_lent.keep(x, 77)
+    del x
+    on_device.queue.settle()
+    assert gone() is not None
+    event = on_device.events[77] = Event()
+    on_device.queue.settle()
+    assert (event.asked, gone() is None) == (1, False)
+    on_device.events[77] = Event()  # what the stream has later does not matter
+    event.is_done = True
+    on_device.queue.settle()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("x", [torch.ones(3), torch.nn.Parameter(torch.ones(3)), torch.ones(3, requires_grad=True)], ids=str)
+def test_torch_is_told_of_what_is_plain_memory(on_device, monkeypatch, x):
+    told = []
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: told.append(stream))
+    monkeypatch.setattr(_torch_lent, "native_stream", lambda number: number)
+    _torch_lent.keep(x, 77)
+    assert told == [77]
+    assert len(on_device.queue) == 0

@@ -485,6 +485,38 @@ def test_cupys_memory_is_not_handed_out_before_torchs_work_is_done(cp):
     assert not _cupy_lent._waiting
 
 
+def test_a_stream_that_is_named_in_a_capture_keeps_nothing_for_good(monkeypatch):
+    """Where torch does not remember streams: an event that was recorded inside is never done, and to ask it would end the capture."""
+    from interop.backends import _torch_lent
+
+    monkeypatch.setattr(_torch_lent, "_records", lambda: False)
+    x = torch.ones(1000, device="cuda")
+    capturing, named = torch.cuda.Stream(), torch.cuda.Stream()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=capturing):
+        to_torch(x, copy=True, stream=named)
+        to_torch(x, copy=True, stream=named)
+        _torch_lent.under_way.settle()
+        capturing.wait_stream(named)
+        assert len(_torch_lent.under_way) == 2
+    to_torch(x, copy=True, stream=named)
+    _torch_lent.under_way.settle()  # only now it is known how far the stream is
+    torch.cuda.synchronize()
+    _torch_lent.under_way.settle()
+    assert len(_torch_lent.under_way) == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*(CSR tensor support|torch.sparse)")
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+def test_a_stream_may_be_named_for_what_torch_cannot_be_told_of(layout):
+    x, named = getattr(torch.eye(3), layout)().cuda(), torch.cuda.Stream()
+    assert to_torch(x, stream=named) is x
+    copied = to_torch(x, stream=named, copy=True)
+    named.synchronize()
+    assert copied.cpu().to_dense().tolist() == np.eye(3).tolist()
+    assert to_torch(x, stream=named, device="cpu").to_dense().tolist() == np.eye(3).tolist()
+
+
 DROPPED = """
 import cupy, gc, torch
 import interop

@@ -128,6 +128,39 @@ def test_a_function_mode_cannot_put_something_else_in_the_way(answer):
         assert to_numpy(torch.ones(2), copy=True).tolist() == [1, 1]
 
 
+class Refusing(torch.Tensor):
+    """A class for which torch has no function at all."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        raise NotImplementedError(f"not for this class: {function}")
+
+
+class Recorder(TorchFunctionMode):
+    """Notes what torch is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.asked.append(function)
+        return function(*args, **(kwargs or {}))
+
+
+def test_where_nothing_is_to_be_done_nobody_is_asked():
+    x, plain = torch.Tensor._make_subclass(Refusing, torch.ones(2)), torch.ones(2)
+    with pytest.raises(NotImplementedError):
+        _ = x.is_cpu  # the negative control
+    assert to_torch(x) is x
+    with Recorder() as mode:
+        assert to_torch(plain, copy=False) is plain
+    assert mode.asked == []
+    with Recorder() as mode:
+        to_torch(plain, copy=True)
+    assert mode.asked == [torch.Tensor.dtype.__get__, torch.Tensor.clone]
+
+
 class Stubborn(torch.Tensor):
     """Answers for its methods itself, with nonsense."""
 

@@ -2,6 +2,9 @@
 
 import threading
 
+import numpy as np
+import pytest
+
 from interop.backends._kept import Kept
 
 
@@ -38,41 +41,60 @@ def test_one_slow_stream_holds_nothing_of_another():
     assert len(kept) == 1
 
 
-class Between(dict):
-    """The queues, as a thread finds them which another one interrupts right after it found its own."""
-
-    interrupt = None
-
-    def setdefault(self, key, default):
-        found = super().setdefault(key, default)
-        if self.interrupt is not None:
-            interrupt, self.interrupt = self.interrupt, None
-            interrupt()
-        return found
-
-
-def test_nothing_is_lost_when_another_thread_looks_in_between():
-    kept, done, work = Kept(), Work(), Work()
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+def test_what_comes_in_between_lets_go_of_nothing(kind):
+    """An error of the device that an event says, or a user who interrupts."""
+    kept, failing, done = Kept(), [kind], Work()
     done.is_done = True
-    kept._waiting = queues = Between()
-    kept.keep("stream", done, "gone by then")
-    queues.interrupt = kept.settle
-    kept.keep("stream", work, "memory")
-    kept.settle()
-    assert len(kept) == 1
-    work.is_done = True
+
+    def is_done():
+        if failing:
+            raise failing.pop()
+        return True
+
+    for question in (is_done, done, done):
+        kept.keep("stream", question, "memory")
+    with pytest.raises(kind):
+        kept.settle()
+    assert len(kept) == 3
     kept.settle()
     assert len(kept) == 0
 
 
-def test_nothing_is_lost_when_something_comes_while_the_rest_is_put_back():
-    kept, slow, late = Kept(), Work(), Work()
-    kept._waiting = queues = Between()
-    kept.keep("stream", slow, "memory")
-    queues.interrupt = lambda: kept.keep("stream", late, "later")
+def test_what_comes_while_it_is_asked_is_kept():
+    kept, late = Kept(), Work()
+
+    def is_done():
+        kept.settle()  # as another thread would: it lets go of what is just asked
+        kept.keep("stream", late, "later")
+        return True
+
+    kept.keep("stream", Once(is_done), "memory")
     kept.settle()
-    assert len(kept) == 2
-    slow.is_done = late.is_done = True
+    assert len(kept) == 1
+    late.is_done = True
+    kept.settle()
+    assert len(kept) == 0
+
+
+class Once:
+    """A question that is asked again while it is answered."""
+
+    def __init__(self, answer):
+        self.answer, self.is_asked = answer, False
+
+    def __call__(self):
+        if self.is_asked:
+            return True
+        self.is_asked = True
+        return self.answer()
+
+
+def test_arrays_that_are_kept_are_not_compared():
+    kept, done = Kept(), Work()
+    done.is_done = True
+    for _ in range(2):
+        kept.keep("stream", done, np.ones(3))
     kept.settle()
     assert len(kept) == 0
 
@@ -92,5 +114,5 @@ def test_many_threads_lose_nothing():
     start.set()
     for thread in threads:
         thread.join()
-    there = {id(what) for queue in kept._waiting.values() for _, what in queue}
+    there = {id(thing.what) for queue in kept._waiting.values() for thing in queue}
     assert there == {id(work) for own in works for work in own}

@@ -109,6 +109,21 @@ def test_the_result_is_made_once_also_for_many_threads():
     assert repr(one) == "<Transfer of numpy.ndarray float64[2] on cpu to torch, done>"
 
 
+def test_the_result_is_one_also_for_who_asks_in_the_middle_of_it():
+    """A signal's handler, or a finaliser, in the same thread."""
+    found = []
+
+    def finish():
+        if not found:
+            found.append(None)  # once
+            found[0] = one.result()
+        return object()
+
+    one = transfer(finish)
+    assert one.result() is found[0]
+    assert one.result() is found[0]
+
+
 def test_an_error_is_raised_to_everybody_who_asks():
     def finish():
         raise TransferError("lost on the way")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["from_peer", "refuse_capture", "to_device", "to_host", "unless_all_is_done"]
 
-_PAGE_LOCKED = 1
+_INVALID, _PAGE_LOCKED = 1, 1
 """``cudaMemoryTypeHost``: page-locked memory, CUDA's own or registered."""
 
 
@@ -119,7 +119,13 @@ def _from_page_locked(view: Any) -> Any:
 
 
 def _is_page_locked(view: Any) -> bool:
-    return bool(view.size and cupy.cuda.runtime.pointerGetAttributes(view.ctypes.data).type == _PAGE_LOCKED)
+    runtime = cupy.cuda.runtime
+    try:
+        return bool(view.size and runtime.pointerGetAttributes(view.ctypes.data).type == _PAGE_LOCKED)
+    except runtime.CUDARuntimeError as error:
+        if error.status != _INVALID:  # what HIP before ROCm 6 says of memory that it does not know (ROCm/hip#3057)
+            raise
+        return False
 
 
 def _bytes_of(x: Any) -> Any:

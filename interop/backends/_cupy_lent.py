@@ -27,7 +27,7 @@ from interop.backends._streams import LEGACY, PER_THREAD, holders_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["keep", "lent", "settle"]
+__all__ = ["keep", "keep_for", "lent", "settle"]
 
 lend: Callable[[Any, Callable[[Any], None]], Any] | None
 try:
@@ -63,6 +63,12 @@ def keep(event: Any, what: Any) -> None:
     settle()
     stream = cupy.cuda.get_current_stream()
     _waiting.keep((cupy.cuda.runtime.getDevice(), stream.ptr), lambda: bool(event.done), what)
+
+
+def keep_for(number: int, what: Any) -> None:
+    """Keep something for the work that a stream of the current device has by now; of one that captures a graph, for what it has after that."""
+    settle()
+    _came_back(cupy.cuda.runtime.getDevice(), number, holders_of(number), what)
 
 
 def _came_back(device: int, stream: int, holders: Any, own: Any) -> None:

@@ -7,9 +7,10 @@ Source: the array API standard's `__dlpack__`, and the ``__cuda_stream__`` proto
 from __future__ import annotations
 
 import contextlib
-import operator
+import numbers
+import threading
 import weakref
-from typing import Any, SupportsIndex
+from typing import Any
 
 from interop.errors import StreamError
 
@@ -26,8 +27,8 @@ _MEANINGS = "The standard's values are None, -1 (no synchronisation), 1 (legacy)
 
 def cuda_stream_number(stream: Any, index: int | None = None) -> int:
     """Return the standard's number for an int or a native stream object; StreamError if it is neither, or of another device than the one of an index."""
-    if isinstance(stream, SupportsIndex) and not isinstance(stream, bool):
-        number: int = operator.index(stream)
+    if not isinstance(stream, bool) and isinstance(stream, numbers.Integral):  # NumPy's too; an array of one is none
+        number = int(stream)
         if number == 0 or number < -1:
             raise StreamError(f"stream={number} is not a CUDA stream: 0 is ambiguous and others are undefined.", hint=_MEANINGS)
         return number
@@ -46,10 +47,11 @@ def cuda_stream_number(stream: Any, index: int | None = None) -> int:
 def seen(stream: Any, pointer: int) -> None:
     """Remember an object that a stream may belong to, for as long as it lives."""
     if pointer > PER_THREAD and not hasattr(stream, "cuda_stream"):  # torch's streams are there for good
-        known = _holders.get(pointer, ())
-        if not any(one() is stream for one in known):
-            with contextlib.suppress(TypeError):  # of a class without weak references
-                _holders[pointer] = (*(one for one in known if one() is not None), weakref.ref(stream))
+        if any(one() is stream for one in _holders.get(pointer, ())):
+            return
+        with _adding, contextlib.suppress(TypeError):  # of a class without weak references
+            living = (one for one in _holders.get(pointer, ()) if one() is not None)
+            _holders[pointer] = (*living, weakref.ref(stream))
 
 
 def holders_of(number: int | None) -> tuple[Any, ...]:
@@ -61,13 +63,11 @@ def holders_of(number: int | None) -> tuple[Any, ...]:
     """
     if number is None or number not in _holders:
         return ()
-    living = tuple(one for one in (known() for known in _holders[number]) if one is not None)
-    if not living:
-        _holders.pop(number, None)
-    return living
+    return tuple(one for one in (known() for known in _holders.get(number, ())) if one is not None)
 
 
 _holders: dict[int, tuple[weakref.ref[Any], ...]] = {}
+_adding = threading.RLock()  # the garbage collector may run a finaliser in the middle of it
 
 
 def _pointer(stream: Any) -> int | None:

@@ -191,7 +191,8 @@ def device_of(x: torch.Tensor) -> Device:
 
 def runs_on(x: torch.Tensor) -> Device:
     """Return the device that computes on a tensor: none for a fake, nor for a wrapper that claims one which torch does not see."""
-    on = device_of(x)
+    with _C.DisableTorchFunction():  # neither a subclass nor a mode is asked
+        on = device_of(x)
     claimed = on.type == "cuda" and (is_fake(x) or on.index >= torch.cuda.device_count())
     return CPU if claimed else on
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from interop.backends import _torch_kinds as kinds
 from interop.backends import _torch_pool
 from interop.backends._cuda_driver import Relaxed
 from interop.backends._kept import Kept
@@ -52,13 +53,11 @@ def lent(x: Any, capsule: Any, number: int, stream: Any = None) -> Any:
 
 def keep(x: Any, number: int) -> None:
     """Keep a tensor's memory for the work that a stream of the current device has by now."""
-    if _records():
+    if _records() and _has_storage(x):
         x.record_stream(native_stream(number))
         hold(x, number)
-        return
-    event = torch.cuda.Event()
-    event.record(native_stream(number))
-    under_way.keep((x.get_device(), number), event.query, x)
+    else:
+        _keep_for(torch.cuda.current_device(), number, (x, holders_of(number)))
 
 
 def native_stream(number: int) -> Any:
@@ -95,16 +94,38 @@ _REMEMBERS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2
 
 def _came_back(device: int, number: int, holders: Any, own: Any) -> None:
     """Keep memory until the work is done that a stream has by now; `holders` are what it may belong to."""
-    if sys.is_finalizing():
-        return
+    if not sys.is_finalizing():
+        _keep_for(device, number, (own, holders))
+
+
+def _keep_for(device: int, number: int, what: Any) -> None:
+    """Keep something for the work that a stream has by now; of one that captures a graph, for what it has after that."""
+    found = [_event(device, number)]
+
+    def is_done() -> bool:
+        if found[0] is None:
+            found[0] = _event(device, number)
+        return found[0] is not None and bool(found[0].query())
+
+    under_way.keep((device, number), is_done, what)
+
+
+def _event(device: int, number: int) -> Any:
+    """Return an event behind the work that a stream has by now; None while it captures: such an event must never be asked."""
     with torch.cuda.device(device), Relaxed():
         stream = native_stream(number)
         with torch.cuda.stream(stream):
-            if torch.cuda.is_current_stream_capturing():  # a graph works on its memory whenever it is replayed
-                return
+            if torch.cuda.is_current_stream_capturing():
+                return None
         event = torch.cuda.Event()
         event.record(stream)
-    under_way.keep((device, number), event.query, (own, holders))
+    return event
+
+
+def _has_storage(x: Any) -> bool:
+    """Return whether torch can be told of it: it has no such function for sparse and quantized tensors, nor for wrappers."""
+    plain = type(x) in (torch.Tensor, torch.nn.Parameter) and kinds.layout_of(x) == "strided"
+    return plain and not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 class Held:

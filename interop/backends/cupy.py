@@ -192,8 +192,8 @@ class CuPyBackend(Backend):
             if moved := now.ptr != before.ptr:
                 now.wait_event(before.record())
             yield
-            if moved:
-                _cupy_lent.keep(now.record(cupy.cuda.Event(block=False, disable_timing=True)), x)
+            if moved and stream is not None:
+                _cupy_lent.keep_for(stream, x)
 
     @contextlib.contextmanager
     def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Stream", "stream"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stream:
     """A stream that is current for several libraries.
 

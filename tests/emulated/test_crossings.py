@@ -8,7 +8,7 @@ import pytest
 
 import interop
 from interop import StreamError, to_cupy, to_numpy
-from interop.backends import _departure, _staging, load_backend
+from interop.backends import _cupy_copies, _departure, _staging, load_backend
 
 cp = pytest.importorskip("cupy", reason="CuPy is not installed")
 
@@ -55,6 +55,21 @@ def zeros(shape=(1000,), dtype="float32"):
 
 def waited(calls):
     return [one for one in calls if "Synchronize" in one]
+
+
+@pytest.mark.parametrize("status", [1, 719])
+def test_what_the_runtime_does_not_know_is_plain_memory(gpu, monkeypatch, status):
+    """HIP before ROCm 6 says so by an error (ROCm/hip#3057); others are none of this."""
+
+    def ask(pointer):
+        raise cp.cuda.runtime.CUDARuntimeError(status)
+
+    monkeypatch.setattr(cp.cuda.runtime, "pointerGetAttributes", ask)
+    if status == 1:
+        assert to_cupy(GRID, device="cuda").get().tolist() == GRID.tolist()
+    else:
+        with pytest.raises(cp.cuda.runtime.CUDARuntimeError):
+            _cupy_copies.to_device(GRID)
 
 
 # To the host.

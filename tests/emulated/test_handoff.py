@@ -500,6 +500,26 @@ def test_memory_of_the_legacy_stream_comes_back_after_a_capture_that_it_waits_fo
     assert cp.empty(N, "float32").data.ptr == where
 
 
+def test_a_stream_that_is_named_in_a_capture_keeps_nothing_for_good(gpu):
+    """An event that was recorded inside is never done, and what comes later would wait behind it."""
+    capturing, named = two_streams()
+    array = cp.full(N, 3, "float32")
+    cp.cuda.runtime.deviceSynchronize()
+    with capturing:
+        capturing.begin_capture()
+        made = to_cupy(array, copy=True, stream=named)
+        to_cupy(array, copy=True, stream=named)  # looks after what the first has kept
+        capturing.wait_event(named.record())
+        assert len(_cupy_lent._waiting) == 2
+        capturing.end_capture()  # an error if something was asked that must not be
+    for _ in range(3):
+        to_cupy(array, copy=True, stream=named)
+    named.synchronize()
+    _cupy_lent.settle()
+    assert len(_cupy_lent._waiting) == 0
+    assert made.shape == (N,)
+
+
 @pytest.mark.parametrize("where", ["here", "another thread"])
 def test_memory_of_the_per_thread_stream_is_kept_wherever_it_is_dropped(gpu, where):
     stream = cp.cuda.Stream.ptds
