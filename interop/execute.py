@@ -25,9 +25,9 @@ def execute(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | 
 
 
 def _within(plan: Plan, x: Any, library: Backend, stream: int | None) -> Any:
+    if not plan.steps and stream is None:
+        return x
     if not any(step.kind == "transfer" for step in plan.steps):
-        if not plan.steps and stream is None:
-            return x
         with library.behind(x, stream):
             for step in plan.steps:
                 x = _verb(library, x, step, stream)

@@ -13,8 +13,8 @@ import torch
 
 import interop
 from interop import to_numpy
-from interop.backends import _streams, _torch_lent, load_backend
 from interop.backends import _torch_kinds as kinds
+from interop.backends import _torch_lent, load_backend
 from interop.backends._kept import Kept
 from interop.backends._streams import LEGACY, cuda_stream_number, holders_of
 from interop.backends._torch_lent import LEAST, Held
@@ -238,21 +238,6 @@ def test_threads_lend_at_once(held):
     assert held._count == 0
 
 
-def test_a_stream_that_goes_while_it_is_looked_for_belongs_to_nobody(monkeypatch):
-    class Going(dict):
-        """Another thread finds in between that its object is gone."""
-
-        def __contains__(self, number):
-            found = super().__contains__(number)
-            self.clear()
-            return found
-
-    cuda_stream_number(owner := Owner(4720))
-    monkeypatch.setattr(_streams, "_holders", Going(_streams._holders))
-    assert holders_of(4720) == ()
-    assert owner.ptr == 4720
-
-
 # What torch cannot be told of, and graphs that are captured.
 
 
@@ -270,7 +255,7 @@ def on_device(monkeypatch):
     """Say what each stream has got to; `None` while it captures."""
     queue, events = Kept(), {}
     monkeypatch.setattr(_torch_lent, "under_way", queue)
-    monkeypatch.setattr(_torch_lent, "_event", lambda device, number: events[number])
+    monkeypatch.setattr(_torch_lent, "_ask", lambda device, number: events[number] and events[number].query)
     monkeypatch.setattr(_torch_lent, "_records", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     return SimpleNamespace(queue=queue, events=events)

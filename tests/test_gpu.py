@@ -198,6 +198,13 @@ def delayed(make):
     return make()
 
 
+def late(stream):
+    """Return a tensor of zeros on a stream, the current one, that are threes after a while."""
+    tensor = torch.zeros(1 << 20, device="cuda")
+    stream.synchronize()
+    return delayed(lambda: tensor.fill_(3))
+
+
 class OfCudaCore:
     """A stream in the words of cuda.core's protocol, and no others."""
 
@@ -219,9 +226,7 @@ def test_the_consumers_stream_waits_for_the_producer(cp, given):
         "cuda.core": OfCudaCore(consumer.ptr),
     }[given]
     with torch.cuda.stream(producer):
-        tensor = torch.zeros(1 << 20, device="cuda")
-        producer.synchronize()
-        delayed(lambda: tensor.fill_(3))
+        tensor = late(producer)
         with consumer:
             array = to_cupy(tensor, stream=stream)
             copied = array.copy()
@@ -234,9 +239,7 @@ def test_without_the_wait_the_values_are_wrong(cp):
     """The negative control: the same with ``stream=-1``, which asks for no synchronisation."""
     producer, consumer = torch.cuda.Stream(), cp.cuda.Stream(non_blocking=True)
     with torch.cuda.stream(producer):
-        tensor = torch.zeros(1 << 20, device="cuda")
-        producer.synchronize()
-        delayed(lambda: tensor.fill_(3))
+        tensor = late(producer)
         with consumer:
             copied = to_cupy(tensor, stream=-1).copy()
             consumer.synchronize()
@@ -263,9 +266,7 @@ def test_the_default_streams_wait_too(cp, number):
     consumer = {1: cp.cuda.Stream.null, 2: cp.cuda.Stream.ptds}[number]
     producer = torch.cuda.Stream()
     with torch.cuda.stream(producer):
-        tensor = torch.zeros(1 << 20, device="cuda")
-        producer.synchronize()
-        delayed(lambda: tensor.fill_(3))
+        tensor = late(producer)
         with consumer:
             copied = to_cupy(tensor, stream=number).copy()
             consumer.synchronize()
@@ -331,9 +332,7 @@ def test_the_short_cut_is_taken_and_waits_where_streams_differ(cp):
     assert table("torch")[cp.ndarray](array).data_ptr() == array.data.ptr
     torchs, cupys = torch.cuda.Stream(), cp.cuda.Stream(non_blocking=True)
     with torch.cuda.stream(torchs):
-        tensor = torch.zeros(1 << 20, device="cuda")
-        torchs.synchronize()
-        delayed(lambda: tensor.fill_(3))
+        tensor = late(torchs)
         with cupys:
             assert table("cupy")[torch.Tensor](tensor).copy().get()[:3].tolist() == [3, 3, 3]
             array = cp.zeros(1 << 20, dtype="float32")

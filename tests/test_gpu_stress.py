@@ -1,18 +1,19 @@
 """Handoffs and transfers at random, on many streams and in several threads, on memory that is let go of at once. Run by ``make gpu``.
 
 Each value belongs to one round alone: one that is read too early is of before, and one that is read from memory that was handed out again is
--1. With `interop.backends._cupy_lent.lent` and `_torch_lent.lent` taken out it fails within a second on the emulated device (tests/emulated).
+-1.
 """
 
 import gc
 import random
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 import interop
+from interop.backends import _torch_handoff
 
 pytestmark = pytest.mark.gpu
 
@@ -103,33 +104,42 @@ class Round:
         return transfer.result()
 
 
-def test_every_value_is_that_of_its_round(cp):
-    wrong, rounds = [], []
+def rounds(cp, seed, seconds):
+    """Hand over at random for a while; return what was done, and what of it was wrong."""
+    done, wrong = [], []
+    chance, end = random.Random(seed), time.monotonic() + seconds
+    while time.monotonic() < end:
+        index = chance.randrange(torch.cuda.device_count())
+        with torch.cuda.device(index), cp.cuda.Device(index):
+            one = Round(cp, chance, torch.device("cuda", index))
+            how = chance.choice(["torch_to_cupy", "cupy_to_torch", "torch_to_host", "cupy_to_host"])
+            read = getattr(one, how)()
+            done.append(how)
+            if not (read == one.value).all():
+                wrong.append((how, one.value, read[:3].tolist()))
+            del read, one
+        if chance.random() < 0.05:
+            gc.collect()
+    return done, wrong
 
-    def work(seed):
-        chance, end = random.Random(seed), time.monotonic() + SECONDS
-        while time.monotonic() < end:
-            index = chance.randrange(torch.cuda.device_count())
-            with torch.cuda.device(index), cp.cuda.Device(index):
-                one = Round(cp, chance, torch.device("cuda", index))
-                how = chance.choice(["torch_to_cupy", "cupy_to_torch", "torch_to_host", "cupy_to_host"])
-                try:
-                    read = getattr(one, how)()
-                except BaseException as error:
-                    wrong.append((how, repr(error)))
-                    raise
-                rounds.append(how)
-                if not (read == one.value).all():
-                    wrong.append((how, one.value, read[:3].tolist()))
-                del read, one
-            if chance.random() < 0.05:
-                gc.collect()
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def in_threads(cp, seconds):
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda seed: rounds(cp, seed, seconds), range(4)))
     torch.cuda.synchronize()
+    return [one for done, _ in found for one in done], [one for _, wrong in found for one in wrong]
+
+
+def test_every_value_is_that_of_its_round(cp):
+    done, wrong = in_threads(cp, SECONDS)
     assert wrong == []
-    assert len(set(rounds)) == 4
+    assert len(set(done)) == 4
+
+
+def test_without_the_protection_some_are_not(cp, monkeypatch):
+    """The negative control."""
+    from interop.backends import _cupy_handoff
+
+    monkeypatch.setattr(_cupy_handoff, "lent", lambda x, stream, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
+    monkeypatch.setattr(_torch_handoff, "lent", lambda x, capsule, number, stream=None: capsule)
+    assert in_threads(cp, SECONDS)[1] != []

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from interop.backends._kept import Kept
+from interop.backends._kept import Kept, all_done
 
 
 class Work:
@@ -88,6 +88,29 @@ class Once:
             return True
         self.is_asked = True
         return self.answer()
+
+
+def test_what_has_nothing_to_wait_for_is_not_kept():
+    kept = Kept()
+    kept.keep_for("stream", lambda: all_done, "memory")
+    assert len(kept) == 0
+    kept.keep_for("stream", Work, "memory")  # the negative control
+    assert len(kept) == 1
+
+
+def test_a_stream_that_captures_is_asked_again_until_that_is_over_and_then_once():
+    kept, work = Kept(), Work()
+    asked, answers = [], [None, None, work]
+    kept.keep_for("stream", lambda: asked.append(None) or answers[len(asked) - 1], "memory")
+    assert len(asked) == 1
+    for _ in range(3):
+        kept.settle()
+        assert len(kept) == 1
+    assert len(asked) == 3
+    work.is_done = True
+    kept.settle()
+    assert len(kept) == 0
+    assert len(asked) == 3
 
 
 def test_arrays_that_are_kept_are_not_compared():

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["from_peer", "refuse_capture", "to_device", "to_host", "unless_all_is_done"]
 
-_INVALID, _PAGE_LOCKED = 1, 1
+_PAGE_LOCKED = 1
 """``cudaMemoryTypeHost``: page-locked memory, CUDA's own or registered."""
+
+_INVALID = 1
+"""``cudaErrorInvalidValue``"""
 
 
 def refuse_capture() -> None:

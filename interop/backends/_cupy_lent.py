@@ -21,7 +21,7 @@ from cupy.cuda import memory
 
 from interop.backends._cuda_driver import Relaxed
 from interop.backends._cupy_streams import native_stream
-from interop.backends._kept import Kept
+from interop.backends._kept import Kept, all_done
 from interop.backends._streams import LEGACY, PER_THREAD, holders_of
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def keep_for(number: int, what: Any) -> None:
 
 def _came_back(device: int, stream: int, holders: Any, own: Any) -> None:
     """Keep memory until the work is done that a stream has by now; `holders` are what it may belong to."""
-    if not sys.is_finalizing() and (is_done := _reached(device, stream)) is not None:
-        _waiting.keep((device, stream), is_done, (own, holders))
+    if not sys.is_finalizing():
+        _waiting.keep_for((device, stream), functools.partial(_ask, device, stream), (own, holders))
 
 
 class _Lent(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
@@ -88,20 +88,8 @@ class _Lent(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
         _came_back(self.device_id, self._stream, self._holders, self._own)
 
 
-def _reached(device: int, stream: int) -> Callable[[], bool] | None:
-    """Return what tells whether the work is done that a stream has by now; None where there is nothing to wait for."""
-    found: list[Any] = [_ask(device, stream)]
-
-    def is_done() -> bool:
-        if found[0] is _LATER:
-            found[0] = _ask(device, stream)
-        return found[0] is None or (found[0] is not _LATER and bool(found[0].done))
-
-    return None if found[0] is None else is_done
-
-
-def _ask(device: int, stream: int) -> Any:
-    """Return an event behind the work that a stream has by now, None if there is none left, or `_LATER`."""
+def _ask(device: int, stream: int) -> Callable[[], bool] | None:
+    """Return what tells whether the work is done that a stream has by now; None while it captures a graph."""
     runtime = cupy.cuda.runtime
     if device != runtime.getDevice():
         with cupy.cuda.Device(device):
@@ -112,21 +100,19 @@ def _ask(device: int, stream: int) -> Any:
         try:
             # An event costs more than asking first, and mostly there is nothing left to do. What captures must not be asked.
             if runtime.streamIsCapturing(pointer):
-                return _LATER
-            if stream != PER_THREAD and runtime.streamQuery(pointer) == _SUCCESS:
                 return None
+            if stream != PER_THREAD and runtime.streamQuery(pointer) == _SUCCESS:
+                return all_done
             event = cupy.cuda.Event(block=False, disable_timing=True)
             event.record(native_stream(pointer or LEGACY))
         except RuntimeError as error:
-            if (
-                getattr(error, "status", _CAPTURE_IMPLICIT) == _CAPTURE_IMPLICIT
-            ):  # or of a capture that is broken already; nothing can be recorded on the legacy stream while one is captured that it waits for
-                return _LATER
+            # Nothing can be recorded on the legacy stream while one is captured that it waits for, nor where a capture is broken already.
+            if getattr(error, "status", _CAPTURE_IMPLICIT) == _CAPTURE_IMPLICIT:
+                return None
             # It was destroyed before the memory came back, by somebody who gave its number. What it had to do may go on.
             runtime.deviceSynchronize()
-            return None
-    return event
+            return all_done
+    return lambda: bool(event.done)
 
 
-_LATER = object()
 _SUCCESS, _CAPTURE_IMPLICIT = 0, 906

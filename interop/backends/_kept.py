@@ -12,7 +12,12 @@ from interop.backends._cuda_driver import Relaxed
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-__all__ = ["Kept"]
+__all__ = ["Kept", "all_done"]
+
+
+def all_done() -> bool:
+    """Say that there is nothing to wait for."""
+    return True
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # what is kept may be an array, which is not compared
@@ -47,9 +52,27 @@ class Kept:
                 for queue in queues:
                     _settle(queue)
 
-    def clear(self) -> None:
-        """Let go of all."""
-        self._waiting.clear()
+    def keep_for(self, stream: Hashable, ask: Callable[[], Callable[[], bool] | None], what: Any) -> None:
+        """Keep something for the work that a stream has by now.
+
+        `ask` returns the question whether that is done: `all_done` where there is none, and nothing is kept; None while the stream captures a
+        graph, as what it has then must not be asked for. Of such a stream it is the work that it has when it is found that the capture is over.
+        """
+        question = ask()
+        if question is not all_done:
+            self.keep(stream, question or _Later(ask), what)
+
+
+class _Later:
+    """The question of a stream that captures a graph yet."""
+
+    def __init__(self, ask: Callable[[], Callable[[], bool] | None]) -> None:
+        self._ask = ask
+        self._question: Callable[[], bool] | None = None
+
+    def __call__(self) -> bool:
+        self._question = self._question or self._ask()
+        return self._question is not None and self._question()
 
 
 def _settle(queue: deque[_Thing]) -> None:

@@ -54,16 +54,15 @@ def seen(stream: Any, pointer: int) -> None:
             _holders[pointer] = (*living, weakref.ref(stream))
 
 
-def holders_of(number: int | None) -> tuple[Any, ...]:
+def holders_of(number: int) -> tuple[Any, ...]:
     """Return the objects of which one has to live for a stream to be there: which of them nobody can tell.
 
     A stream of CuPy's or of cuda.core is destroyed with its object, which often is a short-lived one (``with cupy.cuda.Stream():``).
     Memory that was handed to work on it needs it until it is let go of: its pool asks then how far the stream has come. So whoever
     lends memory to a stream holds this object.
     """
-    if number is None or number not in _holders:
-        return ()
-    return tuple(one for one in (known() for known in _holders.get(number, ())) if one is not None)
+    known = _holders.get(number, ())
+    return tuple(one for one in (each() for each in known) if one is not None) if known else ()
 
 
 _holders: dict[int, tuple[weakref.ref[Any], ...]] = {}

@@ -53,11 +53,11 @@ def lent(x: Any, capsule: Any, number: int, stream: Any = None) -> Any:
 
 def keep(x: Any, number: int) -> None:
     """Keep a tensor's memory for the work that a stream of the current device has by now."""
-    if _records() and _has_storage(x):
+    if _records() and _is_plain(x):
         x.record_stream(native_stream(number))
         hold(x, number)
     else:
-        _keep_for(torch.cuda.current_device(), number, (x, holders_of(number)))
+        _came_back(torch.cuda.current_device(), number, holders_of(number), x)
 
 
 def native_stream(number: int) -> Any:
@@ -95,23 +95,11 @@ _REMEMBERS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2
 def _came_back(device: int, number: int, holders: Any, own: Any) -> None:
     """Keep memory until the work is done that a stream has by now; `holders` are what it may belong to."""
     if not sys.is_finalizing():
-        _keep_for(device, number, (own, holders))
+        under_way.keep_for((device, number), functools.partial(_ask, device, number), (own, holders))
 
 
-def _keep_for(device: int, number: int, what: Any) -> None:
-    """Keep something for the work that a stream has by now; of one that captures a graph, for what it has after that."""
-    found = [_event(device, number)]
-
-    def is_done() -> bool:
-        if found[0] is None:
-            found[0] = _event(device, number)
-        return found[0] is not None and bool(found[0].query())
-
-    under_way.keep((device, number), is_done, what)
-
-
-def _event(device: int, number: int) -> Any:
-    """Return an event behind the work that a stream has by now; None while it captures: such an event must never be asked."""
+def _ask(device: int, number: int) -> Callable[[], bool] | None:
+    """Return what tells whether the work is done that a stream has by now; None while it captures a graph."""
     with torch.cuda.device(device), Relaxed():
         stream = native_stream(number)
         with torch.cuda.stream(stream):
@@ -119,10 +107,11 @@ def _event(device: int, number: int) -> Any:
                 return None
         event = torch.cuda.Event()
         event.record(stream)
-    return event
+    asked: Callable[[], bool] = event.query
+    return asked
 
 
-def _has_storage(x: Any) -> bool:
+def _is_plain(x: Any) -> bool:
     """Return whether torch can be told of it: it has no such function for sparse and quantized tensors, nor for wrappers."""
     plain = type(x) in (torch.Tensor, torch.nn.Parameter) and kinds.layout_of(x) == "strided"
     return plain and not torch._C._functorch.is_functorch_wrapped_tensor(x)

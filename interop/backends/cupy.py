@@ -189,11 +189,12 @@ class CuPyBackend(Backend):
         before = cupy.cuda.get_current_stream(device.index)
         with self.on_stream(stream, device):
             now = cupy.cuda.get_current_stream()
-            if moved := now.ptr != before.ptr:
-                now.wait_event(before.record())
+            if stream is None or now.ptr == before.ptr:
+                yield
+                return
+            now.wait_event(before.record())
             yield
-            if moved and stream is not None:
-                _cupy_lent.keep_for(stream, x)
+            _cupy_lent.keep_for(stream, x)
 
     @contextlib.contextmanager
     def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:

@@ -207,18 +207,18 @@ class TorchBackend(Backend):
     @contextlib.contextmanager
     def behind(self, x: Any, stream: int | None) -> Iterator[None]:
         on = kinds.runs_on(x)
-        if on.type != "cuda" or stream is None or stream == -1:
-            with self.on_stream(None, on):
-                yield
+        if on.type != "cuda":
+            yield
             return
         before = torch.cuda.current_stream(on.index)
         with self.on_stream(stream, on):
             now = torch.cuda.current_stream()
-            if now != before:
-                now.wait_stream(before)
+            if stream is None or now == before:
+                yield
+                return
+            now.wait_stream(before)
             yield
-            if now != before:
-                keep(x, stream)
+            keep(x, stream)
 
     @contextlib.contextmanager
     def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:

@@ -165,18 +165,19 @@ def implementation(request, monkeypatch):
         assert _cupy_lent.lend is not None
 
 
-def dropped_while_working(gpu):
+def dropped_while_working(gpu, take=lambda array, consumer: handed_over(array, consumer.ptr), drop=list.clear):
     """Have the consumer work slowly on memory that everybody has dropped; returns what it read, after the owner's next array."""
     producer, consumer = two_streams()
     with producer:
         array = cp.full(N, 3, "float32")
         producer.synchronize()
-        taken = handed_over(array, consumer.ptr)
+        held = [take(array, consumer)]
+        del array
         result = cp.empty(N, "float32")
         with gpu.held(consumer):
             with consumer:
-                result[...] = taken
-            del array, taken
+                result[...] = held[0]
+            drop(held)
             gc.collect()
             cp.full(N, 7, "float32")  # the memory, if nobody keeps it: at once, as this stream has nothing to do
             producer.synchronize()
@@ -225,20 +226,12 @@ def test_either_may_go_first(gpu, who):
 
 
 def test_it_may_be_dropped_in_another_thread(gpu):
-    producer, consumer = two_streams()
-    with producer:
-        held = [handed_over(cp.full(N, 3, "float32"), consumer.ptr)]
-        result = cp.empty(N, "float32")
-        with gpu.held(consumer):
-            with consumer:
-                result[...] = held[0]
-            thread = threading.Thread(target=held.clear)
-            thread.start()
-            thread.join()
-            cp.full(N, 7, "float32")
-            producer.synchronize()
-        consumer.synchronize()
-    assert gpu.see(result).tolist() == [3] * N
+    def drop(held):
+        thread = threading.Thread(target=held.clear)
+        thread.start()
+        thread.join()
+
+    assert dropped_while_working(gpu, drop=drop).tolist() == [3] * N
 
 
 def test_many_threads_hand_over_and_drop(gpu):
@@ -393,21 +386,11 @@ def test_the_short_cut_waits_for_another_stream(gpu, to):
 
 
 def test_the_short_cut_keeps_memory_for_another_stream(gpu):
-    producer, consumer = two_streams()
-    taker = load_backend("cupy").taking()._replace(pointer=lambda index: consumer.ptr)
-    attempt = guarded(load_backend("cupy").giving(taker)[cp.ndarray])
-    with producer:
-        array = cp.full(N, 3, "float32")
-        taken = attempt(array)
-        with gpu.held(consumer):
-            with consumer:
-                result = taken.copy()
-            del array, taken
-            gc.collect()
-            cp.full(N, 7, "float32")
-            producer.synchronize()
-        consumer.synchronize()
-    assert gpu.see(result).tolist() == [3] * N
+    def take(array, consumer):
+        taker = load_backend("cupy").taking()._replace(pointer=lambda index: consumer.ptr)
+        return guarded(load_backend("cupy").giving(taker)[cp.ndarray])(array)
+
+    assert dropped_while_working(gpu, take).tolist() == [3] * N
 
 
 def test_managed_memory_goes_the_long_way(gpu):
