@@ -36,7 +36,9 @@ def tensor(**changes):
     asked.update({name: value for name, value in changes.items() if name in asked})
     log = changes.get("log", [])
     methods = {name: (lambda value=value: value) for name, value in asked.items()}
-    return SimpleNamespace(**said, **methods, record_stream=lambda stream: log.append(f"keep for {stream}"))
+    made = SimpleNamespace(**said, **methods, record_stream=lambda stream: log.append(f"keep for {stream}"))
+    made.detach = lambda: made
+    return made
 
 
 class Stream:

@@ -30,6 +30,9 @@ class Tensor:
     def __init__(self, log):
         self.log = log
 
+    def detach(self):
+        return self
+
     def __dlpack__(self, **words):
         self.log.append(("export", words["stream"]))
         return "capsule"

@@ -17,7 +17,7 @@ from interop.quick import LOW
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-__all__ = ["hand_over", "has_data", "taker"]
+__all__ = ["alias", "hand_over", "has_data", "taker"]
 
 
 def _pointer(index: int) -> int:
@@ -42,8 +42,18 @@ def hand_over(x: Any, dtypes: Container[torch.dtype], to: Taker) -> Any | None:
     stream = _stream(index, theirs)
     if own != theirs:
         stream.wait_stream(_stream(index, own))
+    x = alias(x)
     # Also on one stream: the memory may have been allocated on another.
     return to.take(lent(x, to_dlpack(x), theirs or LEGACY, None if theirs == PER_THREAD else stream), index)
+
+
+def alias(x: Any) -> Any:
+    """Return another tensor on the same storage, for a capsule to hold.
+
+    A capsule holds the tensor and reads the memory's address once. Whoever assigns ``x.data``, and with it `torch.nn.Module.half`
+    and `torch.Tensor.set_`, gives that very tensor another storage, and the one that the consumer works on would be freed.
+    """
+    return x.detach()
 
 
 @functools.cache

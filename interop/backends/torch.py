@@ -285,7 +285,7 @@ class TorchBackend(Backend):
         return _take(view)
 
     def export(self, x: Any, stream: int | None) -> Any:
-        device = kinds.device_of(x)
+        device, x = kinds.device_of(x), _torch_handoff.alias(x)
         with self.on_stream(None, device):
             capsule = x.__dlpack__(stream=_awaited(stream), max_version=VERSION)
             # DLPack's deleter knows no stream (dmlc/dlpack#176): memory that the consumer lets go of before its work is done would be
