@@ -57,7 +57,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.run --output benchmarks/results/cpu.json
 
 gpu:
-	PYTHONPATH=. $(PYTHON) -m tools.gpu
+	PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m tools.gpu
 
 constraints: $(VENV)/.installed-dev $(VENV)/.installed-demo
 	(echo "# What the project is developed and tested with; regenerate with 'make constraints'."; \

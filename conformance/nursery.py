@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from conformance.adapters import load_adapters
+from conformance.adapters._cuda import started
 from conformance.observe import observe
 from conformance.outcomes import Observed
 from conformance.records import Case
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["Nursery", "main"]
 
 _PDEATHSIG = 1  # PR_SET_PDEATHSIG, linux/prctl.h
+
+STARTED = 71
+"""The exit status where a library has started CUDA in this process."""
 
 BATCH = 2000
 """Cases a child runs: a fork and a library's start cost as much as many cases."""
@@ -192,6 +196,12 @@ def _last_words(status: int, words: IO[bytes]) -> str:
     return f"{how}: {first_sentence(said)}" if said else how
 
 
+def _prepare(adapter: Adapter, *, warm: bool) -> None:
+    adapter.prepare()
+    if warm:
+        adapter.warm_up()
+
+
 def main() -> None:
     """Read the selection, run it, and write the answers."""
     _die_with_parent()
@@ -199,15 +209,18 @@ def main() -> None:
     warnings.simplefilter("ignore")  # what a library only warns of is what the suite is there to see for itself
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump for each crash would take longer than the case
     adapters = load_adapters(asked["adapters"])
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # neither the libraries nor the children have any business with the answers
     for name in asked["libraries"]:
-        adapters[name].prepare()
-        if len(asked["cases"]) > BATCH:
-            adapters[name].warm_up()
+        _prepare(adapters[name], warm=len(asked["cases"]) > BATCH)
+        if started():
+            # Every child would fail, and each for a reason that hides this one.
+            answers.write(json.dumps(["fault", f"{name} starts CUDA when it is prepared, and CUDA does not survive a fork"]) + "\n")
+            answers.close()
+            sys.exit(STARTED)
     cases = [Case(*case) for case in asked["cases"]]
     gc.collect()
     gc.freeze()  # the children's collections then look at their own objects only, and the pages stay shared
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # the children have no business with the answers
 
     def answered(index: int, observed: Observed) -> None:
         answers.write(json.dumps([index, *observed]) + "\n")

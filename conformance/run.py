@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conformance.adapters import Adapter
     from conformance.records import Case
 
-__all__ = ["LIMIT", "run"]
+__all__ = ["LIMIT", "Stop", "results_of", "run"]
 
 LIMIT = 20.0
 """Seconds that a case may take; the first one in a process starts the library."""
@@ -41,6 +41,10 @@ ENVIRONMENT = {
 }
 
 
+class Stop(Exception):  # noqa: N818 - not an error: somebody has the run end
+    """Ends a run from a signal handler: what has no answer by then is ``not-run``, and the message is the reason."""
+
+
 def run(
     cases: Sequence[Case],
     adapters: Mapping[str, Adapter],
@@ -50,8 +54,11 @@ def run(
     jobs: int | None = None,
     limit: float = LIMIT,
     told: Callable[[Case, Observed], None] = lambda _case, _observed: None,
+    known: Mapping[str, Observed] | None = None,
 ) -> Results:
     """Run the cases and return the results, in the order of the cases.
+
+    `Stop`, raised by a signal handler, ends the run early, with results all the same.
 
     Parameters
     ----------
@@ -67,15 +74,42 @@ def run(
         Seconds that a case may take.
     told
         Is called with each case and what was observed, in the order in which they end.
+    known
+        Answers of an earlier run by the cases' ids; these cases are not run again.
     """
-    answers: list[Observed | None] = [None] * len(cases)
+    answers = dict(known or {})
+    left = [case for case in cases if case.id not in answers]
     asked = {
         "adapters": list(extra),
-        "libraries": _needed(cases, adapters),
-        "cases": [list(case) for case in cases],
+        "libraries": _needed(left, adapters),
+        "cases": [list(case) for case in left],
         "jobs": jobs or os.cpu_count() or 1,
         "limit": limit,
     }
+
+    def answered(case: Case, observed: Observed) -> None:
+        answers[case.id] = observed
+        told(case, observed)
+
+    try:
+        reason = _answers(asked, left, answered) if left else ""
+    except Stop as stop:
+        reason = str(stop)
+    return results_of(cases, answers, reason, adapters, selection or {})
+
+
+def results_of(
+    cases: Sequence[Case], answers: Mapping[str, Observed], reason: str, adapters: Mapping[str, Adapter], selection: Mapping[str, Any]
+) -> Results:
+    """Return the results of cases, some of which may have no answer, and why they have none."""
+    lost = Observed("not-run", reason)
+    records = tuple(_record(case, answers.get(case.id, lost)) for case in cases)
+    return Results(environment_of(adapters, selection), records)
+
+
+def _answers(asked: Mapping[str, Any], cases: Sequence[Case], answered: Callable[[Case, Observed], None]) -> str:
+    """Have the nursery run the cases; returns why some of them have no answer."""
+    fault = ""
     with _nursery() as nursery:
         assert nursery.stdin
         assert nursery.stdout
@@ -86,14 +120,14 @@ def run(
                 if line == b"[]\n":
                     break
                 index, *said = json.loads(line)
-                answers[index] = Observed(*said)
-                told(cases[index], Observed(*said))
+                if index == "fault":
+                    (fault,) = said
+                else:
+                    answered(cases[index], Observed(*said))
         except BaseException:
             os.killpg(nursery.pid, signal.SIGKILL)  # its children too: an interrupted run leaves none behind
             raise
-    lost = Observed("not-run", f"the process that runs the cases ended with status {nursery.returncode}")
-    records = tuple(_record(case, answer or lost) for case, answer in zip(cases, answers, strict=True))
-    return Results(environment_of(adapters, selection or {}), records)
+    return fault or f"the process that runs the cases ended with status {nursery.returncode}"
 
 
 def _needed(cases: Sequence[Case], adapters: Mapping[str, Adapter]) -> list[str]:

@@ -216,3 +216,19 @@ def test_the_quick_path_is_taken(monkeypatch):
     assert grad.tolist() == [3, 3, 3]
     with pytest.raises(AssertionError, match="the long way"):
         long(x)
+
+
+@pytest.mark.parametrize("goes_back", ["back", "kept"])
+@pytest.mark.parametrize(("device", "shared"), [("cpu", True), ("meta", False)])
+def test_results_go_to_the_device_that_the_inputs_are_on(goes_back, device, shared):
+    """torch's meta device stands for a GPU here: the short cut between NumPy and torch knows the host only."""
+    from interop.autograd._border import Border
+
+    border, where = Border("numpy", "its autograd.wrap(...)", {"transfer": "allow"}), torch.device(device)
+    array = np.ones(3)
+    address, keywords = array.ctypes.data, {"beside": []} if goes_back == "back" else {}
+    arrays = [array]
+    del array
+    (made,) = getattr(border, goes_back)(arrays, where, "the result", lambda: ["result"], **keywords)
+    assert made.device == where
+    assert (made.device.type == "cpu" and made.data_ptr() == address) == shared

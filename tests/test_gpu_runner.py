@@ -1,30 +1,21 @@
-"""`make gpu`, without a GPU: its runner over small trees of tests that pass, fail, skip, abort and hang."""
+"""`make gpu`, without a GPU: what is recorded of small trees of tests that pass, fail, skip, abort, hang and are stopped."""
 
-import json
-import re
-import shutil
+import functools
+import os
+import signal
+import subprocess
+import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.environment import NoDeviceError
-from conformance.gpu import SECONDS
+from conformance.journal import Journal
+from tests.gpu_checkout import FACTS, HEAD, as_run, checkout, outcomes, reasons, run
 from tools import gpu
 from tools.recorder import anonymous, line
 from tools.results import OUTCOMES, IncompleteError, all_passed, compose, read, write
-
-FACTS = {"gpu": "Test Device 9", "versions": {"torch": "2.11.0", "cupy-cuda13x": "14.2.0"}}
-
-CONFIG = """
-[tool.pytest.ini_options]
-addopts = ["-ra", "--strict-markers", "--strict-config", "--doctest-modules", "--import-mode=importlib"]
-xfail_strict = true
-filterwarnings = ["error"]
-markers = ["gpu: needs a CUDA device"]
-"""
-
-HEAD = "import os, pytest\npytestmark = pytest.mark.gpu\n"
 
 MIXED = """
 import sys, warnings
@@ -69,30 +60,10 @@ def test_asks_for_nothing_known(nothing_known):
 """
 
 
-@pytest.fixture
-def tree(tmp_path):
-    """Return a function that makes a checkout of these files, and returns its root."""
-    root = tmp_path / "checkout"
-
-    def make(**files):
-        (root / "tests").mkdir(parents=True)
-        (root / "pyproject.toml").write_text(CONFIG)
-        for name, source in files.items():
-            (root / "tests" / f"{name}.py").write_text(textwrap.dedent(source))
-        return root
-
-    return make
-
-
-def run(root, seconds=120.0, preload=()):
-    path = root / "results" / "gpu.json"
-    document = gpu.record_tests(path, FACTS, root=root, seconds=seconds, preload=preload)
-    assert json.loads(path.read_text()) == document
-    return document, path
-
-
-def outcomes(document):
-    return {record["nodeid"].rpartition("::")[2]: record["outcome"] for record in document["tests"]}
+@pytest.fixture(name="tree")
+def a_checkout(tmp_path):
+    """Return a function that makes a checkout of files of tests, and returns its root."""
+    return functools.partial(checkout, tmp_path / "checkout")
 
 
 # Whole runs.
@@ -125,24 +96,23 @@ def test_every_outcome_keeps_its_name(tree):
 
 def test_reasons_are_told_without_folders(tree, tmp_path):
     _, path = run(tree(test_mixed=HEAD + MIXED))
-    reasons = {record["nodeid"].rpartition("::")[2]: record["reason"] for record in read(path)["tests"]}
-    assert reasons["test_skips"] == "needs two devices"
-    assert reasons["test_is_known_to_fail"] == "a known bug"
-    assert reasons["test_has_a_broken_fixture"] == "OSError: no such thing: .../file.bin"
-    assert reasons["test_b_passes"] is None
+    said = reasons(read(path))
+    assert said["test_skips"] == "needs two devices"
+    assert said["test_is_known_to_fail"] == "a known bug"
+    assert said["test_has_a_broken_fixture"] == "OSError: no such thing: .../file.bin"
+    assert said["test_b_passes"] is None
     assert str(tmp_path) not in path.read_text()
 
 
-def test_a_file_without_gpu_tests_may_lack_its_libraries(tree):
-    document, _ = run(tree(test_it=HEAD + "def test_one():\n    pass\n", test_cli="import not_installed_here.part\n"))
-    assert outcomes(document) == {"test_one": "passed", "tests/test_cli.py": "not-run"}
+def test_files_without_gpu_tests_are_not_even_collected(tree):
+    document, _ = run(tree(test_it=HEAD + "def test_one():\n    pass\n", test_cli="import not_installed_here.part\n", test_bad="1 / 0\n"))
+    assert outcomes(document) == {"test_one": "passed"}
     assert all_passed(document)
-    assert "not-run: tests/test_cli.py: no GPU tests in it, and it needs not_installed_here" in gpu.summary(document)
 
 
-@pytest.mark.parametrize("source", [HEAD + "import not_installed_here\n", "x = 1 / 0\n"], ids=["with-gpu-tests", "broken"])
-def test_any_other_file_that_cannot_be_imported_is_an_error(tree, source):
-    document, path = run(tree(test_it=HEAD + "def test_one():\n    pass\n", test_bad=source))
+@pytest.mark.parametrize("source", ["import not_installed_here\n", "x = 1 / 0\n"], ids=["missing", "broken"])
+def test_a_file_that_cannot_be_imported_is_an_error(tree, source):
+    document, path = run(tree(test_it=HEAD + "def test_one():\n    pass\n", test_bad=HEAD + source))
     assert outcomes(read(path)) == {"test_one": "passed", "tests/test_bad.py": "error"}
     assert not all_passed(document)
 
@@ -165,51 +135,193 @@ def test_without_preloading_that_warning_is_a_failure(tree):
     assert not all_passed(run(root)[0])
 
 
-# Runs that die.
+# What a test may record.
 
 
-def test_an_abort_leaves_a_file_that_says_so(tree):
-    source = "def test_1():\n    pass\n\ndef test_2():\n    os.abort()\n\ndef test_3():\n    pass\n"
-    document, path = run(tree(test_it=HEAD + source))
-    assert outcomes(document) == {"test_1": "passed", "test_2": "crash"}
-    assert document["died"] == {"because": "ended by SIGABRT", "during": "tests/test_it.py::test_2", "missing": 2}
-    with pytest.raises(IncompleteError, match="no footer: ended by SIGABRT"):
-        read(path)
-    assert not all_passed(document)
-    assert "the run died (ended by SIGABRT), during tests/test_it.py::test_2; 2 of its tests have no result" in gpu.summary(document)
-
-
-def test_a_hanging_run_is_stopped_and_says_so(tree):
-    document, path = run(tree(test_it=HEAD + "import time\ndef test_hangs():\n    time.sleep(600)\n"), seconds=2.0)
-    assert document["died"]["because"] == "stopped after 2 seconds"
-    with pytest.raises(IncompleteError, match="stopped after 2 seconds"):
-        read(path)
-
-
-@pytest.mark.parametrize("source", ["import os; os._exit(0)\n", "raise KeyboardInterrupt\n"])
-def test_a_run_that_ends_while_it_collects_is_refused(tree, source):
-    document, path = run(tree(test_it=HEAD + "def test_one():\n    pass\n", test_bad=source))
-    assert not all_passed(document)
-    with pytest.raises(IncompleteError):
-        read(path)
-
-
-def test_an_early_stop_is_refused_even_with_status_0(tree):
-    document, path = run(tree(test_it=HEAD + "def test_1():\n    os._exit(0)\n\ndef test_2():\n    pass\n"))
-    assert document["died"]["because"] == "it ended without telling"
-    with pytest.raises(IncompleteError):
-        read(path)
-
-
-def test_before_the_run_ends_the_file_is_refused(tree):
+def test_figures_stand_in_the_results(tree):
     source = """
-        from tools.results import IncompleteError, read
+        def test_measures(record_property):
+            record_property("median_ns", 1200)
+            record_property("calls", ["cudaEventRecord"])
 
-        def test_reads_its_own_results():
-            with pytest.raises(IncompleteError, match="begun and not ended"):
-                read("results/gpu.json")
+        def test_measures_nothing():
+            pass
         """
-    assert all_passed(run(tree(test_it=HEAD + textwrap.dedent(source)))[0])
+    document, path = run(tree(test_it=HEAD + textwrap.dedent(source)))
+    assert read(path) == document
+    first, second = document["tests"]
+    assert first["figures"] == {"median_ns": 1200, "calls": ["cudaEventRecord"]}
+    assert "figures" not in second
+
+
+# Runs that die: each costs one test.
+
+THREE = """
+import time
+
+def test_1():
+    pass
+
+def test_2():
+    {}
+
+def test_3():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("os.abort()", "the process ended here: ended by SIGABRT"),
+        ("os._exit(0)", "the process ended here: it ended without a word"),
+        ("time.sleep(600)", "the process ended here: no end after 3 seconds"),
+        ("raise KeyboardInterrupt", "the process ended here: exit status 2"),
+        ("pytest.exit('enough')", "the process ended here: exit status 2"),
+    ],
+    ids=["aborts", "exits", "hangs", "is-interrupted", "ends-pytest"],
+)
+def test_what_ends_the_process_costs_one_test(tree, statement, reason):
+    document, path = run(tree(test_it=HEAD + THREE.format(statement)), limit=3.0)
+    assert outcomes(read(path)) == {"test_1": "passed", "test_2": "crash", "test_3": "passed"}
+    assert reasons(document)["test_2"] == reason
+    assert not all_passed(document)
+    assert f"crash: tests/test_it.py::test_2: {reason}\ntests: 2 passed, 1 crash" in gpu.summary(document)
+
+
+@pytest.mark.parametrize("statement", ["os.abort()", "os._exit(0)", "__import__('time').sleep(600)"])
+def test_a_file_that_ends_the_process_when_it_is_imported_costs_itself(tree, statement):
+    document, path = run(tree(test_bad=HEAD + f"{statement}\n", test_it=HEAD + "def test_one():\n    pass\n"), limit=3.0)
+    assert outcomes(read(path)) == {"test_one": "passed", "tests/test_bad.py": "crash"}
+    assert not all_passed(document)
+
+
+def test_several_crashes_in_a_row(tree):
+    source = "@pytest.mark.parametrize('n', range(6))\ndef test_n(n):\n    assert n % 3 or os.abort()\n"
+    document, _ = run(tree(test_it=HEAD + source))
+    assert list(outcomes(document).values()) == ["crash", "passed", "passed", "crash", "passed", "passed"]
+
+
+POISONS = """
+from tools import recorder
+
+broken = []
+recorder.context_fault.__code__ = (lambda: "CUDA_ERROR_ILLEGAL_ADDRESS" if __import__("sys").modules.get("broken_context") else "").__code__
+
+def test_1_passes_and_leaves_a_dead_context():
+    import sys
+    sys.modules["broken_context"] = sys
+
+def test_2_fails_and_leaves_one():
+    test_1_passes_and_leaves_a_dead_context()
+    assert 1 == 2
+
+def test_3():
+    pass
+"""
+
+
+def test_a_dead_context_costs_the_test_that_left_it(tree):
+    document, path = run(tree(test_it=HEAD + POISONS))
+    assert list(outcomes(read(path)).values()) == ["failed", "failed", "passed"]
+    said = reasons(document)
+    assert said["test_1_passes_and_leaves_a_dead_context"] == "it left a dead CUDA context: CUDA_ERROR_ILLEGAL_ADDRESS"
+    assert said["test_2_fails_and_leaves_one"].startswith("assert 1 == 2; it left a dead CUDA context")
+
+
+def test_a_run_that_never_gets_to_a_test_is_given_up(tree):
+    root = tree(test_it=HEAD + "def test_one():\n    pass\n", conftest="import os\nos._exit(5)\n")
+    document, path = run(root)
+    assert document["stopped"] == "exit status 5"
+    with pytest.raises(IncompleteError, match="exit status 5"):
+        read(path)
+
+
+# Runs that are stopped: what was not reached says so, and another run goes on.
+
+SLOW = """
+import pathlib, time
+
+@pytest.mark.parametrize("n", range(20))
+def test_n(n):
+    with pathlib.Path("ran").open("a") as file:
+        file.write(f"{n} ")
+    time.sleep(0.3)
+"""
+
+
+def check_the_rest(root, document, path):
+    """Look that what was not reached says so, and that it is what a further run does, and nothing else."""
+    found = outcomes(document)
+    done = [name for name, outcome in found.items() if outcome == "passed"]
+    assert set(found.values()) == {"passed", "not-run"}
+    assert len(found) == 20
+    with pytest.raises(IncompleteError):
+        read(path)
+    assert read(path, partial=True) == document
+    (root / "ran").unlink()
+    again, _ = run(root, resume=True)
+    assert set(outcomes(again).values()) == {"passed"}
+    assert all_passed(again)
+    ran = (root / "ran").read_text().split()
+    assert len(ran) == 20 - len(done)
+    assert not {f"test_n[{n}]" for n in ran} & set(done)
+    assert not path.with_suffix(".jsonl").exists()
+
+
+def test_the_deadline_stops_the_tests_and_a_further_run_goes_on(tree):
+    root = tree(test_it=HEAD + SLOW)
+    document, path = run(root, seconds=4.0)
+    assert document["stopped"].startswith("stopped after 4 s")
+    assert reasons(document)["test_n[19]"] == "not reached: stopped after 4 seconds"
+    check_the_rest(root, document, path)
+
+
+RUN = """
+import pathlib, sys
+from tests.gpu_checkout import run
+run(pathlib.Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_runner_that_is_ended_leaves_what_it_has(tree, number):
+    """Killed, it has written nothing more: the file is as old as the last writing, and the journal has the rest."""
+    root = tree(test_it=HEAD + SLOW)
+    project = Path(__file__).parent.parent
+    runner = subprocess.Popen([sys.executable, "-c", RUN, str(root)], cwd=project, stderr=subprocess.DEVNULL)
+    path = as_run(root).path("tests")
+    wait_for(lambda: (root / "ran").exists() and len((root / "ran").read_text().split()) > 3)
+    runner.send_signal(number)
+    runner.wait(20)
+    wait_for(lambda: not alive(path))
+    with pytest.raises(IncompleteError, match="not ended" if number == signal.SIGKILL else "interrupted"):
+        read(path)
+    document = compose(Journal(path.with_suffix(".jsonl")).events(), FACTS, "killed")
+    write(document, path)
+    check_the_rest(root, document, path)
+
+
+def wait_for(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(path):
+    """Return whether a process writes the journal still; ends the one that a killed runner leaves behind."""
+    found = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and str(path.with_suffix(".jsonl")) in words_of(entry)]
+    for entry in found:
+        os.kill(int(entry.name), signal.SIGKILL)
+    return bool(found)
+
+
+def words_of(process):
+    try:
+        return (process / "cmdline").read_text()
+    except OSError:
+        return ""
 
 
 # The file.
@@ -229,8 +341,22 @@ def test_another_schema_is_refused(tmp_path):
 
 
 def test_a_test_without_an_end_makes_no_footer():
-    found = [{"event": "collected", "count": 1}, {"event": "started", "nodeid": "t"}, {"event": "finished", "status": 0}]
-    assert "footer" not in compose(found, FACTS, "odd")
+    found = [{"event": "collected", "tests": ["t"]}, {"event": "started", "item": "t"}, {"event": "finished"}]
+    document = compose(found, FACTS)
+    assert "footer" not in document
+    assert outcomes(document) == {"t": "not-run"}
+
+
+def test_what_takes_long_comes_last(tree):
+    source = "@pytest.mark.slow\ndef test_1():\n    pass\n\ndef test_2():\n    pass\n"
+    root = tree(test_it=HEAD + source)
+    (root / "pyproject.toml").write_text((root / "pyproject.toml").read_text().replace("markers = [", 'markers = ["slow: long", '))
+    given = as_run(root)
+    journal = Journal(root / "events.jsonl")
+    words = [*gpu.PYTEST, "--record", str(journal.path), "tests/test_it.py"]
+    gpu.launch(given.watched(*words), until=time.monotonic() + 60)
+    (collected,) = [event["tests"] for event in journal.events() if event["event"] == "collected"]
+    assert collected == ["tests/test_it.py::test_2", "tests/test_it.py::test_1"]
 
 
 @pytest.mark.parametrize(
@@ -248,88 +374,3 @@ def test_a_reason_is_one_line_and_not_long():
     assert line("\n\n  first \nsecond") == "first"
     assert len(line("x" * 1000)) == 300
     assert line("") == ""
-
-
-# The command.
-
-CONFORMANCE = "raise SystemExit(%d)\n"
-
-BENCHMARK = """
-import json, pathlib, sys
-path = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
-path.parent.mkdir(parents=True, exist_ok=True)
-path.write_text(json.dumps({"fake": True}))
-raise SystemExit(%d)
-"""
-
-
-def checkout(tree, source, conforms=0, measured=0):
-    root = tree(test_it=HEAD + source)
-    for name, text in (("conformance", CONFORMANCE % conforms), ("benchmarks", BENCHMARK % measured)):
-        (root / name).mkdir()
-        (root / name / "__init__.py").touch()
-        (root / name / "gpu.py").write_text(text)
-    return root
-
-
-@pytest.mark.parametrize(
-    ("source", "conforms", "measured", "expected"),
-    [("assert True", 0, 0, 0), ("assert False", 0, 0, 1), ("os.abort()", 0, 0, 1), ("assert True", 1, 0, 1), ("assert True", 0, 1, 1)],
-    ids=["good", "failing", "aborting", "with-findings", "benchmark-failing"],
-)
-def test_the_command_writes_both_files_and_judges(tree, tmp_path, capsys, source, conforms, measured, expected):
-    root, output = checkout(tree, f"def test_one():\n    {source}\n", conforms, measured), tmp_path / "out"
-    assert gpu.main(["--output", str(output), "--root", str(root)], lambda: FACTS) == expected
-    files = sorted(path.relative_to(output).as_posix() for path in output.rglob("*.json"))
-    assert files == [f"{folder}/results/gpu-test-device-9-torch2.11-cupy14.2.json" for folder in ("benchmarks", "conformance")]
-    said = capsys.readouterr().out
-    assert f"conformance: {'exit status 1' if conforms else 'done'}" in said
-    assert f"benchmarks: {'exit status 1' if measured else 'done'}" in said
-
-
-def test_what_is_compiled_is_built_in_its_folder_where_it_is_missing(tmp_path, monkeypatch):
-    project = Path(__file__).parent.parent
-    (tmp_path / "interop").mkdir()
-    for path in [project / "setup.py", *(project / "interop").glob("*.[ch]")]:
-        shutil.copy(path, tmp_path / path.relative_to(project))
-    assert gpu.build(tmp_path) == ""
-    built = {path.name.partition(".")[0]: path.stat().st_mtime_ns for path in (tmp_path / "interop").glob("*.so")}
-    assert sorted(built) == ["_async_pool", "_lend", "_quick"]
-    monkeypatch.setattr(gpu, "launch", pytest.fail)  # and not again
-    assert gpu.build(tmp_path) == ""
-
-
-def test_what_cannot_be_built_is_named(tmp_path):
-    (tmp_path / "setup.py").write_text("raise SystemExit('no compiler')\n")
-    assert gpu.build(tmp_path) == "interop._quick, interop._lend, interop._async_pool could not be built"
-
-
-def test_the_list_of_what_is_compiled_is_that_of_the_setup():
-    text = Path(__file__).parent.parent.joinpath("setup.py").read_text()
-    assert sorted(re.findall(r'"(interop\._\w+)"', text)) == sorted(gpu.COMPILED)
-
-
-def test_the_environment_can_be_named(tree, tmp_path):
-    root = checkout(tree, "def test_one():\n    pass\n")
-    assert gpu.main(["--output", str(tmp_path / "out"), "--root", str(root), "--name", "floor"], lambda: FACTS) == 0
-    assert read(tmp_path / "out" / "conformance" / "results" / "gpu-floor.json")["environment"] == FACTS
-
-
-def test_without_a_device_nothing_is_run_or_written(tmp_path, capsys):
-    def probe():
-        raise NoDeviceError("torch does not see one")
-
-    assert gpu.main(["--output", str(tmp_path)], probe) == gpu.NO_DEVICE == 3
-    assert capsys.readouterr().err.startswith("no CUDA device: torch does not see one. Nothing was run")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_time_limits_leave_room_in_ten_minutes():
-    assert gpu.BUILD_S + gpu.TESTS_S + gpu.CONFORMANCE_S + gpu.BENCHMARKS_S <= 10 * 60 - 20
-    assert SECONDS < gpu.CONFORMANCE_S, "it gives up by itself, and leaves no process behind"
-
-
-def test_the_tests_of_this_project_can_be_collected_that_way():
-    root = Path(__file__).parent.parent
-    command = [*gpu.PYTEST, "--collect-only", "-q", "tests/test_gpu_runner.py"]
-    assert gpu.launch(command, root=root, seconds=120.0) == "exit status 5"  # none is marked gpu

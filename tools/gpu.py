@@ -1,38 +1,54 @@
-"""Everything that needs a GPU, with the Python that is active: ``python -m tools.gpu [--output DIR] [--name NAME]``.
+"""Everything that needs a GPU, with the Python that is active: ``python -m tools.gpu [--output DIR] [--seconds N] [--resume]``.
 
 It installs nothing and needs no virtual environment, because the machine with the GPU is often a borrowed one; there
 interop may be the folder it is run in, without some of its dependencies. Its compiled parts are built in that folder if they are missing
-and there is a compiler; without them its Python twin is measured, and `interop.cuda.cupy_pool` is not tested. The tests, the
-conformance suite and the benchmarks run in processes of their own: one that takes its process down must leave a result that says so.
+and there is a compiler; without them its Python twin is measured, and `interop.cuda.cupy_pool` is not tested.
 
-Status 0 if all went well, 1 if something failed, was found or died, 3 if there is no device that both torch and CuPy see.
+Three stages, each in processes of its own: tests, benchmarks, conformance suite. There is one deadline over all: what a stage leaves of
+its time the later ones have. Each writes its results as it goes, with what was not reached as ``not-run``, and a journal beside them. So a
+run that is stopped at any moment leaves results, and ``--resume`` goes on where it was. A test or a benchmark that crashes, hangs or leaves
+a dead CUDA context costs itself: another process goes on with the next one.
+
+Status 0 if all went well, 1 if something failed, was found, died or was not reached, 3 if there is no device that both torch and CuPy see,
+130 if it was interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.machinery
+import json
 import os
 import signal
-import subprocess
 import sys
-import tempfile
+import time
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.environment import NoDeviceError, environment_name, gpu_environment
-from tools.results import BAD, all_passed, compose, events, opened, write
+from conformance.journal import Journal
+from tools.recorder import has_gpu_tests
+from tools.results import BAD, OUTCOMES, all_passed, compose, write
+from tools.supervise import Watched, launch, supervise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["NO_DEVICE", "ROOT", "main", "record_tests"]
 
-NO_DEVICE = 3
+NO_DEVICE, INTERRUPTED = 3, 130
 ROOT = Path(__file__).resolve().parent.parent
 
-BUILD_S, TESTS_S, CONFORMANCE_S, BENCHMARKS_S = 40, 180, 240, 120
-"""Seconds after which each is stopped: together below the ten minutes that a borrowed machine gives a command."""
+SECONDS = 560
+"""The deadline: a borrowed machine gives a command ten minutes."""
+
+SHARES = {"build": 30, "tests": 270, "benchmarks": 90, "conformance": 170}
+"""How the stages share the time, in their order."""
+
+LIMITS = {"tests": 60.0, "benchmarks": 30.0}
+"""Seconds after which one test or benchmark is taken to hang."""
 
 COMPILED = ("interop._quick", "interop._lend", "interop._async_pool")
 """What setup.py builds."""
@@ -43,48 +59,118 @@ PYTEST = (
     # Instead of pyproject.toml's addopts, which ask for doctests too: none of them needs a GPU, and looking for them
     # would import every module, with libraries that are missing here.
     *("-o", "addopts=--strict-markers --strict-config --import-mode=importlib"),
+    # What hangs says where.
+    *("-o", f"faulthandler_timeout={LIMITS['tests'] - 10:g}"),
     # A file without GPU tests may need what is missing here. It is recorded, and it must not stop the others.
     "--continue-on-collection-errors",
     *("-m", "gpu", "-ra"),
 )
 
 
+class Deadline:
+    """One deadline, shared among the stages: each may use its share and what those before it have left."""
+
+    def __init__(self, seconds: float) -> None:
+        self.begun, self.seconds = time.monotonic(), seconds
+
+    def of(self, stage: str) -> float:
+        """Return the time, as `time.monotonic` has it, at which a stage has to end."""
+        names = list(SHARES)
+        share = sum(SHARES[name] for name in names[: names.index(stage) + 1]) / sum(SHARES.values())
+        return self.begun + share * self.seconds
+
+    def left(self, stage: str) -> float:
+        """Return the seconds that a stage has."""
+        return max(0.0, self.of(stage) - time.monotonic())
+
+
+class Run(NamedTuple):
+    """What the stages have in common."""
+
+    root: Path
+    output: Path
+    name: str
+    deadline: Deadline
+    resume: bool
+
+    def path(self, stage: str) -> Path:
+        """Return the file of a stage's results; the tests' lie beside the conformance suite's."""
+        folder = "benchmarks" if stage == "benchmarks" else "conformance"
+        return (self.output / folder / "results" / f"gpu-{self.name}.json").resolve()
+
+    def watched(self, *module: str) -> Watched:
+        """Return how a module is run."""
+        return Watched(module, self.root, variables(self.output))
+
+
 def main(argv: Sequence[str] | None = None, probe: Callable[[], dict[str, Any]] = gpu_environment) -> int:
     """Run all that needs a GPU; returns the exit status."""
     given = _arguments(argv)
-    print(f"compiled parts: {build(given.root) or 'there'}", flush=True)
+    deadline = Deadline(given.seconds)
+    with _interruptible():
+        try:
+            print(f"compiled parts: {build(given.root, deadline.of('build')) or 'there'}", flush=True)
+            facts = probe()
+        except NoDeviceError as error:
+            print(f"no CUDA device: {error}. Nothing was run; this needs one, and torch and CuPy built for it.", file=sys.stderr)
+            return NO_DEVICE
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        run = Run(given.root, Path(given.output), given.name or environment_name(facts), deadline, given.resume)
+        return run_all(run, facts)
+
+
+def run_all(run: Run, facts: dict[str, Any]) -> int:
+    """Run the three stages, and say what came of them; returns the exit status."""
+    stages = {"benchmarks": "not reached: interrupted", "conformance": "not reached: interrupted"}
+    status = 0
     try:
-        facts = probe()
-    except NoDeviceError as error:
-        print(f"no CUDA device: {error}. Nothing was run; this needs a machine with one, and torch and CuPy built for it.", file=sys.stderr)
-        return NO_DEVICE
-    name = f"gpu-{given.name or environment_name(facts)}.json"
-    tests, benchmarks = (Path(given.output) / folder / "results" / name for folder in ("conformance", "benchmarks"))
-    document = record_tests(tests.resolve(), facts, root=given.root, seconds=given.seconds, preload=("torch", "cupy"))
-    conforms = run_conformance(tests.resolve().parent, root=given.root)
-    measured = run_benchmarks(benchmarks.resolve(), root=given.root)
-    print(summary(document), f"conformance: {conforms or 'done'}", f"benchmarks: {measured or 'done'}", sep="\n")
-    return 0 if all_passed(document) and not conforms and not measured else 1
+        record_tests(run, facts)
+        for stage, work in (("benchmarks", run_benchmarks), ("conformance", run_conformance)):
+            stages[stage] = "interrupted"
+            stages[stage] = work(run)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    document = json.loads(run.path("tests").read_text(encoding="utf-8")) | {"stages": stages}
+    write(document, run.path("tests"))
+    print(summary(document), *(f"{stage}: {how or 'done'}" for stage, how in stages.items()), sep="\n")
+    return status or int(not all_passed(document) or any(stages.values()))
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have SIGTERM interrupt as Ctrl-C does."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.gpu", description="Run all that needs a GPU: tests, conformance suite, benchmarks."
+        prog="python -m tools.gpu", description="Run all that needs a GPU: tests, benchmarks, conformance suite."
     )
     parser.add_argument(
         "--output", metavar="DIR", default=ROOT, help="write under DIR/conformance and DIR/benchmarks; default: the checkout"
     )
     parser.add_argument("--name", help="name of the environment in the files' names; default: from the device and the versions")
     parser.add_argument("--root", metavar="DIR", type=Path, default=ROOT, help="the checkout; default: the one that this file is in")
-    parser.add_argument("--seconds", type=float, default=TESTS_S, help="stop the tests after so long; default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="stop everything after so long; default: %(default)s")
+    parser.add_argument("--resume", action="store_true", help="go on where a run into the same DIR was stopped")
     return parser.parse_args(argv)
 
 
-def build(root: Path) -> str:
+def build(root: Path, until: float) -> str:
     """Build what is compiled in its folder, where it is missing; returns what is missing still, or nothing."""
     missing = _missing(root)
     if missing:
-        launch(["setup", "--quiet", "build_ext", "--inplace"], root=root, seconds=BUILD_S)
+        launch(Watched(["setup", "--quiet", "build_ext", "--inplace"], root, variables()), until=until)
         missing = _missing(root)
     return f"{', '.join(missing)} could not be built" if missing else ""
 
@@ -95,63 +181,82 @@ def _missing(root: Path) -> list[str]:
     return [name for name, path in paths.items() if not any(path.with_name(path.name + suffix).exists() for suffix in suffixes)]
 
 
-def record_tests(path: Path, facts: dict[str, Any], *, root: Path, seconds: float, preload: Sequence[str] = ()) -> dict[str, Any]:
-    """Run the tests marked ``gpu`` under `root`; write and return the results, whatever becomes of the process."""
-    write(opened(facts), path)
-    with tempfile.TemporaryDirectory() as folder:
-        record = Path(folder) / "events.jsonl"
-        options = ["--record", str(record), *(word for name in preload for word in ("--preload", name))]
-        ended = launch([*PYTEST, *options, "tests"], root=root, seconds=seconds)
-        document = compose(events(record), facts, because=ended or "it ended without telling")
-    write(document, path)
+def record_tests(
+    run: Run, facts: dict[str, Any], *, preload: Sequence[str] = ("torch", "cupy"), limit: float = LIMITS["tests"]
+) -> dict[str, Any]:
+    """Run the tests marked ``gpu``; write and return the results, whatever becomes of the processes."""
+    path, journal = run.path("tests"), _journal(run, "tests")
+
+    def written(stopped: str) -> dict[str, Any]:
+        document = compose(journal.events(), facts, stopped)
+        write(document, path)
+        return document
+
+    written("the run has not ended")
+    options = ["--record", str(journal.path), *(word for name in preload for word in ("--preload", name))]
+    watched = run.watched(*PYTEST, *options, *test_files(run.root))
+    try:
+        ending = supervise(
+            watched, journal, until=run.deadline.of("tests"), limit=limit, meanwhile=lambda: written("the run has not ended")
+        )
+    except KeyboardInterrupt:
+        written("interrupted")
+        raise
+    document = written("" if ending.finished else ending.because)
+    if "footer" in document:
+        journal.path.unlink()
     return document
 
 
-def run_conformance(folder: Path, *, root: Path) -> str:
-    """Run the conformance suite's cases with a GPU, results into a folder; returns what went wrong, or nothing."""
-    return launch(["conformance.gpu", "--output", str(folder)], root=root, seconds=CONFORMANCE_S)
+def _journal(run: Run, stage: str) -> Journal:
+    journal = Journal(run.path(stage).with_suffix(".jsonl"))
+    if not run.resume:
+        journal.path.unlink(missing_ok=True)
+    return journal
 
 
-def run_benchmarks(path: Path, *, root: Path) -> str:
+def test_files(root: Path) -> list[str]:
+    """Return the files that have GPU tests: to collect all others takes longer than many of the tests."""
+    found = sorted(path for path in (root / "tests").rglob("test_*.py") if has_gpu_tests(path))
+    return [path.relative_to(root).as_posix() for path in found]
+
+
+def run_benchmarks(run: Run) -> str:
     """Measure into a file; returns what went wrong, or nothing."""
-    path.unlink(missing_ok=True)
-    return launch(["benchmarks.gpu", "--output", str(path)], root=root, seconds=BENCHMARKS_S)
+    path, journal = run.path("benchmarks"), _journal(run, "benchmarks")
+    journal.write(event="opened")  # with --resume the process keeps what is there
+    # Its own end comes first, so that it writes why the rest was not reached.
+    seconds = max(1, int(run.deadline.left("benchmarks")) - 5)
+    watched = run.watched("benchmarks.gpu", "--output", str(path), "--resume", "--seconds", str(seconds))
+    return supervise(watched, journal, until=run.deadline.of("benchmarks"), limit=LIMITS["benchmarks"]).because
 
 
-def launch(module: Sequence[str], *, root: Path, seconds: float) -> str:
-    """Run ``python -m`` in a session of its own; returns how it ended, or nothing if its status was 0.
-
-    When its time is over, what it started is ended with it.
-    """
-    command = [sys.executable, "-m", *module]
-    process = subprocess.Popen(command, cwd=root, env=_variables(), start_new_session=True)  # noqa: S603 - our own modules
-    try:
-        status = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return f"stopped after {seconds:g} seconds"
-    if status < 0:
-        return f"ended by {signal.Signals(-status).name}"
-    return f"exit status {status}" if status else ""
+def run_conformance(run: Run) -> str:
+    """Run the conformance suite's cases with a GPU; returns what went wrong, or nothing."""
+    seconds = max(1, int(run.deadline.left("conformance")) - 8)
+    words = ["--output", str(run.path("conformance").parent), "--seconds", str(seconds), *(["--resume"] if run.resume else [])]
+    return launch(run.watched("conformance.gpu", *words), until=run.deadline.of("conformance"))
 
 
-def _variables() -> dict[str, str]:
-    """Return the environment variables for a run: a missing GPU is a failure, and a stranger's pytest plugins stay out."""
+def variables(output: Path | None = None) -> dict[str, str]:
+    """Return the environment variables for a stage: a missing GPU is a failure, and a stranger's pytest plugins stay out."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return os.environ | {"INTEROP_REQUIRE_GPU": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": path}
+    own = {"INTEROP_REQUIRE_GPU": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": path}
+    # JAX would take three quarters of the card when it starts: docs.jax.dev, "GPU memory allocation".
+    own["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    if output is not None:
+        own["INTEROP_GPU_TRACES"] = str((output / "benchmarks" / "results").resolve())
+    return os.environ | own
 
 
 def summary(document: dict[str, Any]) -> str:
-    """Return the outcome in a few lines: what did not pass, then the counts or how the run died."""
+    """Return the outcome in a few lines: what did not pass, then the counts, or why the run was stopped."""
     notable = [record for record in document["tests"] if record["outcome"] in BAD or record["outcome"] in {"skipped", "not-run"}]
     lines = [f"{record['outcome']}: {record['nodeid']}: {record['reason']}" for record in notable]
-    if "footer" in document:
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in document["footer"].items() if count)
-        return "\n".join([*lines, f"tests: {counts or 'none'}"])
-    died = document["died"]
-    during = f", during {died['during']}" if died["during"] else ""
-    return "\n".join([*lines, f"tests: the run died ({died['because']}){during}; {died['missing']} of its tests have no result"])
+    found = Counter(record["outcome"] for record in document["tests"])
+    counted = ", ".join(f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found[outcome]) or "none"
+    stopped = f"; {document['stopped']}" if "stopped" in document else ""
+    return "\n".join([*lines, f"tests: {counted}{stopped}"])
 
 
 if __name__ == "__main__":

@@ -1,26 +1,40 @@
-"""A pytest plugin that writes down every event at once: ``-p tools.recorder --record FILE``.
+"""A pytest plugin that notes every event at once: ``-p tools.recorder --record FILE``.
 
-On a GPU a test can take the whole interpreter down, so the record is a file of lines, each flushed as it is written;
-what is in it after the end is what happened before the end. `tools.results` makes the results from it.
+On a GPU a test can take the whole interpreter down, or leave a context in which every later call fails. So the record is a journal
+(`conformance.journal`): what is in it after the end is what happened before the end. `tools.supervise` starts another process, which
+skips what has a result already; `tools.results` makes the results from the journal.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import json
+import os
 import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
-__all__ = ["Recorder", "anonymous", "line"]
+from conformance.adapters._base import Unsupported
+from conformance.adapters._cuda import current
+from conformance.journal import Journal
+from tools.supervise import ended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["POISONED", "Recorder", "anonymous", "has_gpu_tests", "line"]
 
 LONGEST = 300
 """Characters of a reason; the whole traceback is on the screen."""
+
+POISONED = 70
+"""The exit status of a process whose CUDA context has died."""
+
+COMPLETE = frozenset({0, 1, 5})
+"""pytest's exit statuses after which every test has been run: all passed, some failed, there was none."""
 
 _FOLDERS = re.compile(r"(?<![\w./])(?!//)(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\":]+[/\\])+")
 _GPU_MARK = re.compile(r"\bmark\.gpu\b")
@@ -42,6 +56,14 @@ def line(text: str) -> str:
     return anonymous(said)[:LONGEST]
 
 
+def has_gpu_tests(path: Path) -> bool:
+    """Return whether a file of tests may hold GPU tests: its text says so, or cannot be read."""
+    try:
+        return bool(_GPU_MARK.search(path.read_text(encoding="utf-8")))
+    except OSError:
+        return True
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the plugin's options."""
     group = parser.getgroup("recorder")
@@ -58,57 +80,94 @@ def pytest_configure(config: pytest.Config) -> None:
             warnings.simplefilter("default")
             importlib.import_module(name)
     if config.getoption("--record"):
-        config.pluginmanager.register(Recorder(Path(config.getoption("--record")), config.rootpath))
+        config.pluginmanager.register(Recorder(Journal(Path(config.getoption("--record"))), config.rootpath))
+
+
+def context_fault() -> str:
+    """Return what has ended this process's CUDA context for good, after everything on it has come to its end; empty for nothing."""
+    try:
+        return current().fault()
+    except Unsupported:  # there is no driver
+        return ""
+
+
+class _Deadly(pytest.Module):
+    """A file that is not imported."""
+
+    def collect(self) -> list[pytest.Item | pytest.Collector]:
+        return []
 
 
 class Recorder:
-    """Writes what pytest tells."""
+    """Notes what pytest reports, and leaves out what the journal has a result for."""
 
-    def __init__(self, path: Path, root: Path) -> None:
-        self.path, self.root = path, root
+    def __init__(self, journal: Journal, root: Path, fault: Callable[[], str] = context_fault) -> None:
+        self.journal, self.root, self.fault = journal, root, fault
+        self.done = ended(journal.events())
+        self.deadly = {event["item"] for event in journal.events() if event["event"] == "died"}
 
-    def write(self, **event: Any) -> None:
-        """Append one event, and let go of the file."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event) + "\n")
+    def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+        """Leave out a file whose import has ended a process; `pytest_ignore_collect` is not asked of files that were named."""
+        found = _Deadly.from_parent(parent, path=module_path)
+        return found if found.nodeid in self.deadly else None
+
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        if isinstance(collector, pytest.Module):
+            self.journal.write(event="started", item=collector.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if not report.failed:
-            return
+        if report.failed:
+            self.journal.write(**self.broken(report))
+        elif report.nodeid.endswith(".py"):
+            self.journal.write(event="imported", item=report.nodeid)
+
+    def broken(self, report: pytest.CollectReport) -> dict[str, Any]:
+        """Return the event of a file that could not be imported."""
         text = str(report.longrepr)
         errors = [part.removeprefix("E ").strip() for part in text.splitlines() if part.startswith("E ")]
         found = _NO_MODULE.search(text)
-        if found and not self.has_gpu_tests(report.nodeid):
-            self.write(event="not-run", nodeid=report.nodeid, reason=f"no GPU tests in it, and it needs {found.group(1).partition('.')[0]}")
-        else:
-            self.write(event="broken", nodeid=report.nodeid, reason=line("\n".join(errors) or text))
+        if found and not has_gpu_tests(self.root / report.nodeid):
+            reason = f"no GPU tests in it, and it needs {found.group(1).partition('.')[0]}"
+            return {"event": "not-run", "item": report.nodeid, "reason": reason}
+        return {"event": "broken", "item": report.nodeid, "reason": line("\n".join(errors) or text)}
 
-    def has_gpu_tests(self, nodeid: str) -> bool:
-        """Return whether a file that could not be imported may hold GPU tests: its text says so, or cannot be read."""
-        try:
-            return bool(_GPU_MARK.search((self.root / nodeid).read_text(encoding="utf-8")))
-        except OSError:
-            return True
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Run only what has no result; what takes long comes last, since a stop loses what comes last."""
+        left = [item for item in items if item.nodeid not in self.done]
+        if len(left) < len(items):
+            config.hook.pytest_deselected(items=[item for item in items if item.nodeid in self.done])
+        items[:] = sorted(left, key=lambda item: item.get_closest_marker("slow") is not None)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.write(event="collected", count=len(session.items))
+        self.journal.write(event="collected", tests=[item.nodeid for item in session.items])
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.write(event="started", nodeid=nodeid)
+        self.journal.write(event="started", item=nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.write(
+        self.journal.write(
             event="phase",
-            nodeid=report.nodeid,
+            item=report.nodeid,
             when=report.when,
             outcome=report.outcome,
             expected=hasattr(report, "wasxfail"),
             duration=report.duration,
             reason=reason(report),
+            figures=dict(report.user_properties),
         )
 
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        fault = self.fault()
+        if fault:
+            # Every later test of this process would fail for what this one did.
+            self.journal.write(event="poisoned", item=nodeid, because=f"it left a dead CUDA context: {fault}")
+            os._exit(POISONED)
+        self.journal.write(event="ended", item=nodeid)
+
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        self.write(event="finished", status=int(exitstatus))
+        if int(exitstatus) in COMPLETE:
+            self.journal.write(event="finished")
 
 
 def reason(report: pytest.TestReport) -> str | None:

@@ -1,93 +1,90 @@
 """The results of a run of tests as committed data: a header, one record per test, a footer.
 
-The footer is written only if the run came to its end, and a reader refuses a file without one: half a run must not be taken
-for a good one. Outcomes are never merged. `not-run` is a file without GPU tests that could not be imported there.
+They are made from the journal of `tools.recorder`, at any moment. Every test that was found has a record: one that was not reached is
+`not-run`, with its reason. The footer is there only if every test was reached, and a reader refuses a file without one unless it asks
+for a part: half a run must not be taken for a good one. Outcomes are never merged.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["BAD", "OUTCOMES", "SCHEMA", "IncompleteError", "all_passed", "compose", "events", "opened", "read", "write"]
+__all__ = ["BAD", "OUTCOMES", "SCHEMA", "IncompleteError", "all_passed", "compose", "counts", "read", "write"]
 
-SCHEMA = 1
+SCHEMA = 2
 """The version of the JSON's structure; goes up when a key changes its meaning or goes away."""
 
 OUTCOMES = ("passed", "failed", "error", "crash", "skipped", "xfailed", "xpassed", "not-run")
 BAD = frozenset({"failed", "error", "crash", "xpassed"})
-
-COMPLETE = frozenset({0, 1, 5})
-"""pytest's exit statuses after which every test has been run: all passed, some failed, there was none."""
 
 
 class IncompleteError(ValueError):
     """The file holds half a run, or what it says does not add up."""
 
 
-def events(path: Path) -> list[dict[str, Any]]:
-    """Return the recorder's events; the last line may be half written."""
-    found = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            found.append(json.loads(text))
-        except ValueError:
-            break
-    return found
-
-
-def opened(environment: dict[str, Any]) -> dict[str, Any]:
-    """Return the document as it stands before the run, so that a killed runner leaves no older file behind."""
-    return _document(environment, [], died={"because": "the run has begun and not ended", "during": None, "missing": None})
-
-
-def compose(found: Iterable[dict[str, Any]], environment: dict[str, Any], because: str) -> dict[str, Any]:
-    """Return the document for a run's events; `because` says how its process ended, for a run that did not come to its end."""
-    found = list(found)
-    tests = sorted(_records(found, because), key=lambda record: record["nodeid"])
-    expected = sum(event["count"] for event in found if event["event"] == "collected")
-    ran = sum(record["outcome"] != "crash" for record in tests if record["duration"] is not None)
-    if any(event["event"] == "finished" and event["status"] in COMPLETE for event in found) and ran == expected:
-        return _document(environment, tests, footer=_counts(tests))
-    during = next((record["nodeid"] for record in tests if record["outcome"] == "crash"), None)
-    return _document(environment, tests, died={"because": because, "during": during, "missing": expected - ran})
-
-
-def _document(environment: dict[str, Any], tests: list[dict[str, Any]], **end: Any) -> dict[str, Any]:
+def compose(events: Sequence[dict[str, Any]], environment: dict[str, Any], stopped: str = "") -> dict[str, Any]:
+    """Return the document for a run's events; `stopped` says why tests were not reached, where that is so."""
+    records = {record["nodeid"]: record for record in _records(events)}
+    found = [nodeid for event in events if event["event"] == "collected" for nodeid in event["tests"]]
+    left = [nodeid for nodeid in dict.fromkeys(found) if nodeid not in records]
+    because = stopped or "the run has not ended"
+    records |= {nodeid: _of(nodeid, "not-run", None, f"not reached: {because}") for nodeid in left}
+    tests = sorted(records.values(), key=lambda record: record["nodeid"])
+    complete = not stopped and not left and any(event["event"] == "finished" for event in events)
+    end = {"footer": counts(tests)} if complete else {"stopped": because}
     return {"schema": SCHEMA, "environment": environment, "tests": tests, **end}
 
 
-def _counts(tests: list[dict[str, Any]]) -> dict[str, int]:
-    counts = Counter(record["outcome"] for record in tests)
-    return {outcome: counts[outcome] for outcome in OUTCOMES} | {"total": len(tests)}
+def counts(tests: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Return how many records have each outcome, and how many there are."""
+    found = Counter(record["outcome"] for record in tests)
+    return {outcome: found[outcome] for outcome in OUTCOMES} | {"total": found.total()}
 
 
-def _records(found: list[dict[str, Any]], because: str) -> Iterable[dict[str, Any]]:
+def _of(nodeid: str, outcome: str, duration: float | None, reason: str | None, figures: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"nodeid": nodeid, "outcome": outcome, "duration": duration, "reason": reason} | ({"figures": figures} if figures else {})
+
+
+def _records(events: Sequence[dict[str, Any]]) -> Iterable[dict[str, Any]]:
     phases: dict[str, list[dict[str, Any]]] = {}
-    for event in found:
-        if event["event"] == "started":
-            phases[event["nodeid"]] = []
-        elif event["event"] == "phase":
-            phases[event["nodeid"]].append(event)
-        elif event["event"] in {"broken", "not-run"}:
-            outcome = {"broken": "error"}.get(event["event"], event["event"])
-            yield {"nodeid": event["nodeid"], "outcome": outcome, "duration": None, "reason": event["reason"]}
-    for nodeid, parts in phases.items():
-        yield _record(nodeid, parts, because)
+    for event in events:
+        item = event.get("item", "")
+        match event["event"]:
+            case "started":
+                phases[item] = []  # also of one that is run again, as somebody had stopped it
+            case "phase":
+                phases[item].append(event)
+            case "broken":
+                yield _of(item, "error", None, event["reason"])
+            case "not-run":
+                yield _of(item, "not-run", None, event["reason"])
+            case "died":
+                yield _of(item, "crash", _duration(phases.get(item, [])), f"the process ended here: {event['because']}")
+            case "ended":
+                yield _record(item, phases[item])
+            case "poisoned":
+                yield _record(item, phases[item], event["because"])
 
 
-def _record(nodeid: str, parts: list[dict[str, Any]], because: str) -> dict[str, Any]:
-    duration = round(sum(part["duration"] for part in parts), 2)
-    if not parts or parts[-1]["when"] != "teardown":
-        return {"nodeid": nodeid, "outcome": "crash", "duration": duration, "reason": f"the process ended here: {because}"}
+def _duration(parts: list[dict[str, Any]]) -> float:
+    return round(sum(part["duration"] for part in parts), 2)
+
+
+def _record(nodeid: str, parts: list[dict[str, Any]], fault: str = "") -> dict[str, Any]:
+    figures = {name: value for part in parts for name, value in part["figures"].items()}
     deciding = next((part for part in parts if _outcome(part) in BAD), None)
     deciding = deciding or next((part for part in parts if _outcome(part) != "passed"), parts[-1])
-    return {"nodeid": nodeid, "outcome": _outcome(deciding), "duration": duration, "reason": deciding["reason"]}
+    outcome, reason = _outcome(deciding), deciding["reason"]
+    if fault:
+        outcome, reason = (outcome if outcome in BAD else "failed"), "; ".join(filter(None, (reason, fault)))
+    return _of(nodeid, outcome, _duration(parts), reason, figures)
 
 
 def _outcome(part: dict[str, Any]) -> str:
@@ -97,21 +94,25 @@ def _outcome(part: dict[str, Any]) -> str:
 
 
 def write(document: dict[str, Any], path: Path) -> None:
-    """Write the document as JSON."""
+    """Write the document as JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """Read a whole run; raises IncompleteError for half a one, and for one whose footer does not agree with its records."""
+def read(path: str | Path, *, partial: bool = False) -> dict[str, Any]:
+    """Read a run; raises IncompleteError for one that was stopped, unless a part is asked for, and for one that does not add up."""
     name = Path(path).name
     found = json.loads(Path(path).read_text(encoding="utf-8"))
     if found.get("schema") != SCHEMA:
         raise IncompleteError(f"{name}: its schema is {found.get('schema')!r}, and {SCHEMA} is read here.")
+    if partial and "stopped" in found:
+        return dict(found)
     if "footer" not in found:
-        raise IncompleteError(f"{name} has no footer: {found.get('died', {}).get('because', 'the run did not end')}.")
-    if found["footer"] != _counts(found["tests"]):
-        raise IncompleteError(f"{name}: the footer says {found['footer']}, the records {_counts(found['tests'])}.")
+        raise IncompleteError(f"{name} has no footer: {found.get('stopped', 'the run did not end')}.")
+    if found["footer"] != counts(found["tests"]):
+        raise IncompleteError(f"{name}: the footer says {found['footer']}, the records {counts(found['tests'])}.")
     return dict(found)
 
 

@@ -8,7 +8,7 @@ DLPack's streams are the libraries' current ones, and a library has one. So the 
 library, and the consumer's stream in every other; a library that hands over to itself has nothing to wait for.
 
 CUDA does not survive a fork. Nothing here starts it but in the child that runs a case: whether there is a device, and what it is
-called, is asked in a process of its own.
+called, is asked in a process of its own, and what a library asks while it is imported is answered from there.
 
 Crossing between host and device is a loss that only the interop route refuses by default. A native idiom names it (``.cpu()``,
 ``x.get()``, ``device="cuda"``), and with that permits it; a `from_dlpack` that copies across is ``copied``.
@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import os
 import subprocess
 import sys
@@ -32,10 +33,10 @@ from conformance.protocol.producer_cuda import LEGACY, PER_THREAD, Driver
 from conformance.texts import first_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager, ExitStack
 
-__all__ = ["POISON", "STREAMS", "CUDAAdapter", "Device", "ask", "current", "strided"]
+__all__ = ["POISON", "STREAMS", "CUDAAdapter", "Device", "ask", "current", "started", "strided", "without_starting"]
 
 POISON = 0xA5
 """What is in memory before the true values: no case's values have this in every byte."""
@@ -212,6 +213,9 @@ class CUDAAdapter(Adapter):
     def hardware(self) -> str | None:
         return ask(self.module)[0] or None
 
+    def warm_up(self) -> None:
+        """Do nothing: whatever makes an array starts CUDA, in the process that forks."""
+
 
 def _torch_on(stream: int) -> AbstractContextManager[Any]:
     from torch.cuda import ExternalStream, StreamContext, default_stream
@@ -270,6 +274,42 @@ def ask(module: str) -> tuple[str, str]:
         return "", f"asking for one failed ({type(error).__name__})"
     said = [line for line in (done.stderr if done.returncode else done.stdout).splitlines() if line.strip()] or [""]
     return ("", first_sentence(said[-1]) or f"exit status {done.returncode}") if done.returncode else (said[-1].strip(), "")
+
+
+@contextlib.contextmanager
+def without_starting() -> Iterator[None]:
+    """Have torch say whether there is a device without looking for one, which would start CUDA here.
+
+    torch's own way without it asks NVML, and falls back to starting CUDA where that does not answer (torch/cuda/__init__.py, `is_available`).
+    tvm-ffi asks when it is imported, and torch's fake tensors when the first is made.
+    """
+    if not importlib.util.find_spec("torch"):
+        yield
+        return
+    import torch
+
+    if torch.version.cuda is None:
+        yield
+        return
+    asked, there = torch.cuda.is_available, bool(ask("torch")[0])
+    torch.cuda.is_available = lambda: there
+    try:
+        yield
+    finally:
+        torch.cuda.is_available = asked
+
+
+_NOT_INITIALIZED = 3  # CUDA_ERROR_NOT_INITIALIZED, cuda.h
+
+
+def started() -> bool:
+    """Return whether CUDA was started in this process, so that no child that it forks can use it; asking starts nothing."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return int(cuda.cuDeviceGetCount(ctypes.byref(count))) != _NOT_INITIALIZED
 
 
 def strided(read: Callable[[int, int], bytes], pointer: int, shape: Sequence[int], strides: Sequence[int], dtype: np.dtype) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version
+from conformance.adapters._cuda import without_starting
 from conformance.adapters._torch_states import STATES
 from conformance.adapters.pyarrow import to_numpy as _from_arrow
 from conformance.dtypes import dtype_named
@@ -52,7 +53,7 @@ class Torch(Adapter):
     def warm_up(self) -> None:
         # What these import on first use takes most of a second.
         for state in ("masked", "fake"):
-            with ExitStack() as stack:
+            with ExitStack() as stack, without_starting():
                 self.put(self.make(np.zeros(2, "float32")), state, stack)
 
     def make(self, values: np.ndarray) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from conformance.adapters._base import Adapter, Unsupported, installed_version
+from conformance.adapters._cuda import without_starting
 from conformance.capsule import HOST_READABLE, read
 from conformance.crafted import Producer
 from conformance.dtypes import dlpack_code, dtype_named
@@ -47,7 +48,8 @@ class TVMFFI(Adapter):
         return installed_version("apache-tvm-ffi")
 
     def prepare(self) -> None:
-        _tvm()
+        with without_starting():
+            _tvm()
 
     def make(self, values: np.ndarray) -> Any:
         made = self._over(aligned(values))

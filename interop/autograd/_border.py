@@ -116,11 +116,14 @@ class Border:
     ) -> list[Any]:
         quick = self._quickly and not lent and hurdle.get() is None
         results = sweep(values, quickly) if quick else [None] * len(values)
+        device = words.get("device")
+        if device is not None:  # what needs no decision stays on the device where it is
+            results = [result if result is not None and result.device == device else None for result in results]
         left = [at for at, result in enumerate(results) if result is None and values[at] is not None]
         if left:
             known = names()
-            if words.get("device") is not None:
-                words["device"] = self.torch.device_of(words["device"])
+            if device is not None:
+                words["device"] = self.torch.device_of(device)
             for some, more in (([at for at in left if at not in lent], {}), (lent, {"copy": True})):
                 call = Inside(text, self.permissions | words | more, self.place)
                 made = Batch(call, take_apart_named([(known[at], values[at]) for at in some]), root="").run() if some else ()

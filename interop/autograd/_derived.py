@@ -75,7 +75,7 @@ class Derived(Task):
         """Return the results as tensors, and the trace."""
         found = self.pure(*self.border.there(tensors, self.text, self.incoming))
         # The device by name: whose a native one is takes long to find out.
-        made = self.border.back(found, str(tensors[0].device), f"the result of {self.text}", self.outgoing, beside=tensors)
+        made = self.border.back(found, tensors[0].device, f"the result of {self.text}", self.outgoing, beside=tensors)
         return made, Ran(self, tensors, made)
 
     def leading(self, level: int, size: int) -> Derived:  # noqa: ARG002 - at every level the same

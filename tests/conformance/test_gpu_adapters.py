@@ -21,8 +21,7 @@ from conformance.layouts import LAYOUTS
 from conformance.observe import observe
 from conformance.outcomes import Observed
 from conformance.protocol.producer_cuda import LEGACY, PER_THREAD
-from conformance.records import Case, Record
-from conformance.results import Results, read
+from conformance.records import Case
 from conformance.selection import Selection
 from conformance.sources import difference, source
 from conformance.states import STATES
@@ -570,52 +569,6 @@ def _environ():
 def test_asking_and_preparing_start_no_cuda_so_that_a_child_can(marked):
     done = in_a_process(NOTHING_STARTED)
     assert done.returncode == 0, done.stderr
-
-
-# The run for `make gpu`.
-
-
-def results_of(*outcomes):
-    records = tuple(Record(case(f"state-{n}"), outcome, "why") for n, outcome in enumerate(outcomes))
-    environment = environment_of({}, {"quick": True})
-    return Results({**environment, "hardware": {**environment["hardware"], "gpu": "Test Device 9"}}, records)
-
-
-@pytest.fixture(name="a_gpu")
-def pretended(monkeypatch):
-    adapters = {name: adapter for name, adapter in load_adapters().items() if name in {"numpy", "torch-cuda"}}
-    monkeypatch.setattr(TorchCUDA, "available", lambda self: "")
-    monkeypatch.setattr(gpu, "load_adapters", lambda: adapters)
-
-
-@pytest.mark.parametrize(("outcome", "status"), [("shared", 0), ("wrong", 1)])
-def test_the_run_writes_its_results_and_judges(monkeypatch, tmp_path, capsys, a_gpu, outcome, status):
-    asked = {}
-    monkeypatch.setattr(gpu, "run", lambda cases, adapters, **words: asked.update(words, cases=cases) or results_of(outcome))
-    assert gpu.main(["--output", str(tmp_path), "--jobs", "2"]) == status
-    assert asked["jobs"] == 2
-    assert asked["selection"] == {"layer": ("protocol", "handoff"), "device": ("cuda",), "quick": True}
-    assert {one.layer for one in asked["cases"]} == {"protocol", "handoff"}
-    assert all("torch-cuda" in (one.producer, one.consumer) for one in asked["cases"])
-    (path,) = tmp_path.iterdir()
-    assert path.name.startswith("cuda-python")
-    assert read(path).summary["total"] == 1
-    assert f"conformance: 1 {outcome}; {status} findings" in capsys.readouterr().out
-
-
-def test_a_run_that_takes_too_long_gives_up(monkeypatch, tmp_path, capsys, a_gpu):
-    import time
-
-    monkeypatch.setattr(gpu, "run", lambda *_, **__: time.sleep(60))
-    assert gpu.main(["--output", str(tmp_path), "--seconds", "1"]) == 1
-    assert "stopped after 1 seconds" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
-def test_without_a_device_nothing_is_run(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(_cuda, "ask", lambda module: ("", "there is no CUDA driver"))
-    assert gpu.main(["--output", str(tmp_path)]) == gpu.NO_DEVICE
-    assert "torch sees no CUDA device: there is no CUDA driver" in capsys.readouterr().err
 
 
 def test_the_quick_selection_has_every_stream_in_every_direction(monkeypatch):
