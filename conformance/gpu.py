@@ -6,12 +6,14 @@ which a borrowed machine may lack; ``interop conformance run --device cuda`` run
 The results are written as the answers come: a file that is whole, in which the cases without an answer are ``not-run``, and beside
 it a journal of the answers. So a run that was stopped at any moment has results, and ``--resume`` goes on where it was.
 
-Status 0 if nothing was found, 1 with findings or if some cases were not reached, 3 if no library finds a GPU.
+Status 0 if nothing was found, 1 with findings, 3 if no library finds a GPU, 4 if some cases were not reached.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import signal
 import sys
 import time
@@ -23,7 +25,7 @@ from conformance.deviations import findings
 from conformance.environment import environment_of, name_of
 from conformance.journal import Journal
 from conformance.outcomes import Observed
-from conformance.results import write
+from conformance.results import IncompleteError, read, write
 from conformance.run import Stop, results_of, run
 from conformance.selection import Selection, all_cases
 
@@ -35,12 +37,12 @@ if TYPE_CHECKING:
     from conformance.records import Case
     from conformance.results import Results
 
-__all__ = ["JOBS", "NO_DEVICE", "SECONDS", "SELECTION", "main", "said"]
+__all__ = ["JOBS", "NOT_ALL", "NO_DEVICE", "SECONDS", "SELECTION", "main", "said"]
 
 JOBS = 4
 """Each process has a context of its own on the device, and the device has one clock: more of them would wait for each other."""
 
-NO_DEVICE = 3
+NO_DEVICE, NOT_ALL = 3, 4
 SECONDS = 170
 SELECTION = Selection(layer=("protocol", "handoff"), device=("cuda",), quick=True)
 """The policy layer is about described arrays, and the same everywhere."""
@@ -68,13 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         written = _Written(given.output, cases, adapters, resume=given.resume)
     except Stop as stop:
         print(f"{stop}, before the first case: nothing is written", file=sys.stderr)
-        return 1
+        return NOT_ALL
     results = run(cases, adapters, selection=SELECTION.header(), jobs=given.jobs, told=written.told, known=written.known)
     _stop_no_more()
     left = written.finish(results)
     found = findings(results)
     print(said(results, found, left))
-    return 1 if found or left else 0
+    return NOT_ALL if left else int(bool(found))
 
 
 _SIGNALS = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT)
@@ -102,13 +104,25 @@ class _Written:
 
     def __init__(self, folder: Path, cases: Sequence[Case], adapters: Mapping[str, Adapter], *, resume: bool) -> None:
         self.cases, self.adapters = cases, adapters
-        self.path = folder / f"{name_of(environment_of(adapters, SELECTION.header()))}.json.gz"
+        self.environment = environment_of(adapters, SELECTION.header())
+        self.path = folder / f"{name_of(self.environment)}.json.gz"
         self.journal = Journal(self.path.with_name(f"{self.path.name.partition('.json')[0]}.jsonl"))
         if not resume:
             self.journal.path.unlink(missing_ok=True)
-        self.answers = {event["case"]: Observed(event["outcome"], event["reason"]) for event in self.journal.events()}
+        self.answers = self._answered() if resume else {}
         self.known = dict(self.answers)
         self._write()
+
+    def _answered(self) -> dict[str, Observed]:
+        """Return the answers of the run that was stopped: those in its file, and those that came after that was written."""
+        answers = {}
+        with contextlib.suppress(OSError, IncompleteError):  # there is none, or none of a run
+            before = read(self.path)
+            if before.environment == json.loads(json.dumps(self.environment)):
+                answers = {
+                    one.case.id: Observed(one.outcome, one.reason) for one in before.records if not one.reason.startswith(NOT_REACHED)
+                }
+        return answers | {event["case"]: Observed(event["outcome"], event["reason"]) for event in self.journal.events()}
 
     def told(self, case: Case, observed: Observed) -> None:
         """Note an answer."""

@@ -86,6 +86,7 @@ def test_the_command_writes_its_files_and_judges(tree, capfd, project, expected)
     said = capfd.readouterr().out
     assert ("conformance: exit status 1" if "conformance" in project else "conformance: done") in said
     assert ("benchmarks: exit status 1" if "status" in project else "benchmarks: done") in said
+    assert not list(root.rglob("out/**/*.jsonl"))
     stages = json.loads((root / "out" / "conformance" / "results" / NAME).read_text())["stages"]
     assert [name for name, how in stages.items() if how] == [
         name for name, key in (("benchmarks", "status"), ("conformance", "conformance")) if key in project
@@ -162,6 +163,7 @@ def test_an_interrupt_ends_all_and_leaves_results(tree, stage, number):
     assert runner.wait(20) == gpu.INTERRUPTED == 130
     document = read(root / "out" / "conformance" / "results" / NAME, partial=True)
     assert ("stopped" in document) == (stage == "tests")
+    assert list(root.rglob("out/**/*.jsonl")), "there is something to go on from"
     at = ["tests", "benchmarks", "conformance"].index(stage)
     assert document["stages"] == {
         name: "" if n < at else "interrupted" if n == at else "not reached: interrupted"

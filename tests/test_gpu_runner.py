@@ -266,7 +266,9 @@ def check_the_rest(root, document, path):
     ran = (root / "ran").read_text().split()
     assert len(ran) == 20 - len(done)
     assert not {f"test_n[{n}]" for n in ran} & set(done)
-    assert not path.with_suffix(".jsonl").exists()
+    (root / "ran").unlink()
+    assert run(root, resume=True)[0] == again
+    assert not (root / "ran").exists(), "nothing was left to run"
 
 
 def test_the_deadline_stops_the_tests_and_a_further_run_goes_on(tree):

@@ -133,6 +133,11 @@ def run_all(run: Run, facts: dict[str, Any]) -> int:
         status = INTERRUPTED
     document = json.loads(run.path("tests").read_text(encoding="utf-8")) | {"stages": stages}
     write(document, run.path("tests"))
+    ended = stages["conformance"] in {"", "exit status 1"}  # with findings or without
+    journals = [Journal(run.path(stage).with_suffix(".jsonl")) for stage in ("tests", "benchmarks")]
+    if ended and all(any(event["event"] == "finished" for event in journal.events()) for journal in journals):
+        for journal in journals:  # nobody goes on from them
+            journal.path.unlink()
     print(summary(document), *(f"{stage}: {how or 'done'}" for stage, how in stages.items()), sep="\n")
     return status or int(not all_passed(document) or any(stages.values()))
 
@@ -192,6 +197,8 @@ def record_tests(
         write(document, path)
         return document
 
+    if any(event["event"] == "finished" for event in journal.events()):  # before the run was stopped
+        return written("")
     written("the run has not ended")
     options = ["--record", str(journal.path), *(word for name in preload for word in ("--preload", name))]
     watched = run.watched(*PYTEST, *options, *test_files(run.root))
@@ -202,10 +209,7 @@ def record_tests(
     except KeyboardInterrupt:
         written("interrupted")
         raise
-    document = written("" if ending.finished else ending.because)
-    if "footer" in document:
-        journal.path.unlink()
-    return document
+    return written("" if ending.finished else ending.because)
 
 
 def _journal(run: Run, stage: str) -> Journal:

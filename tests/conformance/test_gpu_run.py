@@ -12,7 +12,7 @@ from conformance.adapters.torch_cuda import TorchCUDA
 from conformance.environment import environment_of
 from conformance.journal import Journal
 from conformance.outcomes import Observed
-from conformance.results import read
+from conformance.results import read, write
 from conformance.run import Stop, results_of
 
 
@@ -24,7 +24,6 @@ def pretended(monkeypatch):
     monkeypatch.setattr(_cuda, "ask", lambda module: ("Test Device 9", ""))
     monkeypatch.setattr(gpu, "load_adapters", lambda: adapters)
     monkeypatch.setattr(gpu, "findings", lambda results: [])
-    monkeypatch.setattr(gpu, "EVERY", 0.0)
     before = {number: signal.getsignal(number) for number in gpu._SIGNALS}
     yield
     signal.alarm(0)
@@ -91,7 +90,7 @@ def test_findings_are_the_exit_status(monkeypatch, tmp_path, a_gpu):
 def test_a_run_that_is_stopped_has_results_and_is_gone_on_with(monkeypatch, tmp_path, capsys, a_gpu, stop, reason):
     asked = []
     monkeypatch.setattr(gpu, "run", answering(7, then=stop, asked=asked))
-    assert gpu.main(["--output", str(tmp_path), "--seconds", "1"]) == 1
+    assert gpu.main(["--output", str(tmp_path), "--seconds", "1"]) == gpu.NOT_ALL == 4
     _, found = results(tmp_path)
     assert [record.outcome for record in found.records].count("shared") == 7
     assert {record.reason for record in found.records if record.outcome == "not-run"} == {reason}
@@ -105,14 +104,34 @@ def test_a_run_that_is_stopped_has_results_and_is_gone_on_with(monkeypatch, tmp_
 def test_a_run_that_begins_anew_forgets_the_old_one(monkeypatch, tmp_path, a_gpu):
     asked = []
     monkeypatch.setattr(gpu, "run", answering(7, asked=asked))
-    assert gpu.main(["--output", str(tmp_path)]) == 1
-    assert gpu.main(["--output", str(tmp_path)]) == 1
+    assert gpu.main(["--output", str(tmp_path)]) == gpu.NOT_ALL
+    assert gpu.main(["--output", str(tmp_path)]) == gpu.NOT_ALL
+    assert asked[1]["left"] == len(asked[1]["cases"])
+
+
+def test_a_run_that_was_complete_is_not_run_again_when_it_is_gone_on_with(monkeypatch, tmp_path, a_gpu):
+    asked = []
+    monkeypatch.setattr(gpu, "run", answering(10**6, asked=asked))
+    for _ in range(2):
+        assert gpu.main(["--output", str(tmp_path), "--resume"]) == 0
+    assert asked[0]["left"] == len(asked[0]["cases"])
+    assert asked[1]["left"] == 0
+
+
+def test_answers_of_other_versions_are_not_taken_over(monkeypatch, tmp_path, a_gpu):
+    asked = []
+    monkeypatch.setattr(gpu, "run", answering(10**6, asked=asked))
+    gpu.main(["--output", str(tmp_path)])
+    path, found = results(tmp_path)
+    write(found._replace(environment={**found.environment, "interop": "0.0"}), path)
+    gpu.main(["--output", str(tmp_path), "--resume"])
     assert asked[1]["left"] == len(asked[1]["cases"])
 
 
 def test_the_file_is_whole_while_answers_come(monkeypatch, tmp_path, a_gpu):
     """What is there if the process is killed now."""
     seen = []
+    monkeypatch.setattr(gpu, "EVERY", 0.0)
 
     def look():
         path, found = results(tmp_path)
