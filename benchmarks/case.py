@@ -55,6 +55,10 @@ class Case:
         A statement that runs between the rounds and is not timed.
     one_is_enough : bool
         Whether it is enough to be within one of the budgets; then the others are information.
+    bytes : int, optional
+        How many bytes every contestant moves, for a rate; None where the time says more.
+    least : int, optional
+        Rounds that are taken whatever they cost, in place of the settings'; for calls that take a second.
     """
 
     id: str
@@ -66,6 +70,8 @@ class Case:
     tail: str = ""
     settle: str = ""
     one_is_enough: bool = False
+    bytes: int | None = None
+    least: int | None = None
 
     @property
     def statements(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What the numbers belong to: versions, the processor, the device. No host's name, no paths, no kernel's build."""
+"""What the numbers belong to: versions, the processor, the device and its link. No host's name, no paths, no kernel's build."""
 
 from __future__ import annotations
 
@@ -15,6 +15,24 @@ from typing import Any
 __all__ = ["NoDeviceError", "environment", "environment_name", "gpu_environment"]
 
 DISTRIBUTIONS = ("numpy", "torch", "cupy-cuda12x", "cupy-cuda13x", "jax", "apache-tvm-ffi", "ml_dtypes", "array-api-compat", "optree")
+
+# Field of nvidia-smi -> group and key here; a group of None stands for the header itself.
+_ASKED = {
+    "driver_version": (None, "driver"),
+    "memory.total": (None, "memory"),
+    "mig.mode.current": (None, "mig"),
+    "pcie.link.gen.current": ("pcie", "generation"),
+    "pcie.link.gen.max": ("pcie", "generation_max"),
+    "pcie.link.width.current": ("pcie", "width"),
+    "pcie.link.width.max": ("pcie", "width_max"),
+    "clocks.sm": ("clocks", "sm"),
+    "clocks.max.sm": ("clocks", "sm_max"),
+}
+
+_UNKNOWN_FIELD = re.compile(r'Field "([\w.]+)" is not a valid field')
+
+_BUSY_CYCLES = 2_000_000_000
+"""About a second: longer than nvidia-smi takes to answer."""
 
 
 class NoDeviceError(RuntimeError):
@@ -76,23 +94,52 @@ def gpu_environment() -> dict[str, Any]:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise NoDeviceError(f"CuPy does not see one: {error}") from error
     runtime = cupy.cuda.runtime
+    # A device with nothing to do lowers its clocks and its link, which would be said here.
+    torch.cuda._sleep(_BUSY_CYCLES)
     device = {
         "gpu": torch.cuda.get_device_name(0),
         "devices": count,
-        "driver": _driver(),
+        **_told_by_nvidia_smi(),
         "cuda": {"driver": runtime.driverGetVersion(), "cupy": runtime.runtimeGetVersion(), "torch": torch.version.cuda},
     }
     return device | environment()
 
 
-def _driver() -> str | None:
-    """Return the driver's version, which neither library tells; None where nvidia-smi is not there."""
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+def _told_by_nvidia_smi() -> dict[str, Any]:
+    """Return what neither library tells: driver, memory, MIG mode, and current and largest PCIe link and clock; None for what is not told."""
+    fields = list(_ASKED)
+    done = _nvidia_smi(fields)
+    # One field that an older nvidia-smi does not know costs the whole answer, and it names the first such field only.
+    while done and done.returncode and (unknown := _UNKNOWN_FIELD.search(done.stdout + done.stderr)) and unknown.group(1) in fields:
+        fields.remove(unknown.group(1))
+        done = _nvidia_smi(fields)
+    if done is None or done.returncode:
+        return dict.fromkeys(group or key for group, key in _ASKED.values())
+    words = [word.strip() for word in done.stdout.partition("\n")[0].split(",")]
+    told = dict(zip(fields, words, strict=False))
+    found: dict[str, Any] = {}
+    for field, (group, key) in _ASKED.items():
+        (found.setdefault(group, {}) if group else found)[key] = _value(told.get(field, ""))
+    return found
+
+
+def _nvidia_smi(fields: list[str]) -> subprocess.CompletedProcess[str] | None:
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip().partition("\n")[0] or None
+
+
+def _value(word: str) -> int | str | None:
+    """Return a number, or words; None for nothing, and for what stands in brackets.
+
+    >>> _value("5"), _value("1980 MHz"), _value("[N/A]"), _value("")
+    (5, '1980 MHz', None, None)
+    """
+    if word.isdecimal():
+        return int(word)
+    return word if word and not word.startswith("[") else None
 
 
 def environment_name(facts: dict[str, Any]) -> str:

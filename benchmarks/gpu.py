@@ -1,150 +1,138 @@
-"""The benchmarks on a CUDA device: ``python -m benchmarks.gpu [--output FILE] [--quick] [--only ID]``; status 3 without a device.
+"""The benchmarks on a CUDA device: ``python -m benchmarks.gpu [--output FILE [--resume]] [--seconds N] [--quick] [--only ID]``.
 
-A handoff between torch and CuPy is work of the host (describing, ordering two streams), so nothing is waited for inside the
-timed loop; the device is drained between the rounds, so that its queue does not push back. A transfer is over when
-the data have arrived, so there every contestant waits for the device.
+A device can take the process down, hang, or refuse everything after one error. So the results are written after every case
+(`benchmarks.record`), and whoever starts this can start it again, with ``--resume``, to have the other cases measured.
+
+======  ==================================================================================================
+status
+======  ==================================================================================================
+0       all was measured, and every budget holds
+1       a budget does not hold, a case failed, or the run was stopped by SIGTERM or the end of its time
+3       there is no device that both torch and CuPy can use
+70      the last case left a CUDA context in which nothing works; the others need a new process
+130     stopped by SIGINT
+======  ==================================================================================================
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
+import gc
 import os
 import sys
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from benchmarks.case import Case, Reference
 from benchmarks.environment import NoDeviceError, gpu_environment
-from benchmarks.names import library, ndarray, tensor, verb
-from benchmarks.run import arguments, chosen, finish, tell
-from benchmarks.runner import measure
-from benchmarks.timing import FULL, QUICK
+from benchmarks.gpu_cases import CASES, DEVICE
+from benchmarks.interrupts import Interrupts, StoppedError
+from benchmarks.record import Record
+from benchmarks.run import arguments, chosen, conclude, tell
+from benchmarks.runner import rows_of
+from benchmarks.timing import FULL, QUICK, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    import argparse
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["CASES", "DEVICE", "NO_DEVICE", "main"]
+    from benchmarks.case import Case
 
-NO_DEVICE = 3
-"""The exit status where there is no device."""
+__all__ = ["CASES", "DEVICE", "NO_DEVICE", "POISONED", "SETTINGS", "main"]
 
-SIZES = {"": "8x8", "large_": "256 MiB"}
-"""Prefix of the names -> the size in words."""
+NO_DEVICE, POISONED = 3, 70
+"""The exit statuses where there is no device, and where the CUDA context is dead."""
 
-SIDE, LARGE_SIDE = 8, 8192
-
-WAIT = "torch.cuda.synchronize()"
-
-
-def _cases(prefix: str, size: str) -> tuple[Case, ...]:
-    """Return the cases for one size."""
-    a, c, t = (f"{prefix}{name}" for name in "act")
-    end = f"-{prefix.rstrip('_')}" if prefix else ""
-
-    def handoff(name: str, title: str, call: str, reference: str) -> Case:
-        return Case(f"{name}{end}", f"{title}, {size}", call, (Reference(reference, budget=1.1),), note=size, settle=WAIT)
-
-    def crossing(name: str, title: str, call: str, reference: str) -> Case:
-        return Case(f"{name}{end}", f"{title}, {size}", call, (Reference(reference),), note=size, tail=WAIT)
-
-    return (
-        handoff("gpu-torch-to-cupy", "A tensor, handed to CuPy", f"to_cupy({t})", f"cupy.from_dlpack({t})"),
-        handoff("gpu-cupy-to-torch", "A CuPy array, handed to torch", f"to_torch({c})", f"torch.from_dlpack({c})"),
-        crossing("host-to-gpu", "An ndarray, moved to torch", f'to_torch({a}, device="cuda")', f'torch.from_numpy({a}).to("cuda")'),
-        crossing("gpu-cupy-to-host", "A CuPy array, moved to NumPy", f'to_numpy({c}, device="cpu")', f"cupy.asnumpy({c})"),
-    )
+SETTINGS = FULL._replace(seconds=3)
+"""All of the cases take about 75 s; `benchmarks.gpu_cases` has the sum."""
 
 
-def _to_host() -> tuple[Case, ...]:
-    """Return the crossings to the host for which a speed is promised, and what they are made of."""
-    small = Case(
-        "gpu-to-host",
-        "A tensor, moved to NumPy, 8x8",
-        'to_numpy(t, transfer="allow")',
-        (Reference("t.cpu().numpy()"),),
-        note="8x8",
-        tail=WAIT,
-    )
-    large = Case(
-        "gpu-to-host-large",
-        "A tensor, moved to pageable memory: a third of the time, or 85 % of what page-locked memory allows",
-        'to_numpy(large_t, device="cpu")',
-        (Reference("large_t.cpu().numpy()", budget=round(1 / 3, 3)), Reference("pinned.copy_(large_t)", budget=round(1 / 0.85, 3))),
-        note=SIZES["large_"],
-        scope="all_cores()",
-        tail=WAIT,
-        one_is_enough=True,
-    )
-    later = Case(
-        "gpu-to-host-later",
-        "A tensor, moved to page-locked memory",
-        'to_numpy(large_t, device="cpu", blocking=False).result()',
-        (Reference("pinned.copy_(large_t)"),),
-        note=SIZES["large_"],
-        tail=WAIT,
-    )
-    many = Case(
-        "gpu-tree",
-        "Many small tensors, moved to NumPy in one transfer",
-        'tree.convert(smalls, "numpy", device="cpu")',
-        (Reference('[to_numpy(x, device="cpu") for x in smalls]', budget=0.1), Reference("[x.cpu().numpy() for x in smalls]")),
-        note="1,000 tensors of 64 elements",
-        tail=WAIT,
-    )
-    return small, large, later, many
+def cuda_fault() -> str:
+    """Return what has ended this process's CUDA context for good; empty for nothing."""
+    from conformance.adapters import Unsupported
+    from conformance.adapters._cuda import current
+
+    with contextlib.suppress(Unsupported):
+        return current().fault()
+    return ""
 
 
-CASES: tuple[Case, ...] = (*(case for prefix, size in SIZES.items() for case in _cases(prefix, size)), *_to_host())
+def main(
+    argv: Sequence[str] | None = None,
+    probe: Callable[[], dict[str, Any]] = gpu_environment,
+    *,
+    cases: Sequence[Case] = CASES,
+    makers: Mapping[str, Callable[[], Any]] = DEVICE,
+    settings: Settings = SETTINGS,
+    fault: Callable[[], str] = cuda_fault,
+) -> int:
+    """Measure everything on the device; returns the exit status. The other parameters are for tests.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; default: the command line's.
+    probe : callable
+        Returns what the numbers belong to, or raises `NoDeviceError`.
+    cases, makers, settings
+        What is measured, and how much.
+    fault : callable
+        Returns what has ended the CUDA context; empty for nothing.
+    """
+    given = _arguments(argv)
+    record = Record(chosen(cases, given.only), given.output, resume=given.resume)
+    with Interrupts(given.seconds) as interrupts:
+        if not record.facts:
+            try:
+                with interrupts.allowed():
+                    record.facts = probe()
+            except NoDeviceError as error:
+                print(f"no CUDA device: {error}", file=sys.stderr)
+                return NO_DEVICE
+            except StoppedError as stop:
+                print(f"{stop.reason}, before the device was found", file=sys.stderr)
+                return stop.status
+        record.begin()
+        stopped = _measure(record, makers, QUICK if given.quick else settings, fault, interrupts)
+        report = record.stop(stopped.reason) if stopped else record.finish()
+    held = conclude(report)
+    return stopped.status if stopped else held
 
 
-@contextlib.contextmanager
-def _all_cores() -> Iterator[None]:
-    """Give torch every core, as it has by default; the other cases have one, which is steadier."""
-    torch = importlib.import_module("torch")
-    before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--resume", action="store_true", help="go on where an earlier run into the same FILE ended")
+        parser.add_argument("--seconds", type=float, metavar="N", help="stop after so long, with what was measured by then")
+
+    given = arguments(argv, "python -m benchmarks.gpu", add)
+    if given.resume and not given.output:
+        raise SystemExit("--resume needs --output: the journal of the earlier run lies beside that file.")
+    return given
 
 
-def _cupy_array(side: int) -> Any:
-    return importlib.import_module("cupy").zeros((side, side), "float32")
+def _measure(
+    record: Record, makers: Mapping[str, Callable[[], Any]], settings: Settings, fault: Callable[[], str], interrupts: Interrupts
+) -> StoppedError | None:
+    """Measure what has no rows yet; return what stopped it, if anything did."""
+    for case in record.missing:
+        tell(case.title)
+        record.start(case)
+        try:
+            with interrupts.allowed():
+                rows = rows_of(case, makers, settings)
+        except StoppedError as stop:
+            return stop
+        if because := fault():
+            record.poison(case, f"the CUDA context died: {because}")
+            _leave()
+        record.keep(case, rows)
+        gc.collect()  # `timeit` turns the collector off, and the next case needs the memory
+    return None
 
 
-def _cuda_tensor(side: int) -> Any:
-    return tensor(side).cuda()
-
-
-DEVICE: dict[str, Callable[[], Any]] = {
-    **{name: verb(name) for name in ("to_cupy", "to_numpy", "to_torch")},
-    "torch": library("torch"),
-    "cupy": library("cupy"),
-    "a": partial(ndarray, SIDE),
-    "large_a": partial(ndarray, LARGE_SIDE),
-    "t": partial(_cuda_tensor, SIDE),
-    "large_t": partial(_cuda_tensor, LARGE_SIDE),
-    "c": partial(_cupy_array, SIDE),
-    "large_c": partial(_cupy_array, LARGE_SIDE),
-    "pinned": lambda: tensor(LARGE_SIDE).pin_memory(),
-    "tree": library("interop.tree"),
-    "all_cores": lambda: _all_cores,
-    "smalls": lambda: [_cuda_tensor(SIDE) for _ in range(1000)],
-}
-"""NumPy `a` on the host; torch `t` and CuPy `c` on the device; `pinned`, a page-locked tensor of the host; `smalls`, a list of tensors."""
-
-
-def main(argv: Sequence[str] | None = None, probe: Callable[[], dict[str, Any]] = gpu_environment) -> int:
-    """Measure everything on the device; returns the exit status."""
-    given = arguments(argv, "python -m benchmarks.gpu")
-    try:
-        facts = probe()
-    except NoDeviceError as error:
-        print(f"no CUDA device: {error}", file=sys.stderr)
-        return NO_DEVICE
-    return finish(measure(chosen(CASES, given.only), DEVICE, QUICK if given.quick else FULL, tell), facts, given.output)
+def _leave() -> NoReturn:
+    """End the process at once: with a dead context the libraries' own clearing up may fail or hang."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(POISONED)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SCHEMA", "document", "read", "text", "verdict", "write"]
+__all__ = ["SCHEMA", "bandwidth", "document", "read", "text", "verdict", "write"]
 
 SCHEMA = 1
 """The version of the JSON's structure; goes up when a key changes its meaning or goes away."""
 
-STATES = ("within", "over", "information", "not-run")
+STATES = ("within", "over", "information", "not-run", "failed")
+
+ADDED = {"rounds": None, "bytes": None}
+"""Keys of a row that older files of this schema lack."""
 
 
 def document(rows: list[dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any]:
@@ -22,23 +26,28 @@ def document(rows: list[dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any
 
 
 def verdict(report: dict[str, Any]) -> int:
-    """Return 0 if every budget holds, else 1; a budget that could not be looked at does not hold."""
-    return int(any(row["status"] in {"over", "not-run"} for row in report["rows"] if row["budget"] is not None))
+    """Return 0 if every budget holds, else 1; one that could not be looked at does not hold, and no case may fail, budget or not."""
+    return int(
+        any(row["status"] == "failed" or (row["budget"] is not None and row["status"] in {"over", "not-run"}) for row in report["rows"])
+    )
 
 
 def write(report: dict[str, Any], path: str | Path) -> None:
-    """Write the report as JSON."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write the report as JSON, in one step: a reader finds the old file or the new one, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.part")  # the same folder, since a rename across file systems is a copy
+    beside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(beside, path)  # noqa: PTH105 - atomic on every system, by its documentation
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Read a report; raises ValueError for another structure."""
+    """Read a report, with what older files lack; raises ValueError for another structure."""
     found = json.loads(Path(path).read_text(encoding="utf-8"))
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema != SCHEMA:
         raise ValueError(f"{Path(path).name} is no report of schema {SCHEMA}: its schema is {schema!r}.")
-    return dict(found)
+    return document([ADDED | row for row in found["rows"]], found["environment"])
 
 
 def nanoseconds(value: float | None) -> str:
@@ -63,6 +72,15 @@ def number(row: dict[str, Any], key: str = "value") -> str:
     return {"ratio": f"{value:.2f}", "count": f"{value}", "ms more": f"{value:+.1f} ms"}[row["measure"]]
 
 
+def bandwidth(row: dict[str, Any], key: str) -> str:
+    """Return a rate in GB/s (1e9 bytes); nothing for a row without bytes, or without the time.
+
+    >>> bandwidth({"bytes": 1 << 28, "call_ns": 10_000_000}, "call_ns")
+    '26.8 GB/s'
+    """
+    return f"{row['bytes'] / row[key]:.1f} GB/s" if row.get("bytes") and row[key] else ""
+
+
 def around(row: dict[str, Any]) -> str:
     """Return the spread of a measured number."""
     return f"{number(row, 'low')} to {number(row, 'high')}" if row["low"] is not None else ""
@@ -84,18 +102,23 @@ def said(row: dict[str, Any]) -> str:
 
 def text(report: dict[str, Any]) -> str:
     """Return the report as a table for the screen, ending with its summary."""
-    heads = ("call", "time", "against", "ratio", "10 to 90 %", "budget", "")
+    heads = ("call", "time", "against", "time", "ratio", "10 to 90 %", "budget", "")
     lines: list[tuple[str, ...] | str] = [heads]
     title = None
     for row in report["rows"]:
         if row["title"] != title:
             title = row["title"]
             lines.append(title)
-        cells = (nanoseconds(row["call_ns"]), row["reference"], number(row), around(row), budget(row), said(row))
+        cells = (_time(row, "call_ns"), row["reference"], _time(row, "reference_ns"), number(row), around(row), budget(row), said(row))
         lines.append((f"  {row['call']}", *cells))
     widths = [max(len(line[column]) for line in lines if not isinstance(line, str)) for column in range(len(heads))]
     made = [line if isinstance(line, str) else "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     return "\n".join([*made, "", summary(report)])
+
+
+def _time(row: dict[str, Any], key: str) -> str:
+    rate = bandwidth(row, key)
+    return f"{nanoseconds(row[key])} ({rate})" if rate else nanoseconds(row[key])
 
 
 def summary(report: dict[str, Any]) -> str:

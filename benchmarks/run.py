@@ -20,19 +20,21 @@ from benchmarks.timing import FULL, QUICK
 from benchmarks.without_extension import rows_from_subprocess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from benchmarks.case import Case
 
-__all__ = ["arguments", "chosen", "finish", "main", "tell"]
+__all__ = ["arguments", "chosen", "conclude", "finish", "main", "tell"]
 
 
-def arguments(argv: Sequence[str] | None, program: str) -> argparse.Namespace:
-    """Return the arguments, which the runs on the host and on a GPU have in common."""
+def arguments(argv: Sequence[str] | None, program: str, add: Callable[[argparse.ArgumentParser], None] | None = None) -> argparse.Namespace:
+    """Return the arguments which the runs on the host and on a GPU have in common, and those that `add` adds to a parser."""
     parser = argparse.ArgumentParser(prog=program, description="Compare interop's calls with the raw ones, in turns.")
     parser.add_argument("--output", metavar="FILE", help="write the results there too, as JSON")
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that it runs, not to quote")
     parser.add_argument("--only", metavar="ID", help="only the cases whose id begins so: while working on one of them")
+    if add:
+        add(parser)
     given = parser.parse_args(argv)
     if given.only and given.output:
         parser.error("--output is for all of them: a file of some rows would pass for the whole.")
@@ -55,11 +57,16 @@ def tell(title: str) -> None:
 def finish(rows: list[dict[str, Any]], facts: dict[str, Any], output: str | None) -> int:
     """Print the report, write it where asked to, and return the exit status."""
     report = document(rows, facts)
-    print(text(report))
-    if facts["quick_path"] == "python":
-        print("interop's compiled extension is not installed here; the budgets are promised with it.")
     if output:
         write(report, output)
+    return conclude(report)
+
+
+def conclude(report: dict[str, Any]) -> int:
+    """Print a report and return the exit status that it deserves."""
+    print(text(report))
+    if report["environment"]["quick_path"] == "python":
+        print("interop's compiled extension is not installed here; the budgets are promised with it.")
     return verdict(report)
 
 

@@ -1,17 +1,20 @@
 """A case measured: its statements turned into timers, its times into rows.
 
-A row is plain data and complete: the JSON, the table on the screen and the table in the docs are made from rows only.
+A row is plain data and complete: the JSON, the table on the screen and the table in the docs are made from rows only. A library that is
+missing and a statement that raises are rows too, so that they cost nothing but themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
 import timeit
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.case import names_in
 from benchmarks.names import resolve
 from benchmarks.timing import compare, interleave, spread
+from tools.recorder import line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
 
     Makers = Mapping[str, Callable[[], Any]]
     Row = dict[str, Any]
+    Timer = Callable[[int], float]
 
-__all__ = ["measure", "row", "status"]
+__all__ = ["measure", "row", "rows_of", "status", "unmeasured"]
 
 
 def status(value: float, budget: float | None, call_ns: float | None = None, or_ns: float | None = None) -> str:
@@ -39,7 +43,7 @@ def status(value: float, budget: float | None, call_ns: float | None = None, or_
 
 def row(case: Case, reference: Reference, **measured: Any) -> Row:
     """Return a row of results; what was not measured is None."""
-    blank = dict.fromkeys(("value", "low", "high", "call_ns", "reference_ns"))
+    blank = dict.fromkeys(("value", "low", "high", "call_ns", "reference_ns", "rounds"))
     return {
         "id": case.id,
         "title": case.title,
@@ -48,6 +52,7 @@ def row(case: Case, reference: Reference, **measured: Any) -> Row:
         "reference": reference.statement,
         "measure": "ratio",
         **blank,
+        "bytes": case.bytes,
         "budget": reference.budget,
         "or_ns": reference.or_ns,
         "status": "not-run",
@@ -56,47 +61,77 @@ def row(case: Case, reference: Reference, **measured: Any) -> Row:
     }
 
 
+def unmeasured(case: Case, reason: str, status: str = "not-run") -> list[Row]:
+    """Return a case's rows without numbers."""
+    return [row(case, reference, status=status, reason=reason) for reference in case.references]
+
+
 def measure(cases: Iterable[Case], makers: Makers, settings: Settings, tell: Callable[[str], object]) -> list[Row]:
     """Measure cases one after the other; `tell` is given each case's title first."""
     rows = []
     for case in cases:
         tell(case.title)
-        rows += _rows(case, makers, settings)
+        rows += rows_of(case, makers, settings)
     return rows
 
 
-def _rows(case: Case, makers: Makers, settings: Settings) -> list[Row]:
-    try:
-        common = resolve(names_in(case.call, *case.setting), makers)
-    except ModuleNotFoundError as error:
-        return [_missing(case, reference, error) for reference in case.references]
-    rows: list[Row | None] = []
-    present = []
+def rows_of(case: Case, makers: Makers, settings: Settings) -> list[Row]:
+    """Measure one case. What its names stand for is dropped when this returns."""
+    names, problem = _made(names_in(case.call, *case.setting), makers)
+    if problem:
+        return unmeasured(case, **problem)
+    problems = []
     for reference in case.references:
-        try:
-            common |= resolve([name for name in names_in(reference.statement) if name not in common], makers)
-        except ModuleNotFoundError as error:
-            rows.append(_missing(case, reference, error))
-        else:
-            rows.append(None)
-            present.append(reference)
-    measured = iter(_measured(case, present, common, settings))
-    return [next(measured) if found is None else found for found in rows]
+        more, problem = _made([name for name in names_in(reference.statement) if name not in names], makers)
+        names |= more
+        problems.append(problem)
+    try:
+        return _measured(case, names, problems, settings)
+    except Exception as error:  # whatever a statement raises costs its own case only
+        return unmeasured(case, **_failure(error))
 
 
-def _missing(case: Case, reference: Reference, error: ModuleNotFoundError) -> Row:
-    return row(case, reference, reason=f"{error.name} is not installed")
+def _made(names: list[str], makers: Makers) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what names stand for, and the problem if there is one."""
+    try:
+        return resolve(names, makers), {}
+    except ModuleNotFoundError as error:
+        return {}, {"status": "not-run", "reason": f"{error.name} is not installed"}
+    except Exception as error:  # memory that is not there, for one
+        return {}, _failure(error)
 
 
-def _measured(case: Case, references: list[Reference], names: dict[str, Any], settings: Settings) -> list[Row]:
+def _failure(error: Exception) -> dict[str, str]:
+    traceback.print_exception(error)
+    return {"status": "failed", "reason": line(f"{type(error).__name__}: {error}")}
+
+
+def _first_call(timer: Timer) -> dict[str, str]:
+    """Call a reference once, untimed, since that may load a library; return the problem if it raises."""
+    try:
+        timer(1)
+    except Exception as error:  # a peer that fails must not take the comparison with the others along
+        return _failure(error)
+    return {}
+
+
+def _measured(case: Case, names: dict[str, Any], problems: list[dict[str, str]], settings: Settings) -> list[Row]:
     tail = f"\n{case.tail}" if case.tail else ""
-    statements = (case.call, *(reference.statement for reference in references))
-    timers = [timeit.Timer(text + tail, globals=names).timeit for text in statements]
+    call, *others = [timeit.Timer(text + tail, globals=names).timeit for text in case.statements]
     settle = compile(case.settle or "None", "<settle>", "eval")
-    scope = eval(case.scope, names) if case.scope else contextlib.nullcontext()
-    with scope:
-        call, *others = interleave(timers, settings, lambda: eval(settle, names))
-    rows = [_compared(case, reference, call, other) for reference, other in zip(references, others, strict=True)]
+    settings = settings._replace(least=case.least or settings.least)
+    with eval(case.scope, names) if case.scope else contextlib.nullcontext():
+        call(1)
+        problems = [problem or _first_call(timer) for problem, timer in zip(problems, others, strict=True)]
+        present = [timer for problem, timer in zip(problems, others, strict=True) if not problem]
+        mine, *theirs = interleave([call, *present], settings, lambda: eval(settle, names))
+    return _rows(case, problems, mine, theirs)
+
+
+def _rows(case: Case, problems: list[dict[str, str]], mine: list[float], theirs: list[list[float]]) -> list[Row]:
+    measured = iter(theirs)
+    pairs = zip(case.references, problems, strict=True)
+    rows = [row(case, ref, **problem) if problem else _compared(case, ref, mine, next(measured)) for ref, problem in pairs]
     if case.one_is_enough and any(row["status"] == "within" for row in rows):
         rows = [row | {"status": "information"} if row["status"] == "over" else row for row in rows]
     return rows
@@ -113,5 +148,6 @@ def _compared(case: Case, reference: Reference, call: list[float], other: list[f
         high=high,
         call_ns=round(call_ns),
         reference_ns=round(spread(other).median),
+        rounds=len(call),
         status=status(value, reference.budget, call_ns, reference.or_ns),
     )
