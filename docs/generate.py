@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docs import conformance_parts, conformance_results
+from docs import conformance_parts, conformance_results, gpu_results
 from interop.backends import BUILTIN
 from interop.errors import ERRORS, InteropError
 from interop.policy import FIELDS, PRESETS
@@ -30,6 +30,7 @@ PAGES = (
     "docs/policies.md",
     "docs/neutral.md",
     "docs/testing.md",
+    "docs/cuda.md",
     "docs/conformance.md",
     "docs/conformance-adapter.md",
     "docs/findings.md",
@@ -93,6 +94,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "unseen": unseen,
     **conformance_parts.PARTS,
     **conformance_results.PARTS,
+    **gpu_results.PARTS,
 }
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
