@@ -50,7 +50,7 @@ SELECTION = Selection(layer=("protocol", "handoff"), device=("cuda",), quick=Tru
 SHOWN = 60
 """Findings that are printed; the rest is counted."""
 
-EVERY = 5.0
+EVERY = 2.0
 """Seconds between two writings of the file while answers come."""
 
 NOT_REACHED = "not reached"

@@ -1,4 +1,4 @@
-"""The short cut between two libraries on one stream: its guards and its order, with stand-ins; on CUDA it is tested in test_gpu.py."""
+"""The short cut between two libraries on one stream: its guards and its order, with stand-ins; on CUDA it is tested in test_gpu_order.py."""
 
 from types import SimpleNamespace
 

@@ -1,8 +1,6 @@
-"""CUDA for real: torch and CuPy, both directions, streams, devices, crossings. Run by ``make gpu``."""
+"""CUDA for real: torch and CuPy, both directions, devices, crossings. Run by ``make gpu``."""
 
 import contextlib
-import subprocess
-import sys
 
 import ml_dtypes
 import numpy as np
@@ -15,7 +13,6 @@ from interop import (
     DeviceUnavailableError,
     DTypeError,
     GradError,
-    StreamError,
     TransferError,
     convert,
     describe,
@@ -61,7 +58,8 @@ def test_cupy_to_torch_shares(cp, dtype):
     assert tensor.device.type == "cuda"
     assert tensor.dtype is getattr(torch, dtype)
     assert tensor.data_ptr() == array.data.ptr
-    assert tensor.to(torch.complex128).tolist() == GRID.astype(getattr(ml_dtypes, dtype, dtype)).astype("complex128").tolist()
+    # On the host: CUDA's copy kernels may lack a cast from the unsigned dtypes.
+    assert tensor.cpu().to(torch.complex128).tolist() == GRID.astype(getattr(ml_dtypes, dtype, dtype)).astype("complex128").tolist()
 
 
 @pytest.mark.parametrize("view", ["x.T", "x[:, ::2]", "x[1:, 1:]", "x[0, 0]", "x[:0]", "x[None]"])
@@ -156,123 +154,6 @@ def test_within_one_library(cp):
     assert to_cupy(array, dtype="float32").dtype == "float32"
 
 
-def test_memory_lives_as_long_as_the_result(cp):
-    array = to_cupy(torch.full((1 << 20,), 7.0, device="cuda"))
-    noise = [torch.zeros(1 << 20, device="cuda") for _ in range(8)]
-    assert float(array.sum()) == 7.0 * (1 << 20)
-    tensor = to_torch(cp.full(1 << 20, 7.0, dtype="float32"))
-    noise += [cp.zeros(1 << 20, dtype="float32") for _ in range(8)]
-    assert float(tensor.sum()) == 7.0 * (1 << 20)
-
-
-def test_the_current_device_and_stream_are_restored(cp):
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        to_cupy(on_gpu())
-        to_torch(cp.asarray(GRID))
-        to_numpy(on_gpu(), transfer="allow")
-        assert torch.cuda.current_stream() == stream
-    before = cp.cuda.get_current_stream().ptr
-    to_cupy(GRID, device="cuda:0", stream=torch.cuda.Stream())
-    assert cp.cuda.get_current_stream().ptr == before
-    assert torch.cuda.current_device() == cp.cuda.runtime.getDevice() == 0
-
-
-def test_a_stream_of_cupys_that_is_used_and_not_entered_stays_current(cp):
-    """CuPy's own `with stream:` forgets it (cupy#8377)."""
-    used, other = cp.cuda.Stream(non_blocking=True), cp.cuda.Stream(non_blocking=True)
-    used.use()
-    try:
-        to_cupy(on_gpu(), stream=other)
-        to_numpy(cp.asarray(GRID), transfer="allow", stream=other)
-        with interop.cuda.stream(other):
-            pass
-        assert cp.cuda.get_current_stream().ptr == used.ptr
-    finally:
-        cp.cuda.Stream.null.use()
-
-
-def delayed(make):
-    """Return what `make` produces, behind a kernel that keeps the stream busy for a while."""
-    torch.cuda._sleep(200_000_000)
-    return make()
-
-
-def late(stream):
-    """Return a tensor of zeros on a stream, the current one, that are threes after a while."""
-    tensor = torch.zeros(1 << 20, device="cuda")
-    stream.synchronize()
-    return delayed(lambda: tensor.fill_(3))
-
-
-class OfCudaCore:
-    """A stream in the words of cuda.core's protocol, and no others."""
-
-    def __init__(self, pointer):
-        self.pointer = pointer
-
-    def __cuda_stream__(self):
-        return 0, self.pointer
-
-
-@pytest.mark.parametrize("given", ["none", "int", "torch", "cupy", "cuda.core"])
-def test_the_consumers_stream_waits_for_the_producer(cp, given):
-    producer, consumer = torch.cuda.Stream(), cp.cuda.Stream(non_blocking=True)
-    stream = {
-        "none": None,
-        "int": consumer.ptr,
-        "torch": torch.cuda.ExternalStream(consumer.ptr),
-        "cupy": consumer,
-        "cuda.core": OfCudaCore(consumer.ptr),
-    }[given]
-    with torch.cuda.stream(producer):
-        tensor = late(producer)
-        with consumer:
-            array = to_cupy(tensor, stream=stream)
-            copied = array.copy()
-            consumer.synchronize()
-    assert copied.get().tolist()[:3] == [3, 3, 3]
-    tensor = array = None  # before the stream
-
-
-def test_without_the_wait_the_values_are_wrong(cp):
-    """The negative control: the same with ``stream=-1``, which asks for no synchronisation."""
-    producer, consumer = torch.cuda.Stream(), cp.cuda.Stream(non_blocking=True)
-    with torch.cuda.stream(producer):
-        tensor = late(producer)
-        with consumer:
-            copied = to_cupy(tensor, stream=-1).copy()
-            consumer.synchronize()
-    assert copied.get().tolist()[:3] == [0, 0, 0]
-    torch.cuda.synchronize()
-
-
-def test_torch_waits_for_cupy(cp):
-    producer = cp.cuda.Stream(non_blocking=True)
-    array = cp.zeros(1 << 20, dtype="float32")
-    cp.cuda.Device().synchronize()
-    with producer:
-        with torch.cuda.stream(torch.cuda.ExternalStream(producer.ptr)):
-            torch.cuda._sleep(200_000_000)
-        array.fill(3)
-        with torch.cuda.stream(torch.cuda.Stream()):
-            copied = to_torch(array).clone()
-            torch.cuda.current_stream().synchronize()
-    assert copied[:3].tolist() == [3, 3, 3]
-
-
-@pytest.mark.parametrize("number", [1, 2], ids=["legacy", "per thread"])
-def test_the_default_streams_wait_too(cp, number):
-    consumer = {1: cp.cuda.Stream.null, 2: cp.cuda.Stream.ptds}[number]
-    producer = torch.cuda.Stream()
-    with torch.cuda.stream(producer):
-        tensor = late(producer)
-        with consumer:
-            copied = to_cupy(tensor, stream=number).copy()
-            consumer.synchronize()
-    assert copied.get().tolist()[:3] == [3, 3, 3]
-
-
 def test_a_handoff_inside_of_a_capture_is_part_of_the_graph(cp):
     """On torch's stream, which is CuPy's too there; replayed with other values."""
     from interop.cuda import stream
@@ -306,43 +187,6 @@ def test_on_a_device_that_is_not_current(cp):
     assert (torch.cuda.current_device(), cp.cuda.runtime.getDevice()) == before
 
 
-def test_a_copy_to_another_device_comes_behind_the_work_there(cp):
-    if torch.cuda.device_count() < 2:
-        pytest.skip("it takes two CUDA devices")
-    array = cp.zeros(1 << 20, dtype="float32")
-    torch.cuda.synchronize()
-    with cp.cuda.Stream(non_blocking=True) as stream:
-        with torch.cuda.stream(torch.cuda.ExternalStream(stream.ptr)):
-            torch.cuda._sleep(200_000_000)
-        array.fill(3)
-        moved = to_cupy(array, device="cuda:1")
-    with cp.cuda.Device(1):
-        assert moved.get()[:3].tolist() == [3, 3, 3]
-
-
-# The short cut.
-
-
-def test_the_short_cut_is_taken_and_waits_where_streams_differ(cp):
-    from interop.quick import table
-
-    tensor, array = on_gpu(), cp.asarray(GRID)
-    to_cupy(tensor), to_torch(array)
-    assert table("cupy")[torch.Tensor](tensor).data.ptr == tensor.data_ptr()
-    assert table("torch")[cp.ndarray](array).data_ptr() == array.data.ptr
-    torchs, cupys = torch.cuda.Stream(), cp.cuda.Stream(non_blocking=True)
-    with torch.cuda.stream(torchs):
-        tensor = late(torchs)
-        with cupys:
-            assert table("cupy")[torch.Tensor](tensor).copy().get()[:3].tolist() == [3, 3, 3]
-            array = cp.zeros(1 << 20, dtype="float32")
-            cupys.synchronize()
-            with torch.cuda.stream(torch.cuda.ExternalStream(cupys.ptr)):
-                torch.cuda._sleep(200_000_000)
-            array.fill(4)
-            assert table("torch")[cp.ndarray](array).clone()[:3].tolist() == [4, 4, 4]
-
-
 def test_the_short_cut_gives_what_the_long_way_gives(cp):
     for dtype in [*DTYPES, "bfloat16"]:
         tensor = on_gpu(dtype)
@@ -351,230 +195,6 @@ def test_the_short_cut_gives_what_the_long_way_gives(cp):
             assert (short.shape, short.dtype, short.strides, short.data.ptr) == (long.shape, long.dtype, long.strides, long.data.ptr)
             back, again = to_torch(long), to_torch(long, policy=interop.DEFAULT)
             assert (back.shape, back.dtype, back.stride(), back.data_ptr()) == (again.shape, again.dtype, again.stride(), again.data_ptr())
-
-
-def synchronisations(work):
-    """Return how often something waited for the device meanwhile; the profiler itself does too."""
-    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as trace:
-        work()
-    return sum("Synchronize" in event.name for event in trace.events())
-
-
-def test_nothing_is_synchronised_on_the_way(cp):
-    tensor, array = on_gpu(), cp.asarray(GRID)
-    side = cp.cuda.Stream(non_blocking=True)  # longer than the tensor: torch looks at the stream when it frees the memory
-    synchronisations(lambda: None)  # the first profile of a process has more to do
-    nothing = synchronisations(lambda: None)
-    for handoff in (lambda: to_cupy(tensor), lambda: to_torch(array), lambda: to_cupy(tensor, stream=side)):
-        handoff()
-        assert synchronisations(handoff) == nothing
-    assert synchronisations(side.synchronize) > nothing  # the negative control
-    tensor = None
-
-
-# One stream for both.
-
-
-@pytest.mark.parametrize("given", ["none", "int", "torch", "cupy"])
-def test_both_libraries_work_on_one_stream(cp, given):
-    from interop.cuda import stream
-
-    own, other = torch.cuda.Stream(), cp.cuda.Stream(non_blocking=True)
-    before = torch.cuda.current_stream().cuda_stream, cp.cuda.get_current_stream().ptr
-    with torch.cuda.stream(own):
-        with stream({"none": None, "int": own.cuda_stream, "torch": own, "cupy": other}[given]) as found:
-            assert torch.cuda.current_stream().cuda_stream == cp.cuda.get_current_stream().ptr == found.pointer
-            assert found.pointer == (other.ptr if given == "cupy" else own.cuda_stream)
-            assert found.libraries == ("torch", "cupy")
-            values = delayed(lambda: torch.full((1 << 20,), 3.0, device="cuda"))
-            copied = to_cupy(values).copy()  # nothing waits: it is the same stream
-        assert torch.cuda.current_stream().cuda_stream == own.cuda_stream
-    assert (torch.cuda.current_stream().cuda_stream, cp.cuda.get_current_stream().ptr) == before
-    torch.cuda.synchronize()
-    assert copied[:3].get().tolist() == [3, 3, 3]
-
-
-def test_the_streams_are_restored_after_an_error(cp):
-    from interop.cuda import stream
-
-    before = torch.cuda.current_stream().cuda_stream, cp.cuda.get_current_stream().ptr
-    with pytest.raises(ZeroDivisionError), stream(torch.cuda.Stream()):
-        raise ZeroDivisionError
-    assert (torch.cuda.current_stream().cuda_stream, cp.cuda.get_current_stream().ptr) == before
-
-
-# Memory that is let go of while another stream works on it.
-
-COUNT = 1 << 22
-
-
-def test_memory_of_another_stream_is_kept_also_where_both_work_on_one(cp):
-    """What was allocated on the default stream, handed over on another one that is current for both."""
-    from interop.cuda import stream
-
-    for make, hand_over in ((lambda: torch.ones(COUNT, device="cuda"), to_cupy), (lambda: cp.ones(COUNT, dtype="float32"), to_torch)):
-        x = make()
-        torch.cuda.synchronize()
-        side = torch.cuda.Stream()
-        with stream(side):
-            y = hand_over(x)
-            y + 0  # compiled before
-            side.synchronize()
-            torch.cuda._sleep(1_000_000_000)
-            read = y + 0
-            pointer = x.data_ptr() if isinstance(x, torch.Tensor) else x.data.ptr
-            del x, y
-            assert not side.query(), "the delay was too short to show anything"
-        again = torch.full((COUNT,), 2.0, device="cuda"), cp.full(COUNT, 2, dtype="float32")
-        assert pointer not in {again[0].data_ptr(), again[1].data.ptr}
-        torch.cuda.synchronize()
-        assert float(read[0]) == 1
-
-
-def torch_memory_reused(cp):
-    """Hand a tensor to a busy stream of CuPy's and let go of it; return whether torch hands its memory out meanwhile, and what is read."""
-    busy = cp.cuda.Stream(non_blocking=True)
-    with busy:
-        cp.zeros(COUNT, dtype="float32").copy()  # compiled, and with memory for the copy
-    tensor = torch.full((COUNT,), 1.0, device="cuda")
-    torch.cuda.synchronize()
-    pointer = tensor.data_ptr()
-    with busy:
-        array = to_cupy(tensor)
-        with torch.cuda.stream(torch.cuda.ExternalStream(busy.ptr)):
-            torch.cuda._sleep(1_000_000_000)
-        read = array.copy()
-    del tensor, array
-    again = torch.full((COUNT,), 2.0, device="cuda")
-    reused = again.data_ptr() == pointer
-    torch.cuda.synchronize()
-    return reused, set(read[:3].get().tolist())
-
-
-def cupy_memory_reused(cp):
-    """The same the other way."""
-    side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        torch.zeros(COUNT, device="cuda").clone()  # with memory for the copy
-    array = cp.full(COUNT, 1, dtype="float32")
-    cp.cuda.Device().synchronize()
-    pointer = array.data.ptr
-    with torch.cuda.stream(side):
-        tensor = to_torch(array)
-        torch.cuda._sleep(1_000_000_000)
-        read = tensor.clone()
-    del tensor, array
-    again = cp.full(COUNT, 2, dtype="float32")
-    reused = again.data.ptr == pointer
-    torch.cuda.synchronize()
-    return reused, set(read[:3].tolist())
-
-
-def test_torchs_memory_is_not_handed_out_before_cupys_work_is_done(cp):
-    assert torch_memory_reused(cp) == (False, {1.0})
-
-
-def test_cupys_memory_is_not_handed_out_before_torchs_work_is_done(cp):
-    from interop.backends import _cupy_lent
-
-    assert cupy_memory_reused(cp) == (False, {1.0})
-    torch.cuda.synchronize()
-    _cupy_lent.settle()
-    assert not _cupy_lent._waiting
-
-
-def test_a_stream_that_is_named_in_a_capture_keeps_nothing_for_good(monkeypatch):
-    """Where torch does not remember streams: an event that was recorded inside is never done, and to ask it would end the capture."""
-    from interop.backends import _torch_lent
-
-    monkeypatch.setattr(_torch_lent, "_records", lambda: False)
-    x = torch.ones(1000, device="cuda")
-    capturing, named = torch.cuda.Stream(), torch.cuda.Stream()
-    torch.cuda.synchronize()
-    with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=capturing):
-        to_torch(x, copy=True, stream=named)
-        to_torch(x, copy=True, stream=named)
-        _torch_lent.under_way.settle()
-        capturing.wait_stream(named)
-        assert len(_torch_lent.under_way) == 2
-    to_torch(x, copy=True, stream=named)
-    _torch_lent.under_way.settle()  # only now it is known how far the stream is
-    torch.cuda.synchronize()
-    _torch_lent.under_way.settle()
-    assert len(_torch_lent.under_way) == 0
-
-
-@pytest.mark.filterwarnings("ignore:.*(CSR tensor support|torch.sparse)")
-@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
-def test_a_stream_may_be_named_for_what_torch_cannot_be_told_of(layout):
-    x, named = getattr(torch.eye(3), layout)().cuda(), torch.cuda.Stream()
-    assert to_torch(x, stream=named) is x
-    copied = to_torch(x, stream=named, copy=True)
-    named.synchronize()
-    assert copied.cpu().to_dense().tolist() == np.eye(3).tolist()
-    assert to_torch(x, stream=named, device="cpu").to_dense().tolist() == np.eye(3).tolist()
-
-
-DROPPED = """
-import cupy, gc, torch
-import interop
-
-for keep_tensor in (False, True):
-    for _ in range(20):
-        tensor = torch.ones(1 << 20, device="cuda")
-        torch.cuda.synchronize()
-        with cupy.cuda.Stream(non_blocking=True):  # destroyed after the block, if nobody holds it
-            array = interop.to_cupy(tensor)
-            read = array + 0
-        if keep_tensor:
-            del array
-            gc.collect()
-            del tensor
-        else:
-            del tensor
-            gc.collect()
-            del array
-        torch.full((1 << 20,), 2.0, device="cuda")
-        torch.cuda.synchronize()
-        assert float(read[0]) == 1
-    array = cupy.ones(1 << 20)
-    with cupy.cuda.Stream(non_blocking=True) as stream, interop.cuda.stream(stream):
-        tensor = interop.to_torch(array)
-    del array, stream
-    gc.collect()
-    del tensor
-torch.cuda.synchronize()
-print("well")
-"""
-
-
-def test_a_stream_of_cupys_may_be_dropped_before_the_memory_that_was_lent_to_it(cp):
-    """In a process of its own: torch asks the stream in a finaliser, where an error of CUDA's ends the process."""
-    ended = subprocess.run([sys.executable, "-c", DROPPED], check=False, capture_output=True, text=True, timeout=120)
-    assert (ended.returncode, ended.stdout.strip()) == (0, "well"), ended.stderr
-
-
-def test_without_the_protection_torchs_memory_is_handed_out(cp, monkeypatch):
-    """The negative control."""
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: None)
-    torch.cuda.empty_cache()
-    assert torch_memory_reused(cp) == (True, {2.0})
-
-
-def test_without_the_protection_cupys_memory_is_handed_out(cp, monkeypatch):
-    """The negative control."""
-    from interop.backends import _cupy_handoff
-
-    monkeypatch.setattr(_cupy_handoff, "lent", lambda x, _, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
-    cp.get_default_memory_pool().free_all_blocks()
-    assert cupy_memory_reused(cp) == (True, {2.0})
-
-
-@pytest.mark.parametrize("stream", [0, -2, "one"])
-def test_streams_that_are_none(cp, stream):
-    with pytest.raises(StreamError):
-        to_cupy(on_gpu(), stream=stream)
 
 
 def test_descriptions_of_device_arrays(cp):

@@ -179,6 +179,7 @@ def test_libraries_that_were_brought_along_are_found(monkeypatch, tmp_path):
     given = gpu.variables(tmp_path)
     assert given["PYTHONPATH"].split(os.pathsep) == [str(PROJECT), "brought/along"]
     assert given["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    assert given["CUDA_DEVICE_MAX_CONNECTIONS"] == "32"
     assert given["INTEROP_GPU_TRACES"] == str(tmp_path.resolve() / "benchmarks" / "results")
 
 

@@ -1,4 +1,4 @@
-"""Trees, records, guards and neutral functions where data really lie on a GPU. Written without one at hand."""
+"""Trees, records, guards and neutral functions where data really lie on a GPU."""
 
 import array_api_compat
 import numpy as np
@@ -38,7 +38,7 @@ def test_a_function_for_numpy_brings_its_results_back_to_the_gpu(library):
     assert array_api_compat.device(found["twice"][0]) == array_api_compat.device(x)
     assert (float(found["sum"]), float(found["twice"][0][3]), found["n"]) == (6.0, 6.0, 4)
     assert {crossing.path for crossing in log.transfers} == {"x", "result['sum']", "result['twice'][0]"}
-    with pytest.raises(TransferError, match="at x"):
+    with pytest.raises(TransferError, match="at a"):  # as NumPy calls it
         neutral(runs_on="numpy")(np.sum)(x)
 
 

@@ -9,19 +9,16 @@ import torch
 from interop import DeviceUnavailableError
 from interop.backends import load_backend
 from interop.cuda import cupy_pool, memory_report, torch_pool
+from tests.gpu_work import COUNT, as_torchs, busy, quiet, rehearsed
 
 pytestmark = pytest.mark.gpu
-
-COUNT = 1 << 22  # float32: 16 MiB
 
 
 @pytest.fixture(name="cp")
 def cupy_module():
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     torch.cuda.init()
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    cupy.get_default_memory_pool().free_all_blocks()
+    quiet()
     return cupy
 
 
@@ -63,19 +60,27 @@ def test_memory_that_cupy_frees_is_there_for_torch_on_the_same_stream(cp):
 
 
 def test_memory_of_one_stream_is_not_given_to_another(cp):
-    busy = cp.cuda.Stream(non_blocking=True)
-    with torch_pool():
-        with busy:
-            array = cp.ones(COUNT, dtype="float32")
-            pointer = array.data.ptr
-            with torch.cuda.stream(torch.cuda.ExternalStream(busy.ptr)):
-                torch.cuda._sleep(200_000_000)
-            read = array.copy()
-            del array
-        again = torch.full((COUNT,), 2.0, device="cuda")
-        assert again.data_ptr() != pointer
-    torch.cuda.synchronize()
-    assert float(read[0]) == 1
+    work = cp.cuda.Stream(non_blocking=True)
+
+    def read(milliseconds):
+        quiet()
+        torch.empty(2 * COUNT, device="cuda")  # held unused: taking memory from the driver may wait for the device
+        with torch_pool():
+            with work:
+                cp.empty(2 * COUNT, dtype="float32")
+                array = cp.ones(COUNT, dtype="float32")
+                address = array.data.ptr
+                delay = busy(milliseconds, work)
+                copied = array.copy()
+                del array
+            again = torch.full((COUNT,), 2.0, device="cuda")
+            delay.must_run()
+            with torch.cuda.stream(as_torchs(work)):  # the negative control: its own stream gets it
+                own = torch.empty(COUNT, device="cuda")
+        torch.cuda.synchronize()
+        return again.data_ptr() == address, own.data_ptr() == address, float(copied[0])
+
+    assert rehearsed(read) == (False, True, 1)
 
 
 def test_out_of_memory_is_cupys_error(cp):

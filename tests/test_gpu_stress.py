@@ -14,12 +14,12 @@ import torch
 
 import interop
 from interop.backends import _torch_handoff
+from tests.gpu_work import cycles, quiet
 
 pytestmark = pytest.mark.gpu
 
 COUNT = 1 << 14
-SECONDS = 12
-TICKS = 2_000_000  # about a millisecond
+SECONDS = 5
 
 
 @pytest.fixture(name="cp")
@@ -28,7 +28,8 @@ def cupy_module():
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     cupy.full(COUNT, 3, "float32").copy()
     torch.full((COUNT,), 3.0, device="cuda").clone()
-    torch.cuda.synchronize()
+    cycles(1)  # measured before there are threads
+    quiet()
     return cupy
 
 
@@ -42,7 +43,7 @@ class Round:
 
     def delay(self, stream):
         with torch.cuda.stream(stream):
-            torch.cuda._sleep(self.chance.randrange(1, 4) * TICKS)
+            torch.cuda._sleep(cycles(self.chance.randrange(1, 4)))
 
     @property
     def as_torchs(self):
@@ -104,11 +105,11 @@ class Round:
         return transfer.result()
 
 
-def rounds(cp, seed, seconds):
-    """Hand over at random for a while; return what was done, and what of it was wrong."""
+def rounds(cp, seed, seconds, to_the_first):
+    """Hand over at random for a while, or until something is wrong; return what was done, and what of it was wrong."""
     done, wrong = [], []
     chance, end = random.Random(seed), time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end and not (wrong and to_the_first):
         index = chance.randrange(torch.cuda.device_count())
         with torch.cuda.device(index), cp.cuda.Device(index):
             one = Round(cp, chance, torch.device("cuda", index))
@@ -123,15 +124,16 @@ def rounds(cp, seed, seconds):
     return done, wrong
 
 
-def in_threads(cp, seconds):
+def in_threads(cp, seconds, *, to_the_first=False):
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda seed: rounds(cp, seed, seconds), range(4)))
+        found = list(pool.map(lambda seed: rounds(cp, seed, seconds, to_the_first), range(4)))
     torch.cuda.synchronize()
     return [one for done, _ in found for one in done], [one for _, wrong in found for one in wrong]
 
 
-def test_every_value_is_that_of_its_round(cp):
+def test_every_value_is_that_of_its_round(cp, record_property):
     done, wrong = in_threads(cp, SECONDS)
+    record_property("rounds_count", len(done))
     assert wrong == []
     assert len(set(done)) == 4
 
@@ -141,5 +143,5 @@ def test_without_the_protection_some_are_not(cp, monkeypatch):
     from interop.backends import _cupy_handoff
 
     monkeypatch.setattr(_cupy_handoff, "lent", lambda x, stream, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
-    monkeypatch.setattr(_torch_handoff, "lent", lambda x, capsule, number, stream=None: capsule)
-    assert in_threads(cp, SECONDS)[1] != []
+    monkeypatch.setattr(_torch_handoff, "lent", lambda x, capsule, *_: capsule)
+    assert in_threads(cp, SECONDS, to_the_first=True)[1] != []

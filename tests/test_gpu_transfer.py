@@ -8,78 +8,88 @@ import torch
 
 import interop
 from interop import TransferError, to_numpy
+from tests.gpu_work import COUNT, busy, late, late_array, rehearsed, shows
 
 pytestmark = pytest.mark.gpu
 
-COUNT = 1 << 22
+THREES = np.full(COUNT, 3, "float32")
 
 
 @pytest.fixture(name="cp")
 def cupy_module():
-    """Return CuPy, with everything done once: compiling a kernel and locking pages may take longer than a delay, or wait for the device."""
+    """Return CuPy, with page-locked memory in both pools: to lock more may wait for the device, and a delay would be over by then."""
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
-    for x in (torch.zeros(COUNT, device="cuda").fill_(3), cupy.zeros(COUNT, dtype="float32")):
-        kept = [to_numpy(x, device="cpu", blocking=False) for _ in range(2)]
-        assert len([one.result() for one in kept]) == 2
-    x.fill(3)
-    cupy.full(COUNT, 7, dtype="float32")
+    locked = [torch.empty(COUNT, pin_memory=True) for _ in range(6)]
+    locked += [cupy.cuda.alloc_pinned_memory(4 * COUNT) for _ in range(4)]
+    del locked
     torch.cuda.synchronize()
     return cupy
 
 
-def behind_a_delay():
-    """Return a tensor whose values are there after a while."""
-    tensor = torch.zeros(COUNT, device="cuda")
-    torch.cuda.synchronize()
-    torch.cuda._sleep(400_000_000)
-    return tensor.fill_(3)
-
-
 def test_the_call_returns_before_the_data_are_there_and_the_result_after(cp):
-    tensor = behind_a_delay()
-    transfer = to_numpy(tensor, device="cpu", blocking=False)
-    assert not transfer.done()
-    del tensor
-    torch.full((COUNT,), 7.0, device="cuda")  # would get the memory
-    result = transfer.result()
-    assert transfer.done()
-    assert np.array_equal(result, np.full(COUNT, 3, "float32"))
+    def leave(milliseconds):
+        tensor, delay = late(milliseconds)
+        transfer = to_numpy(tensor, device="cpu", blocking=False)
+        assert not milliseconds or not transfer.done()
+        del tensor
+        torch.full((COUNT,), 7.0, device="cuda")  # would get the memory
+        delay.must_run()
+        result = transfer.result()
+        assert transfer.done()
+        assert not delay.running()
+        return result
+
+    assert np.array_equal(rehearsed(leave), THREES)
 
 
 def test_without_the_wait_the_data_are_not_there(cp):
     """The negative control: the memory as it is before the copy has ended."""
     from interop.backends import load_backend
 
-    departure = load_backend("torch").depart(behind_a_delay(), None, None)
-    departure.host.numpy()[:3] = -1
-    assert departure.host.numpy()[:3].tolist() == [-1, -1, -1]
-    departure.wait()
-    assert departure.host.numpy()[:3].tolist() == [3, 3, 3]
+    def leave(milliseconds):
+        tensor, delay = late(milliseconds)
+        departure = load_backend("torch").depart(tensor, None, None)
+        departure.host.numpy()[:3] = -1
+        assert not milliseconds or not departure.is_there()
+        delay.must_run()
+        early = departure.host.numpy()[:3].tolist()
+        departure.wait()
+        return early, departure.host.numpy()[:3].tolist()
+
+    assert rehearsed(leave) == ([-1, -1, -1], [3, 3, 3])
 
 
 def test_from_cupy_too(cp):
-    array = cp.zeros(COUNT, dtype="float32")
-    cp.cuda.Device().synchronize()
-    busy = cp.cuda.Stream(non_blocking=True)
-    with busy:
-        with torch.cuda.stream(torch.cuda.ExternalStream(busy.ptr)):
-            torch.cuda._sleep(400_000_000)
-        array.fill(3)
-        transfer = to_numpy(array, device="cpu", blocking=False)
-        assert not transfer.done()
-        del array
-        again = cp.full(COUNT, 7, dtype="float32")
-        result = transfer.result()
-    assert np.array_equal(result, np.full(COUNT, 3, "float32"))
-    assert float(again[0]) == 7
+    stream = cp.cuda.Stream(non_blocking=True)
+
+    def leave(milliseconds):
+        with stream:
+            array, delay = late_array(stream, milliseconds)
+            transfer = to_numpy(array, device="cpu", blocking=False)
+            assert not milliseconds or not transfer.done()
+            del array
+            again = cp.full(COUNT, 7, dtype="float32")
+            delay.must_run()
+            return transfer.result(), float(again[0])
+
+    result, written = rehearsed(leave)
+    assert np.array_equal(result, THREES)
+    assert written == 7
 
 
 def test_one_that_nobody_asks_harms_nobody(cp):
-    for make in (behind_a_delay, lambda: interop.to_cupy(behind_a_delay())):
-        to_numpy(make(), device="cpu", blocking=False)
+    def leave(milliseconds, make):
+        tensor, delay = late(milliseconds)
+        to_numpy(make(tensor), device="cpu", blocking=False)
+        del tensor
         gc.collect()
         others = [to_numpy(torch.full((COUNT,), 5.0, device="cuda"), device="cpu", blocking=False) for _ in range(3)]
-        assert all(np.array_equal(one.result(), np.full(COUNT, 5, "float32")) for one in others)
+        delay.must_run()
+        return [one.result() for one in others]
+
+    for make in (lambda x: x, interop.to_cupy):
+        found = rehearsed(lambda delay, make=make: leave(delay, make))
+        assert all(np.array_equal(one, np.full(COUNT, 5, "float32")) for one in found)
 
 
 @pytest.mark.parametrize("view", ["x.T", "x[:, ::2]", "x[1:, 1:]", "x[0, 0]", "x[:0]", "x[None]"])
@@ -115,25 +125,63 @@ def test_the_memory_is_page_locked_and_writable(cp):
 @pytest.mark.parametrize("library", ["torch", "cupy"])
 def test_another_stream_comes_behind_the_work_before(cp, library, blocking):
     side = torch.cuda.Stream()
-    tensor = behind_a_delay()
-    x = tensor if library == "torch" else cp.from_dlpack(tensor)
-    result = to_numpy(x, device="cpu", blocking=blocking, stream=side)
-    assert (result if blocking else result.result())[0] == 3
+
+    def leave(milliseconds):
+        tensor, delay = late(milliseconds)
+        x = tensor if library == "torch" else cp.from_dlpack(tensor)
+        delay.must_run()
+        result = to_numpy(x, device="cpu", blocking=blocking, stream=side)
+        if not blocking:
+            delay.must_run()
+            result = result.result()
+        return result
+
+    assert np.array_equal(rehearsed(leave), THREES)
+
+
+def test_without_the_order_another_stream_reads_too_early(cp):
+    """The negative control: ``stream=-1`` leaves the order to the caller, and the copy is made on a stream that nobody told to wait."""
+    kept = []
+
+    def leave(milliseconds):
+        tensor, delay = late(milliseconds)
+        with kept[-1]:
+            array = interop.to_cupy(tensor, stream=-1)
+            result = to_numpy(array, device="cpu", blocking=False)
+            delay.must_run()
+            return result.result()[:3].tolist()
+
+    def attempt():
+        kept.append(cp.cuda.Stream(non_blocking=True))
+        return rehearsed(leave) == [0, 0, 0]
+
+    assert shows(attempt)
 
 
 def test_what_interop_does_before_comes_before_on_another_stream_too(cp):
-    x = torch.complex(behind_a_delay(), torch.ones(COUNT, device="cuda")).conj()
-    torch.cuda._sleep(400_000_000)
-    result = to_numpy(x, device="cpu", stream=torch.cuda.Stream())
-    assert result[0] == 3 - 1j
+    side = torch.cuda.Stream()
+
+    def leave(milliseconds):
+        tensor, delay = late(milliseconds)
+        x = torch.complex(tensor, torch.ones(COUNT, device="cuda")).conj()
+        busy(milliseconds)
+        delay.must_run()
+        return to_numpy(x, device="cpu", stream=side)
+
+    assert rehearsed(leave)[0] == 3 - 1j
 
 
 def test_on_a_stream_of_the_callers(cp):
     side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        tensor = behind_a_delay()
-    result = to_numpy(tensor, device="cpu", blocking=False, stream=side).result()
-    assert result[0] == 3
+
+    def leave(milliseconds):
+        with torch.cuda.stream(side):
+            tensor, delay = late(milliseconds)
+        transfer = to_numpy(tensor, device="cpu", blocking=False, stream=side)
+        delay.must_run()
+        return transfer.result()
+
+    assert np.array_equal(rehearsed(leave), THREES)
 
 
 # Large crossings, in chunks.
@@ -167,15 +215,18 @@ def test_large_arrays_reach_the_device_whole(cp, library, view, pinned):
 
 
 def test_an_upload_of_cupys_does_not_wait_for_the_stream(cp):
-    data = np.arange(1000.0)
-    interop.to_cupy(data, device="cuda")
-    with cp.cuda.Stream(non_blocking=True) as stream:
-        with torch.cuda.stream(torch.cuda.ExternalStream(stream.ptr)):
-            torch.cuda._sleep(400_000_000)
-        made = interop.to_cupy(data, device="cuda")
-        assert not stream.done
-        data[:] = -1
-        assert np.array_equal(made.get(), np.arange(1000.0))
+    stream = cp.cuda.Stream(non_blocking=True)
+
+    def upload(milliseconds):
+        data = np.arange(1000.0)
+        with stream:
+            delay = busy(milliseconds, stream)
+            made = interop.to_cupy(data, device="cuda")
+            delay.must_run()
+            data[:] = -1
+            return made.get()
+
+    assert np.array_equal(rehearsed(upload), np.arange(1000.0))
 
 
 CROSSINGS = {
@@ -193,6 +244,7 @@ def test_nothing_crosses_inside_of_a_capture_and_the_capture_goes_on(cp, library
     tensor = torch.ones(8, device="cuda")
     x = tensor if library == "torch" else interop.to_cupy(tensor)
     graph = torch.cuda.CUDAGraph()
+    tensor.add_(0)  # loaded before
     torch.cuda.synchronize()
     with torch.cuda.graph(graph), interop.cuda.stream():
         with pytest.raises(interop.StreamError, match="graph is being captured"):
@@ -204,16 +256,19 @@ def test_nothing_crosses_inside_of_a_capture_and_the_capture_goes_on(cp, library
 
 
 def test_a_large_crossing_waits_for_the_work_before_it(cp):
-    side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        tensor = torch.zeros(1 << 24, device="cuda")
-        side.synchronize()
-        torch.cuda._sleep(400_000_000)
-        tensor.fill_(3)
-        assert (to_numpy(tensor, device="cpu") == 3).all()
-        made = interop.to_torch(np.full(1 << 24, 4, "float32"), device="cuda") + tensor
-    side.synchronize()
-    assert bool((made == 7).all())
+    side, host = torch.cuda.Stream(), np.full(4 * COUNT, 4, "float32")
+
+    def cross(milliseconds):
+        with torch.cuda.stream(side):
+            tensor, delay = late(milliseconds, 4 * COUNT)
+            delay.must_run()
+            down = to_numpy(tensor, device="cpu")
+            delay = busy(milliseconds)
+            made = interop.to_torch(host, device="cuda") + tensor
+            side.synchronize()
+        return bool((down == 3).all()), bool((made == 7).all())
+
+    assert rehearsed(cross) == (True, True)
 
 
 # Many small arrays of a tree.
@@ -238,14 +293,17 @@ def test_the_small_arrays_of_a_tree_travel_together(cp, library, monkeypatch):
 
 def test_the_tree_waits_for_the_work_before_it(cp):
     side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        tree = [torch.zeros(100, device="cuda") for _ in range(50)]
-        side.synchronize()
-        torch.cuda._sleep(400_000_000)
-        for one in tree:
-            one.fill_(3)
-        made = interop.tree.convert(tree, "numpy", transfer="allow")
-    assert all((one == 3).all() for one in made)
+
+    def cross(milliseconds):
+        with torch.cuda.stream(side):
+            tree = [torch.zeros(100, device="cuda") for _ in range(50)]
+            delay = busy(milliseconds)
+            for one in tree:
+                one.fill_(3)
+            delay.must_run()
+            return interop.tree.convert(tree, "numpy", transfer="allow")
+
+    assert all((one == 3).all() for one in rehearsed(cross))
 
 
 def test_a_model_on_the_device_goes_to_the_host_and_keeps_its_graph_there(cp):

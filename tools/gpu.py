@@ -20,6 +20,7 @@ import contextlib
 import importlib.machinery
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -29,7 +30,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.environment import NoDeviceError, environment_name, gpu_environment
 from conformance.journal import Journal
-from tools.recorder import has_gpu_tests
 from tools.results import BAD, OUTCOMES, all_passed, compose, write
 from tools.supervise import Watched, launch, supervise
 
@@ -50,7 +50,7 @@ SHARES = {"build": 30, "tests": 270, "benchmarks": 90, "conformance": 170}
 WRITE_S = 10.0
 """Seconds for a process that writes results and runs nothing."""
 
-LIMITS = {"tests": 60.0, "benchmarks": 30.0}
+LIMITS = {"tests": 75.0, "benchmarks": 30.0}
 """Seconds after which one test or benchmark is taken to hang."""
 
 COMPILED = ("interop._quick", "interop._lend", "interop._async_pool")
@@ -64,10 +64,13 @@ PYTEST = (
     *("-o", "addopts=--strict-markers --strict-config --import-mode=importlib"),
     # What hangs says where.
     *("-o", f"faulthandler_timeout={LIMITS['tests'] - 10:g}"),
-    # A file without GPU tests may need what is missing here. It is recorded, and it must not stop the others.
+    # A file may need what is missing here. That is recorded, and it must not stop the others.
     "--continue-on-collection-errors",
     *("-m", "gpu", "-ra"),
 )
+
+
+_MARK = re.compile(r"\bmark\.gpu\b")
 
 
 class Deadline:
@@ -224,7 +227,7 @@ def _journal(run: Run, stage: str) -> Journal:
 
 def test_files(root: Path) -> list[str]:
     """Return the files that have GPU tests: to collect all others takes longer than many of the tests."""
-    found = sorted(path for path in (root / "tests").rglob("test_*.py") if has_gpu_tests(path))
+    found = sorted(path for path in (root / "tests").rglob("test_*.py") if _MARK.search(path.read_text(encoding="utf-8")))
     return [path.relative_to(root).as_posix() for path in found]
 
 
@@ -252,9 +255,11 @@ def run_conformance(run: Run) -> str:
 def variables(output: Path | None = None) -> dict[str, str]:
     """Return the environment variables for a stage: a missing GPU is a failure, and a stranger's pytest plugins stay out."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    own = {"INTEROP_REQUIRE_GPU": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": path}
+    own = {"INTEROP_REQUIRE_GPU": os.environ.get("INTEROP_REQUIRE_GPU", "1"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": path}
     # JAX would take three quarters of the card when it starts: docs.jax.dev, "GPU memory allocation".
     own["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    # Streams share the queues of the device, 8 unless set: two that share one are in order whoever waits (CUDA C++ Programming Guide).
+    own["CUDA_DEVICE_MAX_CONNECTIONS"] = "32"
     if output is not None:
         own["INTEROP_GPU_TRACES"] = str((output / "benchmarks" / "results").resolve())
     return os.environ | own

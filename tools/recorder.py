@@ -13,7 +13,7 @@ import os
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,7 +25,7 @@ from tools.supervise import ended
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["POISONED", "Recorder", "anonymous", "has_gpu_tests", "line"]
+__all__ = ["POISONED", "Recorder", "anonymous", "line"]
 
 LONGEST = 300
 """Characters of a reason; the whole traceback is on the screen."""
@@ -37,8 +37,6 @@ COMPLETE = frozenset({0, 1, 5})
 """pytest's exit statuses after which every test has been run: all passed, some failed, there was none."""
 
 _FOLDERS = re.compile(r"(?<![\w./])(?!//)(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\":]+[/\\])+")
-_GPU_MARK = re.compile(r"\bmark\.gpu\b")
-_NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
 
 
 def anonymous(text: str) -> str:
@@ -54,14 +52,6 @@ def line(text: str) -> str:
     """Return the first line of a text that says something, anonymous and not too long."""
     said = next((part.strip() for part in text.splitlines() if part.strip()), "")
     return anonymous(said)[:LONGEST]
-
-
-def has_gpu_tests(path: Path) -> bool:
-    """Return whether a file of tests may hold GPU tests: its text says so, or cannot be read."""
-    try:
-        return bool(_GPU_MARK.search(path.read_text(encoding="utf-8")))
-    except OSError:
-        return True
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
             warnings.simplefilter("default")
             importlib.import_module(name)
     if config.getoption("--record"):
-        config.pluginmanager.register(Recorder(Journal(Path(config.getoption("--record"))), config.rootpath))
+        config.pluginmanager.register(Recorder(Journal(Path(config.getoption("--record")))))
 
 
 def context_fault() -> str:
@@ -101,8 +91,8 @@ class _Deadly(pytest.Module):
 class Recorder:
     """Notes what pytest reports, and leaves out what the journal has a result for."""
 
-    def __init__(self, journal: Journal, root: Path, fault: Callable[[], str] = context_fault) -> None:
-        self.journal, self.root, self.fault = journal, root, fault
+    def __init__(self, journal: Journal, fault: Callable[[], str] = context_fault) -> None:
+        self.journal, self.fault = journal, fault
         self.done = ended(journal.events())
         self.deadly = {event["item"] for event in journal.events() if event["event"] == "died"}
 
@@ -117,19 +107,11 @@ class Recorder:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self.journal.write(**self.broken(report))
+            text = str(report.longrepr)
+            errors = [part.removeprefix("E ").strip() for part in text.splitlines() if part.startswith("E ")]
+            self.journal.write(event="broken", item=report.nodeid, reason=line("\n".join(errors) or text))
         elif report.nodeid.endswith(".py"):
             self.journal.write(event="imported", item=report.nodeid)
-
-    def broken(self, report: pytest.CollectReport) -> dict[str, Any]:
-        """Return the event of a file that could not be imported."""
-        text = str(report.longrepr)
-        errors = [part.removeprefix("E ").strip() for part in text.splitlines() if part.startswith("E ")]
-        found = _NO_MODULE.search(text)
-        if found and not has_gpu_tests(self.root / report.nodeid):
-            reason = f"no GPU tests in it, and it needs {found.group(1).partition('.')[0]}"
-            return {"event": "not-run", "item": report.nodeid, "reason": reason}
-        return {"event": "broken", "item": report.nodeid, "reason": line("\n".join(errors) or text)}
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -63,8 +63,6 @@ def _records(events: Sequence[dict[str, Any]]) -> Iterable[dict[str, Any]]:
                 phases[item].append(event)
             case "broken":
                 yield _of(item, "error", None, event["reason"])
-            case "not-run":
-                yield _of(item, "not-run", None, event["reason"])
             case "died":
                 yield _of(item, "crash", _duration(phases.get(item, [])), f"the process ended here: {event['because']}")
             case "ended":
@@ -74,7 +72,7 @@ def _records(events: Sequence[dict[str, Any]]) -> Iterable[dict[str, Any]]:
 
 
 def _duration(parts: list[dict[str, Any]]) -> float:
-    return round(sum(part["duration"] for part in parts), 2)
+    return round(float(sum(part["duration"] for part in parts)), 2)
 
 
 def _record(nodeid: str, parts: list[dict[str, Any]], fault: str = "") -> dict[str, Any]:

@@ -33,7 +33,7 @@ SILENT = "it ended without a word"
 POLL_S = 0.1
 """Seconds between two looks at the journal."""
 
-EVERY_S = 5.0
+EVERY_S = 1.0
 """Seconds between two calls of what is done meanwhile."""
 
 

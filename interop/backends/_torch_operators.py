@@ -19,7 +19,7 @@ from torch.library import Library, register_autocast, register_fake, register_vm
 
 from interop.backends._torch_functions import alive, functions_named
 from interop.backends._torch_memory import span
-from interop.backends._torch_modes import AUTOCASTS, tracks, transforms
+from interop.backends._torch_modes import AUTOCASTS, autocast, tracks, transforms
 from interop.backends._torch_slices import cut, fronted, slices_of, stacked
 
 if TYPE_CHECKING:
@@ -124,9 +124,33 @@ def register(kernels: Kernels, *, owner: str, cast: str | None) -> tuple[Any, An
     _forward_kernels(short, made)
     _backward_kernels(f"{short}_backward", made)
     made.operators = operator, backward
-    for device in AUTOCASTS if cast else ():
-        register_autocast(name, device, getattr(torch, str(cast)), lib=library)
+    if cast:
+        _cast_inside_of_autocast(name, operator, cast, library)
     return made.operators
+
+
+def _cast_inside_of_autocast(name: str, operator: Any, dtype: str, library: Library) -> None:
+    devices = AUTOCASTS if _AUTOCASTS_ALL else ("cpu", "cuda")
+    for device in devices:
+        register_autocast(name, device, getattr(torch, dtype), lib=library)
+    if _AUTOCASTS_ALL:
+        return
+    # Where a graph is traced, the device that was registered last stands for both (torch 2.11's torch/library.py, `_autocast_py_impl`).
+    keys = [getattr(torch._C.DispatchKey, f"Autocast{device.upper()}") for device in devices]
+
+    def traced(*args: Any) -> Any:
+        # Asked before the guard, inside of which no autocast is enabled.
+        tensors = [autocast([arg], dtype)[0] if isinstance(arg, torch.Tensor) else arg for arg in args]
+        with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(keys[0]) | torch._C.DispatchKeySet(keys[1])):
+            return operator(*tensors)
+
+    for key in keys:
+        operator.py_kernels.pop(key, None)
+        operator.py_impl(key)(traced)
+
+
+# torch 2.11 takes "cpu" and "cuda", and raises for any other; 2.13 asks itself which devices have autocast.
+_AUTOCASTS_ALL = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
 
 
 def _find(name: str) -> Any:
