@@ -15,6 +15,8 @@ import numpy as np
 from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from interop.dlpack import DLTensor
 
 __all__ = [
@@ -174,17 +176,20 @@ def looks_versioned(raw: Any) -> bool:
     return 0 < major < 10 and minor < 100  # any that there may be for a long time
 
 
-def values(tensor: Tensor, dtype: np.dtype) -> np.ndarray:
-    """Return the elements as a consumer would find them, in memory of their own; only for memory that the host can read."""
+def values(tensor: Tensor, dtype: np.dtype, read: Callable[[int, int], bytes] = ctypes.string_at) -> np.ndarray:
+    """Return the elements as a consumer would find them, in memory of their own.
+
+    ``read(address, nbytes)`` returns what is in memory; the default is for memory that the host can read.
+    """
     shape = tensor.shape or ()
     steps = tensor.strides if tensor.strides is not None else _row_major(shape)
-    in_bytes = [step * dtype.itemsize for step in steps]
+    # Along an axis of length 1 there is nowhere to go, and any stride is right.
+    in_bytes = [step * dtype.itemsize if extent > 1 else 0 for step, extent in zip(steps, shape, strict=True)]
     if 0 in shape:
         return np.empty(shape, dtype)
     reach = [step * (extent - 1) for step, extent in zip(in_bytes, shape, strict=True)]
     low, high = sum(r for r in reach if r < 0), sum(r for r in reach if r > 0) + dtype.itemsize
-    window = (ctypes.c_char * (high - low)).from_address(tensor.pointer + low)
-    return np.ndarray(shape, dtype, memoryview(window), -low, tuple(in_bytes)).copy()
+    return np.ndarray(shape, dtype, read(tensor.pointer + low, high - low), -low, tuple(in_bytes)).copy()
 
 
 def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:

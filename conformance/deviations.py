@@ -65,10 +65,20 @@ class Deviation:
         return any(self.versions.contains(version.partition("+")[0], prereleases=True) for version in versions)
 
     def met(self, environment: Mapping[str, Any]) -> bool:
-        """Return whether every library that its cases name is there: without one, a full run has no such cases either."""
-        missing = {name for name, entry in environment["libraries"].items() if entry["unavailable"]}
-        named = {value for pattern in self.match for side in ("producer", "consumer") for value in _several(pattern.get(side, ()))}
-        return not named & missing
+        """Return whether one of its patterns has every library that it names here: without one, a full run has no such cases either.
+
+        Of one distribution's adapters in a list, such as torch and torch-cuda, one is enough.
+        """
+        entries = environment["libraries"]
+        there = {name for name, entry in entries.items() if not entry["unavailable"]}
+        distributions = {name: entry["distribution"] for name, entry in entries.items()}
+
+        def is_there(pattern: Mapping[str, Any], side: str) -> bool:
+            named = [name for name in _several(pattern.get(side, ())) if name in distributions]
+            enough = {distributions[name] for name in named if name in there}
+            return all(distributions[name] in enough for name in named)
+
+        return any(is_there(pattern, "producer") and is_there(pattern, "consumer") for pattern in self.match)
 
     def is_about(self, case: Case) -> bool:
         """Return whether a case is one of its."""
@@ -198,7 +208,8 @@ def _unshared(results: Results) -> Iterator[Finding]:
     """Find where interop refuses or copies what a raw route hands over shared: shared whenever it can be, is promised too.
 
     Only of arrays that carry nothing, since what they carry must be given up by name, and of aligned ones: torch takes unaligned
-    memory, and may die of it later (pytorch#23213), so interop copies that.
+    memory, and may die of it later (pytorch#23213), so interop copies that. Managed memory is on the device as well, and so to hand it
+    to a library of the host is to cross, which must be named too: the raw routes share it while the device may still be writing.
     """
     raw = {
         record.case[2:]
@@ -208,7 +219,15 @@ def _unshared(results: Results) -> Iterator[Finding]:
     for record in results.records:
         case = record.case
         plain = case.state in STATES and not STATES[case.state].carries and case.layout != "unaligned"
-        if case.layer == "handoff" and case.route == "interop" and plain and record.outcome in {"refused", "copied"} and case[2:] in raw:
+        crosses = case.state == "managed" and record.reason.startswith("TransferError")
+        if (
+            case.layer == "handoff"
+            and case.route == "interop"
+            and plain
+            and not crosses
+            and record.outcome in {"refused", "copied"}
+            and case[2:] in raw
+        ):
             yield Finding("promise", case.id, f"{record.outcome}, where a raw route shares: {record.reason}")
 
 

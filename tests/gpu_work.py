@@ -7,6 +7,7 @@ import gc
 import inspect
 import json
 import math
+import os
 import re
 import tempfile
 import time
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 COUNT = 1 << 22
 """float32: 16 MiB, a block of its own in both pools."""
 
-DELAY = 300
+DELAY = float(os.environ.get("INTEROP_GPU_DELAY_MS", "300"))
 """Milliseconds that a producer is busy: longer than all that the host does meanwhile, once it was rehearsed."""
 
 T = TypeVar("T")

@@ -167,7 +167,8 @@ def _quantized(x: Any, stack: ExitStack) -> Any:  # noqa: ARG001
     torch = _torch()
     if x.dtype != torch.float32:
         raise Unsupported("only float32 tensors are quantized")
-    return torch.quantize_per_tensor(x, 1.0, 0, torch.qint8)  # the values are small whole numbers, so nothing is lost
+    # On the host, so that no kernel for this is needed. The values are small whole numbers, so nothing is lost.
+    return torch.quantize_per_tensor(x.cpu(), 1.0, 0, torch.qint8).to(x.device)
 
 
 STATES: dict[str, Callable[[Any, ExitStack], Any]] = {

@@ -84,7 +84,7 @@ class Torch(Adapter):
         x = x.get_data() if hasattr(x, "get_mask") else x
         with torch.no_grad():
             plain = (x.to_dense() if x.is_sparse else x.as_subclass(torch.Tensor)).detach()
-            plain = plain.dequantize() if plain.is_quantized else plain
+            plain = plain.cpu().dequantize() if plain.is_quantized else plain
             plain = plain.resolve_conj().resolve_neg().contiguous()
             raw = bytes(plain.reshape(-1).view(torch.uint8).tolist()) if plain.numel() else b""
         return np.frombuffer(bytearray(raw), dtype_named(_name(plain))).reshape(tuple(plain.shape))

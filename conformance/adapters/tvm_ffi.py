@@ -90,7 +90,8 @@ class TVMFFI(Adapter):
         low = sum((extent - 1) * step for extent, step in zip(shape, strides, strict=True) if step < 0) * dtype.itemsize
         span = sum((extent - 1) * abs(step) for extent, step in zip(shape, strides, strict=True)) * dtype.itemsize + dtype.itemsize
         raw = np.frombuffer(ctypes.string_at(self.pointer(x) + low, span), "uint8")
-        steps = [step * dtype.itemsize for step in strides]
+        # Along an axis of length 1 there is nowhere to go, and any stride is right.
+        steps = [step * dtype.itemsize if extent > 1 else 0 for step, extent in zip(strides, shape, strict=True)]
         return np.ndarray(shape, dtype, raw.tobytes(), -low, steps).copy()
 
     def pointer(self, x: Any) -> int:

@@ -13,6 +13,7 @@ from conformance.capsule import HOST_READABLE, Tensor, tensor_of, values
 from conformance.outcomes import Observed
 from conformance.protocol import Variant
 from conformance.protocol.exchange_ask import exchange_check
+from conformance.protocol.producer_cuda import seen
 from conformance.sources import difference
 from interop.description import c_strides
 
@@ -151,7 +152,7 @@ def _export_guards_pending(exchange: Exchange) -> Observed:
         return refusal
     tensor, expected = exchange.tensor(), exchange.expected
     assert expected is not None  # the states have data
-    fault = difference(values(tensor, expected.dtype), expected)
+    fault = difference(seen(exchange.adapter, tensor, expected.dtype), expected)
     return Observed("wrong", f"what was pending is lost: {fault}") if fault else Observed("copied")
 
 

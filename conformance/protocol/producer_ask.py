@@ -14,10 +14,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from conformance.adapters._base import Unsupported
-from conformance.capsule import HOST_READABLE, Facts, NotACapsuleError, Tensor, read, values
+from conformance.capsule import HOST_READABLE, Facts, NotACapsuleError, Tensor, read
 from conformance.layouts import LAYOUTS
 from conformance.outcomes import Observed
 from conformance.protocol import Variant, check
+from conformance.protocol.producer_cuda import need_readable, seen
 from conformance.protocol.producer_subbyte import subbyte_difference
 from conformance.sources import difference, source
 from conformance.texts import first_sentence
@@ -172,13 +173,12 @@ class Ask:
     def seen(self, tensor: Tensor) -> np.ndarray:
         """Return the values that a consumer would find."""
         assert self.expected is not None
-        if tensor.device[0] not in HOST_READABLE:
-            raise Unsupported("memory that the host cannot read")
+        need_readable(tensor)
         _, bits, lanes = tensor.dtype
         if bits * lanes != self.expected.itemsize * 8:
             raise Finding("wrong", f"{bits * lanes} bits an element instead of {self.expected.itemsize * 8}")
         self.check_reach(tensor)
-        return values(tensor, self.expected.dtype)
+        return seen(self.adapter, tensor, self.expected.dtype)
 
     def check_reach(self, tensor: Tensor) -> None:
         """Find that a consumer would leave the array, before we do."""
@@ -200,6 +200,8 @@ class Ask:
         assert self.expected is not None
         tensor = tensor_of(facts)
         if tensor.dtype[1] < 8:
+            if tensor.device[0] not in HOST_READABLE:
+                raise Unsupported("narrow elements in memory that the host cannot read")
             self.check_reach(tensor)
             told = subbyte_difference(facts, self.expected)
         else:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conformance.adapters._base import Unsupported
+from conformance.capsule import HOST_READABLE, values
 
-__all__ = ["LEGACY", "PER_THREAD", "Driver"]
+if TYPE_CHECKING:
+    import numpy as np
+
+    from conformance.adapters._base import Adapter
+    from conformance.capsule import Tensor
+
+__all__ = ["LEGACY", "PER_THREAD", "Driver", "driver_of", "need_readable", "seen"]
 
 LEGACY, PER_THREAD = 1, 2
 """The handles of the default streams, the same in the driver and in the standard."""
@@ -44,3 +51,29 @@ class Driver:
         status = getattr(self._cuda, function)(*arguments)
         if status:
             raise OSError(f"{function} returned {status}")
+
+
+def driver_of(adapter: Adapter) -> Any:
+    """Return the driver to look with; a miniature library has a miniature one."""
+    return getattr(adapter, "driver", None) or Driver()
+
+
+_CUDA = 2  # kDLCUDA
+
+
+def need_readable(tensor: Tensor) -> None:
+    """Raise `Unsupported` for memory of which nobody here can tell what is in it."""
+    if tensor.device[0] not in {*HOST_READABLE, _CUDA}:
+        raise Unsupported("memory that the host cannot read")
+
+
+def seen(adapter: Adapter, tensor: Tensor, dtype: np.dtype) -> np.ndarray:
+    """Return the values that a consumer would find; raises `Unsupported` for memory that cannot be read.
+
+    The memory of a device is read by the driver: a read by the host would end the process.
+    """
+    need_readable(tensor)
+    if tensor.device[0] in HOST_READABLE:
+        return values(tensor, dtype)
+    driver = driver_of(adapter)
+    return values(tensor, dtype, lambda address, nbytes: driver.read(address, nbytes, LEGACY))

@@ -11,7 +11,7 @@ from conformance.capsule import HOST_READABLE, read
 from conformance.outcomes import Observed
 from conformance.protocol import Variant
 from conformance.protocol.producer_ask import CPU, PLAIN, Ask, producer_check, refused, variants
-from conformance.protocol.producer_cuda import LEGACY, PER_THREAD, Driver
+from conformance.protocol.producer_cuda import LEGACY, PER_THREAD, driver_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,7 @@ def _cuda_per_thread(ask: Ask) -> Observed:
 
 @producer_check("producer.stream-waits", _BUSY, device="cuda")
 def _waits(ask: Ask) -> Observed:
-    return _complete_on(ask, _driver(ask).stream())
+    return _complete_on(ask, driver_of(ask.adapter).stream())
 
 
 @producer_check("producer.stream-no-sync", _BUSY, device="cuda")
@@ -74,7 +74,7 @@ def _no_sync(ask: Ask) -> Observed:
         raw = ask.newest(stream=-1)
     except Exception as error:  # support for a stream is optional, and no class is named
         return refused(error)
-    if _found(ask, raw, _driver(ask).stream()) == _meant(ask):
+    if _found(ask, raw, driver_of(ask.adapter).stream()) == _meant(ask):
         return Observed("wrong", "the writing stream had been waited for")
     return ask.handed_over(raw)
 
@@ -104,15 +104,10 @@ def _complete(ask: Ask, raw: Any, stream: int) -> Observed:
 
 
 def _found(ask: Ask, raw: Any, stream: int) -> bytes:
-    found: bytes = _driver(ask).read(ask.tensor(raw).pointer, len(_meant(ask)), stream)
+    found: bytes = driver_of(ask.adapter).read(ask.tensor(raw).pointer, len(_meant(ask)), stream)
     return found
 
 
 def _meant(ask: Ask) -> bytes:
     assert ask.expected is not None
     return ask.expected.tobytes()
-
-
-def _driver(ask: Ask) -> Any:
-    """Return the driver to look with; a miniature library has a miniature one."""
-    return getattr(ask.adapter, "driver", None) or Driver()

@@ -63,3 +63,23 @@ def test_values_are_found_through_strides(view):
     tensor = read(producer.__dlpack__()).tensor
     assert tensor is not None
     np.testing.assert_array_equal(values(tensor, array.dtype), array)
+
+
+def test_a_stride_that_moves_nothing_may_be_anything():
+    tensor = read(Producer(np.arange(3.0).reshape(1, 3), strides=(2**62 - 3, 1)).__dlpack__()).tensor
+    assert tensor is not None
+    np.testing.assert_array_equal(values(tensor, np.dtype("float64")), [[0, 1, 2]])
+
+
+def test_memory_that_the_host_cannot_read_is_read_by_another():
+    array = np.arange(6.0).reshape(2, 3)[:, ::-1]
+    tensor = read(Producer(array, device=(2, 0)).__dlpack__()).tensor
+    assert tensor is not None
+    asked = []
+
+    def reading(address, nbytes):
+        asked.append((address, nbytes))
+        return np.arange(10.0, 16.0).tobytes()
+
+    np.testing.assert_array_equal(values(tensor, array.dtype, reading), [[12, 11, 10], [15, 14, 13]])
+    assert asked == [(array.ctypes.data - 16, 48)]

@@ -91,6 +91,30 @@ def test_one_about_a_library_that_is_not_here_is_none(listed):
     assert kinds(record("shared"), libraries=libraries) == []
 
 
+def without_gpu():
+    """Return libraries that have torch, but neither CuPy nor torch on a GPU."""
+    torch = {"distribution": "torch", "version": "2.11", "unavailable": ""}
+    missing = {"torch-cuda": {**torch, "unavailable": "no GPU"}, "cupy": {"distribution": "cupy", "version": None, "unavailable": "no GPU"}}
+    return {**ENVIRONMENT["libraries"], "torch": torch, **missing}
+
+
+def test_one_adapter_of_a_library_is_enough_to_find_a_deviation_stale(listed):
+    """Where one entry is about a library on both devices, it is as strict without a GPU as it was."""
+    listed(deviation(match=({"producer": ("torch", "torch-cuda")},)))
+    assert kinds(record("shared"), libraries=without_gpu()) == ["stale"]
+
+
+def test_one_pattern_that_could_fit_is_enough_to_find_a_deviation_stale(listed):
+    listed(deviation(match=({"consumer": ("elsewhere",)}, {"producer": ("cupy",)})))
+    assert kinds(record("shared"), libraries=without_gpu()) == ["stale"]
+
+
+@pytest.mark.parametrize("names", [("torch-cuda",), ("cupy", "torch"), ("cupy", "torch-cuda")])
+def test_what_is_about_a_gpu_is_not_stale_without_one(listed, names):
+    listed(deviation(match=({"producer": names},)))
+    assert kinds(record("shared"), libraries=without_gpu()) == []
+
+
 def test_nothing_explains_a_broken_promise_of_interop(listed):
     listed(deviation())
     assert kinds(record("wrong", route="interop")) == ["promise"]
@@ -162,3 +186,13 @@ def test_what_must_be_given_up_by_name_is_no_promise_to_share(listed):
         one._replace(case=one.case._replace(state="grad")) for one in (record("shared", reason=""), record("refused", route="interop"))
     ]
     assert kinds(*tracked) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "found"), [("TransferError: transfer", []), ("CopyError: copy", ["promise"])], ids=["the crossing", "anything else"]
+)
+def test_a_crossing_of_managed_memory_must_be_named_and_nothing_else(listed, reason, found):
+    listed()
+    raw, ours = record("shared", reason=""), record("refused", route="interop", reason=reason)
+    assert kinds(*(one._replace(case=one.case._replace(state="managed")) for one in (raw, ours))) == found
+    assert kinds(raw, ours) == ["promise"], "of other memory it is a broken promise"

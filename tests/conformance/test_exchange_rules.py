@@ -11,6 +11,7 @@ from conformance.rules import rules
 from tests.conformance.alone import alone
 from tests.conformance.mini_consumer import Mini
 from tests.conformance.mini_exchange import MiniExchange
+from tests.conformance.mini_producer import Streams
 
 CHECKS = {rule: check for rule, check in checks().items() if rule.startswith("exchange.")}
 RULES = [rule for rule in rules() if rule.startswith("exchange.")]
@@ -60,6 +61,27 @@ def test_every_rule_catches_its_liar(rule, fault):
     seen = alone(worst) if fault in DEADLY else worst()
     assert rules()[rule].violated_by(seen.outcome), seen
     assert seen.reason
+
+
+class Reads(Streams):
+    """A driver that notes whether it was asked; the memory is the host's."""
+
+    asked = 0
+
+    def read(self, pointer: int, nbytes: int, stream: int) -> bytes:
+        self.asked += 1
+        return super().read(pointer, nbytes, stream)
+
+
+@pytest.mark.parametrize(("fault", "outcome"), [("", "copied"), ("export-guards-pending", "wrong")])
+def test_what_was_pending_in_device_memory_is_read_by_the_driver(fault, outcome):
+    """A read by the host would end the process."""
+    rule = "exchange.export-guards-pending"
+    adapter = MiniExchange(fault, "cuda")
+    adapter.driver = Reads()
+    variants = CHECKS[rule].variants
+    assert {judge(rule, adapter, variant).outcome for variant in variants} == {outcome}
+    assert adapter.driver.asked == len(variants)
 
 
 def test_a_library_without_the_table_is_unsupported():

@@ -268,6 +268,17 @@ def test_the_states_of_torch_are_the_states_of_cuda_torch(device):
                 assert not difference(HostTorch().values(made.array), made.expected), state
 
 
+def test_a_tensor_is_quantized_on_the_host_and_moved(device, monkeypatch):
+    torch = pytest.importorskip("torch")
+    quantize, asked = torch.quantize_per_tensor, []
+    monkeypatch.setattr(torch, "quantize_per_tensor", lambda x, *how: asked.append(x.device.type) or quantize(x, *how))
+    with ExitStack() as stack:
+        made, expected = source(HostTorch(), "float32", "compact", "quantized", stack)
+    assert made.is_quantized
+    assert asked == ["cpu"]
+    assert not difference(HostTorch().values(made), expected)
+
+
 @pytest.mark.parametrize("layout", ["compact", "transposed", "offset", "stepped", "broadcast", "0d"])
 def test_a_pinned_tensor_is_the_same_view_of_the_same_bytes(device, monkeypatch, layout):
     torch = pytest.importorskip("torch")

@@ -89,6 +89,27 @@ def test_liar_violates_the_rule(rule, liar):
     assert all(one.reason for one in bad if one.outcome in {"wrong", "unsafe", "unexplained"})
 
 
+def test_values_in_device_memory_are_judged():
+    """They are read by the driver, and strides that lead out of the array are found before anything is read."""
+
+    class Unsigned(Mini):
+        """Divides a negative stride by an unsigned size, as cupy#10172 says."""
+
+        def strides(self) -> tuple[int, ...]:
+            size = self.values.itemsize
+            return tuple(step // size if step >= 0 else (step + 2**64) // size for step in self.values.strides)
+
+    honest, unsigned = (MiniCuda() for _ in range(2))
+    unsigned.array = Unsigned
+    found = {variant: observed("producer.strides-negative", honest, variant) for variant in CHECKS["producer.strides-negative"].variants}
+    assert {one.outcome for one in found.values()} == {"shared"}
+    for variant in found:
+        seen = observed("producer.strides-negative", unsigned, variant)
+        moves = variant.layout != "reversed-length-1"
+        assert seen.outcome == ("wrong" if moves else "shared"), seen
+        assert ("lead out of the array" in seen.reason) is moves
+
+
 @FORKS
 def test_honest_miniature_survives_in_a_child():
     assert not violated_in_a_child("producer.deleter-any-thread", Mini)
