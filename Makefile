@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help conformance demo test check format docs bench gpu constraints clean
+.PHONY: help conformance demo test check format docs bench gpu gpu-rehearsal constraints clean
 .PRECIOUS: $(VENV)/.installed-%
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make bench   the speed table, into benchmarks/results/"
 	@echo "make docs    regenerate the tables in docs/"
 	@echo "make gpu     everything that needs a GPU, with the active Python; installs nothing"
+	@echo "make gpu-rehearsal  the same on a CUDA device that is emulated on the processor, killed and resumed"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +59,10 @@ bench: $(VENV)/.installed-test
 
 gpu:
 	PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m tools.gpu
+
+# On the emulated device; with an environment of one's own: python -m tools.rehearsal
+gpu-rehearsal: $(VENV)/.installed-test
+	$(BIN)/python -m tools.rehearsal
 
 constraints: $(VENV)/.installed-dev $(VENV)/.installed-demo
 	(echo "# What the project is developed and tested with; regenerate with 'make constraints'."; \

@@ -17,7 +17,7 @@ from interop.description import c_strides
 from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned, DLTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     import numpy as np
 
@@ -112,6 +112,8 @@ class Producer:
         The bytes between the data pointer and the first element; `means` are the values behind it.
     moved : int
         The memory that the capsule points to lies this many bytes behind the array's: device memory, which the array is a twin of.
+    twin : callable, optional
+        Returns an array on the capsule's device with the values of one of the host's, and its address: what a copy there is made with.
     copies : bool
         Whether only a copy can be exported; ``copy=False`` is a BufferError then.
     fenced : bool
@@ -145,6 +147,7 @@ class Producer:
         device: tuple[int, int] = CPU,
         advertised: Any = None,
         moved: int = 0,
+        twin: Callable[[np.ndarray], tuple[Any, int]] | None = None,
         copies: bool = False,
         fenced: bool = False,
         knows: Collection[str] | None = None,
@@ -160,7 +163,7 @@ class Producer:
         self.dtype = dtype or code_of(array.dtype)
         self.strides, self.offset, self.null, self.null_shape, self.null_deleter = strides, offset, null, null_shape, null_deleter
         self.device, self.advertised = device, device if advertised is None else advertised
-        self.moved, self.copies, self.fenced, self.hold = moved, copies, fenced, hold
+        self.moved, self.twin, self.copies, self.fenced, self.hold = moved, twin, copies, fenced, hold
         self.knows, self.raises, self.gives, self.device_raises = knows, raises, gives, device_raises
         self.asked: list[dict[str, Any]] = []
         self.devices_asked = 0
@@ -232,15 +235,15 @@ class Producer:
         must = self.copies or (device != self.device and self.memory is not None)
         if must and asked.get("copy") is False:
             raise BufferError("only a copy can be exported")
-        copied = self._copied() if must or (asked.get("copy") and self.memory is not None) else None
+        copied = self._copied(device) if must or (asked.get("copy") and self.memory is not None) else None
         ticket = Ticket()
         self.tickets.append(ticket)
         legacy = self.version is None or (self.polite and (asked.get("max_version") or (0, 0))[0] < 1)
         managed: Any = DLManagedTensor() if legacy else fenced_structure() if self.fenced else DLManagedTensorVersioned()
         self._fill(managed.tensor, device)
         if copied is not None:
-            managed.tensor.data = copied.ctypes.data - self.offset
-            managed.tensor.strides = ctypes.cast(self._numbers(c_strides(copied.shape)), ctypes.POINTER(ctypes.c_int64))
+            managed.tensor.data = copied - self.offset
+            managed.tensor.strides = ctypes.cast(self._numbers(c_strides(self.means().shape)), ctypes.POINTER(ctypes.c_int64))
         if not legacy and self.version is not None:
             managed.major, managed.minor = self.version
             managed.flags = self.flags | (IS_COPIED if copied is not None else 0)
@@ -258,8 +261,15 @@ class Producer:
             ticket.held = capsule
         return capsule
 
-    def _copied(self) -> np.ndarray:
-        return Memory(self.means()).array
+    def _copied(self, device: tuple[int, int]) -> int:
+        """Return the address of a compact copy on a device: the capsule's, or the host's."""
+        if self.twin is not None and device == self.device:
+            owner, address = self.twin(self.means())
+        else:
+            owner = Memory(self.means()).array
+            address = int(owner.ctypes.data)
+        self._kept.append(owner)
+        return address
 
     def _fill(self, tensor: DLTensor, device: tuple[int, int]) -> None:
         shape = self.means().shape

@@ -31,7 +31,7 @@ EVIDENCE = (
     Evidence(
         "The CUDA calls of handoffs: on one stream none, on two an event and a wait",
         f"{_TRACE}::test_a_handoff_makes_no_call_but_for_order",
-        {"calls_of_handoffs": "calls", "handoffs_count": "handoffs"},
+        {"calls_of_a_handoff": "calls", "handoffs_count": "handoffs"},
     ),
     Evidence("torch's synchronisation debug mode finds nothing that waits", f"{_TRACE}::test_torch_finds_nothing_that_waits", {}),
     Evidence(

@@ -72,7 +72,7 @@ class Run:
 
     def start(self, what, *arguments):
         command = [sys.executable, str(self.folder / "program.py"), str(self.folder), what, *arguments]
-        environ = os.environ | {"PYTHONPATH": str(ROOT)}
+        environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
         return subprocess.Popen(command, cwd=self.folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def __call__(self, what, *arguments):

@@ -111,15 +111,18 @@ class Offer:
         # What is not the variant's has a layout of its own.
         view = LAYOUTS[self.variant.layout].view(memory.array) if values is None else memory.array
         if self.adapter.device == "cuda":
-            how = {"moved": self._on_cuda(memory, shift), "device": CUDA, **how}
+            how = {"moved": self._on_cuda(memory, shift), "device": CUDA, "twin": self._twin, **how}
         return Crafted(view, memory=memory, **{"polite": True, **how})
 
     def _on_cuda(self, memory: Memory, shift: int) -> int:
         if shift:
             raise Unsupported("no CUDA memory that is not aligned is crafted here")
-        twin = self.adapter.make(np.array(memory.array))
-        memory.keeps = twin
-        return self.adapter.pointer(twin) - int(memory.array.ctypes.data)
+        memory.keeps, address = self._twin(memory.array)
+        return address - int(memory.array.ctypes.data)
+
+    def _twin(self, values: np.ndarray) -> tuple[Any, int]:
+        made = self.adapter.make(np.array(values))
+        return made, self.adapter.pointer(made)
 
     def need(self, device: str) -> None:
         """Raise `Unsupported` unless the library's arrays are on a device."""

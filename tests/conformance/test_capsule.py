@@ -83,3 +83,23 @@ def test_memory_that_the_host_cannot_read_is_read_by_another():
 
     np.testing.assert_array_equal(values(tensor, array.dtype, reading), [[12, 11, 10], [15, 14, 13]])
     assert asked == [(array.ctypes.data - 16, 48)]
+
+
+@pytest.mark.parametrize(("asked", "there"), [({}, True), ({"dl_device": (2, 0)}, True), ({"dl_device": (1, 0)}, False)], ids=str)
+def test_a_copy_is_on_the_device_that_the_capsule_names(asked, there):
+    """A capsule that says CUDA and points to the host's memory would be the suite's own fault."""
+    made = []
+
+    def twin(values):
+        made.append(np.array(values))
+        return made[-1], int(made[-1].ctypes.data)
+
+    array = np.arange(6, dtype="float32").reshape(2, 3).T
+    producer = Producer.of(array, device=(2, 0), twin=twin)
+    found = read(producer.capsule({"copy": True, "max_version": (1, 3), **asked}))
+    tensor = found.tensor
+    assert tensor is not None
+    assert tensor.device == ((2, 0) if there else (1, 0))
+    assert [int(one.ctypes.data) for one in made] == ([tensor.pointer] if there else [])
+    assert found.flags & 2
+    assert tensor.strides == (2, 1)

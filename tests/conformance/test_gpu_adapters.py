@@ -1,15 +1,17 @@
 """CuPy and CUDA torch as the suite sees them: on the host's memory, whose streams happen when somebody waits; and, with a GPU, for real."""
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
 from contextlib import ExitStack, nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conformance import gpu, handoff
+from conformance import handoff
 from conformance.adapters import Unsupported, _cuda, load_adapters
 from conformance.adapters._cuda import BUSY_NS, POISON, STREAMS, CUDAAdapter, Device, strided
 from conformance.adapters.cupy import CuPy
@@ -27,6 +29,7 @@ from conformance.sources import difference, source
 from conformance.states import STATES
 from tests.conformance.alone import alone
 
+ROOT = Path(__file__).parent.parent.parent
 ONE, OTHER = 11, 12
 """What the device on the host calls its two streams."""
 
@@ -566,14 +569,9 @@ assert os.waitpid(pid, 0)[1] == 0
 def in_a_process(code):
     from conformance.run import ENVIRONMENT
 
-    environment = {**_environ(), **ENVIRONMENT, "PYTHONPATH": str(gpu.Path(gpu.__file__).parent.parent)}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))  # and what was brought along
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, env=environment, check=False)
-
-
-def _environ():
-    import os
-
-    return dict(os.environ)
 
 
 @pytest.mark.parametrize("marked", [pytest.param(False, id="here"), pytest.param(True, id="on-gpu", marks=pytest.mark.gpu)])

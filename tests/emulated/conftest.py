@@ -1,28 +1,22 @@
-"""The emulated device, in the process that was made for it."""
+"""The emulated device, in a process that was made for it: see tests/test_emulated_cuda.py."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 
 import pytest
 
-EMULATED = "INTEROP_EMULATED_CUDA"
+EMULATED = "INTEROP_EMULATED_TESTS"
+"""Has the tests in this folder collected, which need a process of their own."""
 
 collect_ignore_glob = [] if os.environ.get(EMULATED) == "1" else ["test_*.py"]
 
 
 @pytest.fixture(scope="session", name="emulated")
 def emulated_device():
-    from tests.emulated.device import Emulated
-    from tests.emulated.kernels import install
-    from tests.emulated.patch import emulate
+    from tests.emulated.installing import device
 
-    with tempfile.TemporaryDirectory() as folder:
-        made = Emulated(emulate(Path(folder)))
-        install(made)
-        yield made
+    return device()
 
 
 @pytest.fixture

@@ -1,0 +1,185 @@
+/* A CUDA runtime without a GPU: each stream is a thread that works off a queue, and device memory is memory that the host must not touch.
+ *
+ * Order is what the documentation of the CUDA runtime promises: work of one stream is in order, streams are not ordered among each other
+ * but by events, the legacy default stream waits for the blocking ones and they for it. A function that CUDA lets return early returns
+ * early here. The functions have CUDA's names and signatures: LD_PRELOAD puts them in front of torch's shared runtime, and patch.py has
+ * the calls of CuPy's static one jump to them. No kernel can be launched but one that only takes its time; the others are
+ * `emulated_launch`, by which the Python side gives a stream work that NumPy or torch does on the host.
+ *
+ *   state.cpp    what was started, forks, errors, the list of calls      arena.cpp    memory of the devices
+ *   device.cpp   devices and their properties                            memory.cpp   allocations and pools
+ *   streams.cpp  queues, work, waiting                                   copies.cpp   copies and fills
+ *   events.cpp   marks in queues                                         driver.cpp   the driver, and as much of NVML as torch asks
+ *   capture.cpp  captures and graphs
+ */
+
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#define EXPORT extern "C" __attribute__((visibility("default"))) int
+
+// The numbers are CUDA's: driver_types.h.
+enum Error {
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    NOT_INITIALIZED = 3, // the runtime's cudaErrorInitializationError too
+    INVALID_DEVICE = 101,
+    INVALID_CONTEXT = 201,
+    NO_KERNEL_IMAGE = 209,
+    INVALID_HANDLE = 400,
+    NOT_FOUND = 500,
+    NOT_READY = 600,
+    NOT_SUPPORTED = 801,
+    CAPTURE_UNSUPPORTED = 900,
+    CAPTURE_INVALIDATED = 901,
+    CAPTURE_UNJOINED = 904,
+    CAPTURE_ISOLATION = 905,
+    CAPTURE_IMPLICIT = 906,
+    CAPTURED_EVENT = 907,
+};
+
+constexpr int DEVICES = 2;
+constexpr size_t ARENA = size_t(24) << 30; // of each device; pages that nobody touched take no memory
+constexpr uintptr_t LEGACY = 1, PER_THREAD = 2;
+constexpr unsigned NON_BLOCKING = 1;
+
+/* ---- state.cpp ---- */
+
+enum Need { DRIVER, CONTEXT };
+int enter(Need need);        // for a function of the runtime, which starts what it needs
+int enter_driver(Need need); // for a function of the driver, which starts nothing
+void fail(int status);       // what cudaGetLastError returns next
+void break_context(int status);
+int broken();
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#define NEEDS(what)                                                                                                                        \
+    if (int failed = enter(what)) {                                                                                                        \
+        return failed;                                                                                                                     \
+    }
+#define DRIVER_NEEDS(what)                                                                                                                 \
+    if (int failed = enter_driver(what)) {                                                                                                 \
+        return failed;                                                                                                                     \
+    }
+
+extern thread_local int current;      // the device
+extern thread_local bool has_context; // whether this thread has one, or the runtime would make it
+bool is_active(int device);           // whether anybody has made a context on it
+
+/* ---- arena.cpp ---- */
+
+enum Place { PAGEABLE, PINNED, MANAGED, ON_DEVICE };
+struct Range {
+    Place place;
+    int device;
+    uintptr_t start;
+    size_t size;
+};
+Range range_of(const void *pointer);
+char *reachable(const void *pointer); // the same memory, for the host
+std::string name_of(const void *pointer);
+
+/* ---- streams.cpp ---- */
+
+struct Stream;
+
+struct Mark { // a place in the queue of a stream
+    Stream *stream;
+    uint64_t number;
+};
+
+using Work = std::function<void()>;
+
+struct Task {
+    std::vector<Mark> first; // what has to be done before
+    Work work;
+};
+
+struct Graph { // what was given to the streams of a capture, in the order in which it was given
+    std::mutex lock;
+    std::vector<Work> nodes;
+    void add(Work work);
+    void run();
+};
+
+struct Stream {
+    const int device;
+    const unsigned flags;
+    std::atomic<bool> open{true}, capturing{false}, invalid{false};
+    Stream *origin = nullptr;      // whose capture it has joined by an event
+    std::atomic<bool> joined{true}; // and whether that has waited for it again
+    int mode = 0;
+    unsigned long long capture = 0;
+    std::shared_ptr<Graph> graph;
+
+    Stream(int device, unsigned flags);
+    bool is_blocking() const { return (flags & NON_BLOCKING) == 0; }
+    void ask(Task task);
+    void reach(uint64_t number);
+    bool has_reached(uint64_t number);
+    bool is_idle();
+    Mark now();
+    void close();
+
+  private:
+    uint64_t asked = 0, done = 0;
+    std::deque<Task> queue;
+    std::mutex lock;
+    std::condition_variable changed;
+    void run();
+    bool next(Task &task);
+};
+
+Stream *legacy(int device);
+bool is_legacy(const Stream *stream);
+Stream *stream_of(void *handle);                    // null for a handle of none
+std::vector<Mark> now(Stream *stream);              // what an event that is recorded there stands for
+std::vector<Stream *> open_streams();               // without the legacy ones
+int give(Stream *stream, Work work, std::vector<Mark> first = {});
+int finish(Stream *stream);
+void reach(const std::vector<Mark> &marks);
+void take_time(uint64_t microseconds);
+
+/* ---- capture.cpp ---- */
+
+int outside_of_captures();      // the error of what must not be done while this process captures a graph
+int implicit_error(int device); // of what the legacy stream does while a blocking stream captures
+int join(Stream *stream, Stream *from); // have a stream take part in a capture, by an event of it
+
+/* ---- functions of the runtime that the driver's are the same as ---- */
+
+EXPORT cudaDriverGetVersion(int *version);
+EXPORT cudaSetDevice(int device);
+EXPORT cudaDeviceSynchronize();
+EXPORT cudaDeviceGetAttribute(int *value, int which, int device);
+EXPORT cudaMalloc(void **pointer, size_t size);
+EXPORT cudaFree(void *pointer);
+EXPORT cudaMallocAsync(void **pointer, size_t size, void *stream);
+EXPORT cudaFreeAsync(void *pointer, void *stream);
+EXPORT cudaMemGetInfo(size_t *free_bytes, size_t *total);
+EXPORT cudaMemcpy(void *to, const void *from, size_t size, int kind);
+EXPORT cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream);
+EXPORT cudaMemset(void *pointer, int value, size_t size);
+EXPORT cudaMemsetAsync(void *pointer, int value, size_t size, void *stream);
+EXPORT cudaStreamCreateWithFlags(void **stream, unsigned flags);
+EXPORT cudaStreamDestroy(void *stream);
+EXPORT cudaStreamSynchronize(void *stream);
+EXPORT cudaStreamQuery(void *stream);
+EXPORT cudaStreamWaitEvent(void *stream, void *event, unsigned flags);
+EXPORT cudaStreamIsCapturing(void *stream, int *status);
+EXPORT cudaThreadExchangeStreamCaptureMode(int *mode);
+EXPORT cudaEventCreateWithFlags(void **event, unsigned flags);
+EXPORT cudaEventDestroy(void *event);
+EXPORT cudaEventRecord(void *event, void *stream);
+EXPORT cudaEventQuery(void *event);
+EXPORT cudaEventSynchronize(void *event);

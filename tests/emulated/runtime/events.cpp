@@ -1,0 +1,193 @@
+/* Events: marks in the queues of streams, and the time at which they were reached. */
+
+#include "emulated.h"
+
+#include <chrono>
+#include <set>
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr unsigned WITHOUT_TIME = 2;
+constexpr size_t REMEMBERED = 4096;
+
+struct Moment {
+    Clock::time_point time{};
+    std::atomic<bool> is_known{false};
+};
+
+struct Event {
+    const int device = current;
+    const bool has_time;
+    std::mutex lock;
+    Stream *from = nullptr; // the stream that captures, if it was recorded on one
+    std::vector<Mark> marks;
+    std::shared_ptr<Moment> moment;
+
+    explicit Event(unsigned flags) : has_time((flags & WITHOUT_TIME) == 0) {}
+
+    void record(Stream *there) {
+        std::lock_guard<std::mutex> guard(lock);
+        from = there->capturing ? there : nullptr;
+        moment = has_time && from == nullptr ? std::make_shared<Moment>() : nullptr;
+        if (moment != nullptr) {
+            give(there, [moment = moment] { moment->time = Clock::now(), moment->is_known = true; });
+        }
+        marks = from == nullptr ? now(there) : std::vector<Mark>();
+    }
+
+    Stream *capturing() {
+        std::lock_guard<std::mutex> guard(lock);
+        return from;
+    }
+
+    std::vector<Mark> place() {
+        std::lock_guard<std::mutex> guard(lock);
+        return marks;
+    }
+
+    std::shared_ptr<Moment> when() {
+        std::lock_guard<std::mutex> guard(lock);
+        return moment;
+    }
+};
+
+std::mutex event_lock;
+std::set<Event *> events;
+std::deque<Event *> destroyed; // whose handles are not given out again soon, so that a stale one is noticed
+
+Event *event_of(void *handle) {
+    std::lock_guard<std::mutex> guard(event_lock);
+    auto found = events.find(static_cast<Event *>(handle));
+    return found == events.end() ? nullptr : *found;
+}
+
+bool has_come(const std::vector<Mark> &marks) {
+    for (const Mark &mark : marks) {
+        if (!mark.stream->has_reached(mark.number)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* An event of a capture is none that can be asked, and no event can while another is captured in the global mode (torch#104555). */
+int may_be_asked(Event *event) {
+    if (event == nullptr) {
+        return INVALID_HANDLE;
+    }
+    return event->capturing() != nullptr ? int(CAPTURE_UNSUPPORTED) : outside_of_captures();
+}
+
+} // namespace
+
+EXPORT cudaEventCreateWithFlags(void **event, unsigned flags) {
+    NEEDS(CONTEXT);
+    auto *made = new Event(flags);
+    std::lock_guard<std::mutex> guard(event_lock);
+    events.insert(made);
+    *event = made;
+    return SUCCESS;
+}
+
+EXPORT cudaEventCreate(void **event) { return cudaEventCreateWithFlags(event, 0); }
+
+EXPORT cudaEventDestroy(void *event) {
+    NEEDS(CONTEXT);
+    std::lock_guard<std::mutex> guard(event_lock);
+    auto found = events.find(static_cast<Event *>(event));
+    if (found == events.end()) {
+        return INVALID_HANDLE;
+    }
+    destroyed.push_back(*found);
+    events.erase(found);
+    if (destroyed.size() > REMEMBERED) {
+        delete destroyed.front();
+        destroyed.pop_front();
+    }
+    return SUCCESS;
+}
+
+/* Has an event stand for what a stream was given until now; both must be of one device. */
+EXPORT cudaEventRecord(void *event, void *stream) {
+    NEEDS(CONTEXT);
+    Event *found = event_of(event);
+    Stream *there = stream_of(stream);
+    say("cudaEventRecord %p", stream);
+    if (found == nullptr || there == nullptr || found->device != there->device) {
+        return INVALID_HANDLE;
+    }
+    if (is_legacy(there)) {
+        if (int status = implicit_error(there->device)) {
+            return status;
+        }
+    }
+    there->joined = there->joined && !there->capturing;
+    found->record(there);
+    return SUCCESS;
+}
+
+EXPORT cudaEventRecordWithFlags(void *event, void *stream, unsigned) { return cudaEventRecord(event, stream); }
+
+/* Tells whether an event has come. */
+EXPORT cudaEventQuery(void *event) {
+    NEEDS(CONTEXT);
+    Event *found = event_of(event);
+    if (int status = may_be_asked(found)) {
+        return status;
+    }
+    return has_come(found->place()) ? SUCCESS : NOT_READY;
+}
+
+/* Waits for an event. */
+EXPORT cudaEventSynchronize(void *event) {
+    NEEDS(CONTEXT);
+    Event *found = event_of(event);
+    say("cudaEventSynchronize");
+    if (int status = may_be_asked(found)) {
+        return status;
+    }
+    reach(found->place());
+    return broken();
+}
+
+/* Has a stream wait for an event, and not the host; in a capture the stream takes part in it from here on. */
+EXPORT cudaStreamWaitEvent(void *stream, void *event, unsigned) {
+    NEEDS(CONTEXT);
+    Event *found = event_of(event);
+    Stream *there = stream_of(stream);
+    say("cudaStreamWaitEvent %p", stream);
+    if (found == nullptr || there == nullptr) {
+        return INVALID_HANDLE;
+    }
+    Stream *from = found->capturing();
+    if (from != nullptr) {
+        return join(there, from);
+    }
+    if (there->capturing) {
+        there->invalid = true;
+        return CAPTURE_ISOLATION;
+    }
+    return give(there, [] {}, found->place());
+}
+
+/* The time between two events that both were made with it and have come. */
+EXPORT cudaEventElapsedTime(float *milliseconds, void *begin, void *end) {
+    NEEDS(CONTEXT);
+    Event *first = event_of(begin), *last = event_of(end);
+    if (first == nullptr || last == nullptr) {
+        return INVALID_HANDLE;
+    }
+    auto from = first->when(), to = last->when();
+    if (from == nullptr || to == nullptr) {
+        return INVALID_HANDLE;
+    }
+    if (!from->is_known || !to->is_known) {
+        return NOT_READY;
+    }
+    *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count();
+    return SUCCESS;
+}
+
+EXPORT cudaEventElapsedTime_v2(float *milliseconds, void *begin, void *end) { return cudaEventElapsedTime(milliseconds, begin, end); }

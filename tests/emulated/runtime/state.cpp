@@ -1,0 +1,108 @@
+/* What was started in this process, whether it survived a fork, what is broken for good, and the list of what was called. */
+
+#include "emulated.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+
+#include <pthread.h>
+
+thread_local int current = 0;
+thread_local bool has_context = false;
+
+namespace {
+
+std::atomic<bool> started{false}, lost{false}, active[DEVICES];
+std::atomic<int> broken_by{SUCCESS};
+thread_local int last_error = SUCCESS;
+
+/* A child has neither the threads nor the context of the process it was forked from: all that it asks is an error, to its end. */
+void in_the_child() {
+    if (started) {
+        lost = true;
+    }
+}
+
+const int registered = pthread_atfork(nullptr, nullptr, in_the_child);
+
+int use_context() {
+    if (broken_by != SUCCESS) {
+        return broken_by;
+    }
+    has_context = active[current] = true;
+    return SUCCESS;
+}
+
+std::mutex log_lock;
+std::atomic<bool> is_writing{false};
+std::string written;
+
+} // namespace
+
+int enter(Need need) {
+    if (lost || registered != 0) {
+        return NOT_INITIALIZED;
+    }
+    started = true;
+    return need == CONTEXT ? use_context() : SUCCESS;
+}
+
+int enter_driver(Need need) {
+    if (lost || !started) {
+        return NOT_INITIALIZED;
+    }
+    if (need == CONTEXT && !has_context) {
+        return INVALID_CONTEXT;
+    }
+    return need == CONTEXT ? use_context() : SUCCESS;
+}
+
+bool is_active(int device) { return active[device]; }
+
+void fail(int status) { last_error = status; }
+
+void break_context(int status) { broken_by = status; }
+
+int broken() { return broken_by; }
+
+void say(const char *format, ...) {
+    if (!is_writing) {
+        return;
+    }
+    char line[256];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(line, sizeof line, format, values);
+    va_end(values);
+    std::lock_guard<std::mutex> guard(log_lock);
+    written.append(line).push_back('\n');
+}
+
+/* cuInit starts the driver, and is an error in a child of a process that has started it; see driver.cpp. */
+
+/* Returns the error of the last call that failed in this thread, and forgets it unless it is one that ends the context. */
+EXPORT cudaGetLastError() {
+    int status = broken_by != SUCCESS ? int(broken_by) : last_error;
+    last_error = SUCCESS;
+    return status;
+}
+
+EXPORT cudaPeekAtLastError() { return broken_by != SUCCESS ? int(broken_by) : last_error; }
+
+/* ---- what the tests ask ---- */
+
+/* Copies the calls since it was called last, if there is room, and returns how long that is; the first call begins to write them down. */
+extern "C" __attribute__((visibility("default"))) size_t emulated_calls(char *into, size_t room) {
+    is_writing = true;
+    std::lock_guard<std::mutex> guard(log_lock);
+    size_t length = written.size();
+    if (into != nullptr && room >= length) {
+        memcpy(into, written.data(), length);
+        written.clear();
+    }
+    return length;
+}
+
+/* From now on every call that needs the context returns this status, as after an illegal address (700); nothing mends it but the end. */
+extern "C" __attribute__((visibility("default"))) void emulated_break(int status) { break_context(status); }
