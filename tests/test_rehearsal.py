@@ -27,7 +27,7 @@ def test_a_run_that_is_killed_three_times_comes_to_its_end(tmp_path):
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.count("killed in") == 3
     assert "as it should be" in ran.stdout
-    assert not list(tmp_path.rglob("*.jsonl")), "what was complete is gone on with by nobody"
+    assert ran.stdout.count("the journals know") == 3
 
 
 @pytest.fixture(name="run")
@@ -98,3 +98,26 @@ def test_killing_reaches_all_processes_of_a_run_and_no_others(tmp_path):
 def marked(token):
     wanted = f"{MARK}={token}".encode()
     return sum(process.name.isdigit() and wanted in rehearsal._variables_of(process) for process in Path("/proc").iterdir())
+
+
+STARTED, ENDED = ({"event": event, "item": "tests/test_x.py::test_a"} for event in ("started", "ended"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wrong"),
+    [
+        ([STARTED, ENDED], [], []),
+        ([STARTED, ENDED], [STARTED, ENDED], ["tests: run again after it had a result: tests/test_x.py::test_a"]),
+        ([STARTED], [STARTED, ENDED], []),
+    ],
+    ids=["not again", "again", "had no result"],
+)
+def test_what_had_a_result_must_not_be_run_again(run, before, after, wrong):
+    made = run()
+    for event in before:
+        made.journal("tests").write(**event)
+    made.done = {"tests": rehearsal._done(made.journal("tests").events())}
+    for event in after:
+        made.journal("tests").write(**event)
+    made.again()
+    assert made.wrong == wrong

@@ -57,6 +57,7 @@ def probe():
     except NoDeviceError as error:  # torch was built for the processor
         return {"gpu": "emulated, for CuPy alone", "reason": str(error)} | environment()
 
+gpu.LIMITS["benchmarks"] = 120.0  # the processor copies the 2 GiB that a device copies
 raise SystemExit(gpu.main(sys.argv[1:], probe))
 """
 
@@ -69,6 +70,7 @@ class Rehearsal:
     seconds: float
     variables: Mapping[str, str]
     wrong: list[str] = field(default_factory=list)
+    done: dict[str, set[str]] = field(default_factory=dict)
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start the runner."""
@@ -93,7 +95,22 @@ class Rehearsal:
             self.wrong.append(f"the run ended with status {runner.returncode} before {stage} had {count} results")
         kill(self.variables[MARK])
         runner.wait()
-        print(f"{said}: {self.state()}", flush=True)
+        self.again()
+        self.done = {name: _done(self.journal(name).events()) for name in ("tests", "benchmarks", "conformance")}
+        known = ", ".join(f"{len(items)} of {name}" for name, items in self.done.items() if items)
+        print(f"{said}; the journals know {known}. Written: {self.state()}", flush=True)
+
+    def again(self) -> None:
+        """Look that what had a result when the run was killed last has it still, and was not run again."""
+        for stage, items in self.done.items():
+            events = self.journal(stage).events()
+            begun = Counter(event.get("item", event.get("case")) for event in events if event.get("event") == "started" or "case" in event)
+            # A file of tests is imported anew by each process.
+            twice = sorted(item for item in items if begun[item] > 1 and not item.endswith(".py"))
+            lost = sorted(items - _done(events)) if events else []
+            self.wrong += [f"{stage}: run again after it had a result: {item}" for item in twice] + [
+                f"{stage}: lost: {item}" for item in lost
+            ]
 
     def state(self) -> str:
         """Read all that is written, which must be whole, and say what is in it; what is not whole is wrong."""
