@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -130,4 +131,10 @@ def speed() -> str:
     return gpu_results(ROOT / "benchmarks" / "results")
 
 
-PARTS: dict[str, Callable[[], str]] = {"gpu_evidence": evidence, "gpu_speed": speed}
+def limits() -> str:
+    """Return the tests that fail on the emulated device and say nothing about a GPU, each with its reason."""
+    listed = tomllib.loads((ROOT / "tests" / "emulated" / "limits.toml").read_text(encoding="utf-8"))["limit"]
+    return "\n".join(f"- `{test.rpartition('::')[2]}`: {limit['reason']}" for limit in listed for test in limit["tests"])
+
+
+PARTS: dict[str, Callable[[], str]] = {"gpu_evidence": evidence, "gpu_speed": speed, "gpu_limits": limits}
