@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import platform
 import re
@@ -97,6 +98,7 @@ def gpu_environment() -> dict[str, Any]:
     # A device with nothing to do lowers its clocks and its link, which would be said here.
     torch.cuda._sleep(_BUSY_CYCLES)
     device = {
+        "max_connections": os.environ.get("CUDA_DEVICE_MAX_CONNECTIONS"),
         "gpu": torch.cuda.get_device_name(0),
         "devices": count,
         **_told_by_nvidia_smi(),
@@ -156,3 +158,17 @@ def environment_name(facts: dict[str, Any]) -> str:
 
 def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
+
+
+def main() -> int:
+    """Print what `gpu_environment` returns as JSON, for who must not be taken down by asking; status 3 without a device."""
+    try:
+        print(json.dumps(gpu_environment()))
+    except NoDeviceError as error:
+        print(error, file=sys.stderr)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

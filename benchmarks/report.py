@@ -15,6 +15,9 @@ SCHEMA = 1
 
 STATES = ("within", "over", "information", "not-run", "failed")
 
+FEWEST = 7
+"""Rounds from which on a spread says something."""
+
 ADDED = {"rounds": None, "bytes": None}
 """Keys of a row that older files of this schema lack."""
 
@@ -83,7 +86,8 @@ def bandwidth(row: dict[str, Any], key: str) -> str:
 
 def around(row: dict[str, Any]) -> str:
     """Return the spread of a measured number."""
-    return f"{number(row, 'low')} to {number(row, 'high')}" if row["low"] is not None else ""
+    few = row.get("rounds") is not None and row["rounds"] < FEWEST
+    return f"{number(row, 'low')} to {number(row, 'high')}" if row["low"] is not None and not few else ""
 
 
 def budget(row: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ which a borrowed machine may lack; ``interop conformance run --device cuda`` run
 The results are written as the answers come: a file that is whole, in which the cases without an answer are ``not-run``, and beside
 it a journal of the answers. So a run that was stopped at any moment has results, and ``--resume`` goes on where it was.
 
-Status 0 if nothing was found, 1 with findings, 3 if no library finds a GPU, 4 if some cases were not reached.
+Status 0 if nothing was found, 3 if no library finds a GPU, 4 if some cases were not reached, 5 with findings; 1 is Python's own, for an error.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from conformance.records import Case
     from conformance.results import Results
 
-__all__ = ["JOBS", "NOT_ALL", "NO_DEVICE", "SECONDS", "SELECTION", "main", "said"]
+__all__ = ["FINDINGS", "JOBS", "NOT_ALL", "NO_DEVICE", "SECONDS", "SELECTION", "main", "said"]
 
 JOBS = 4
 """Each process has a context of its own on the device, and the device has one clock: more of them would wait for each other."""
 
-NO_DEVICE, NOT_ALL = 3, 4
+NO_DEVICE, NOT_ALL, FINDINGS = 3, 4, 5
 SECONDS = 170
 SELECTION = Selection(layer=("protocol", "handoff"), device=("cuda",), quick=True)
 """The policy layer is about described arrays, and the same everywhere."""
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     left = written.finish(results)
     found = findings(results)
     print(said(results, found, left))
-    return NOT_ALL if left else int(bool(found))
+    return NOT_ALL if left else FINDINGS if found else 0
 
 
 _SIGNALS = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT)
@@ -84,6 +84,7 @@ _SIGNALS = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT)
 
 def _stop_at(seconds: int) -> None:
     def over(number: int, _: object) -> None:
+        _stop_no_more()
         why = f"stopped after {seconds} seconds" if number == signal.SIGALRM else f"stopped by {signal.Signals(number).name}"
         raise Stop(f"{NOT_REACHED}: {why}")
 
@@ -110,6 +111,9 @@ class _Written:
         if not resume:
             self.journal.path.unlink(missing_ok=True)
         self.answers = self._answered() if resume else {}
+        if not self.journal.path.exists() or not self.answers:
+            self.journal.path.unlink(missing_ok=True)
+            self.journal.write(environment=self.environment)
         self.known = dict(self.answers)
         self._write()
 
@@ -122,7 +126,10 @@ class _Written:
                 answers = {
                     one.case.id: Observed(one.outcome, one.reason) for one in before.records if not one.reason.startswith(NOT_REACHED)
                 }
-        return answers | {event["case"]: Observed(event["outcome"], event["reason"]) for event in self.journal.events()}
+        events = self.journal.events()
+        if events and events[0].get("environment") != json.loads(json.dumps(self.environment)):
+            return answers
+        return answers | {event["case"]: Observed(event["outcome"], event["reason"]) for event in events[1:]}
 
     def told(self, case: Case, observed: Observed) -> None:
         """Note an answer."""

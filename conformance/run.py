@@ -93,9 +93,9 @@ def run(
 
     try:
         reason = _answers(asked, left, answered) if left else ""
-    except Stop as stop:
-        reason = str(stop)
-    return results_of(cases, answers, reason, adapters, selection or {})
+        return results_of(cases, answers, reason, adapters, selection or {})
+    except Stop as stop:  # once: its handler raises no other
+        return results_of(cases, answers, str(stop), adapters, selection or {})
 
 
 def results_of(

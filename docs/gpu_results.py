@@ -30,7 +30,7 @@ class Evidence(NamedTuple):
 _TRACE, _FILE, _LIFE = "tests/test_gpu_trace.py", "tests/test_gpu_evidence.py", "tests/test_gpu_lifetime.py"
 EVIDENCE = (
     Evidence(
-        "The CUDA calls of handoffs: on one stream none, on two an event and a wait",
+        "Calls of CUDA's runtime in a handoff, and what the device did: on one stream nothing, on two an event and a wait",
         f"{_TRACE}::test_a_handoff_makes_no_call_but_for_order",
         {"calls_of_a_handoff": "calls", "handoffs_count": "handoffs"},
     ),

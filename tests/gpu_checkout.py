@@ -1,9 +1,9 @@
 """What the tests of `make gpu` share: a checkout made of small files of tests, and the runner over it."""
 
-import json
 import textwrap
 
 from tools import gpu
+from tools.results import write
 
 FACTS = {"gpu": "Test Device 9", "versions": {"torch": "2.11.0", "cupy-cuda13x": "14.2.0"}}
 
@@ -36,8 +36,9 @@ def as_run(root, seconds=120.0, *, resume=False):
 def run(root, seconds=120.0, *, resume=False, preload=(), limit=60.0):
     """Run the tests of a checkout; return the results, and the file that they are in."""
     given = as_run(root, seconds, resume=resume)
-    document = gpu.record_tests(given, FACTS, preload=preload, limit=limit)
-    assert json.loads(given.path("tests").read_text()) == document
+    stopped = gpu.record_tests(given, FACTS, preload=preload, limit=limit)
+    document = gpu.composed(given, FACTS, stopped)
+    write(document, given.path("tests"))
     return document, given.path("tests")
 
 

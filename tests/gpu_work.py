@@ -100,7 +100,7 @@ def late(milliseconds: float, count: int = COUNT, value: float = 3) -> tuple[tor
     tensor = torch.zeros(count, device="cuda")
     torch.cuda.current_stream().synchronize()
     delay = busy(milliseconds)
-    return tensor.fill_(value), delay
+    return tensor.fill_(_value(milliseconds, value)), delay
 
 
 def late_array(stream: Any, milliseconds: float, count: int = COUNT, value: float = 3) -> tuple[Any, Delay]:
@@ -110,8 +110,13 @@ def late_array(stream: Any, milliseconds: float, count: int = COUNT, value: floa
     array = cupy.zeros(count, "float32")
     stream.synchronize()
     delay = busy(milliseconds, stream)
-    array.fill(value)
+    array.fill(_value(milliseconds, value))
     return array, delay
+
+
+def _value(milliseconds: float, value: float) -> float:
+    """Return another value for a rehearsal: the memory that it leaves behind may be what the real run gets, and reads too early."""
+    return value if milliseconds else -value
 
 
 def rehearsed(work: Callable[[float], T], milliseconds: float = DELAY) -> T:
@@ -214,9 +219,11 @@ def profiled(work: Callable[[], object]) -> dict[str, Any]:
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     profiler = torch.profiler.profile(activities=activities, **words)
     _without_warnings(profiler.start)
-    work()
-    torch.cuda.synchronize()
-    _without_warnings(profiler.stop)
+    try:
+        work()
+        torch.cuda.synchronize()
+    finally:
+        _without_warnings(profiler.stop)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(path))

@@ -526,6 +526,40 @@ def test_autocast(monkeypatch, compiled, public, old):
     assert called(x).dtype == torch.float16  # not outside of it
 
 
+@pytest.mark.parametrize("old", [False, True], ids=["this torch", "as torch 2.11"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_autocast_of_tensors_in_a_list(monkeypatch, compiled, old):
+    from interop.backends import _torch_operators
+
+    if old:
+        monkeypatch.setattr(_torch_operators, "_AUTOCASTS_ALL", False)
+
+    @wrap(
+        backend="numpy",
+        name=fresh(),
+        schema="(Tensor[] xs, float factor=2.0) -> Tensor",
+        fake=lambda xs, factor=2.0: torch.empty_like(xs[0]),
+        cast_inputs=torch.float32,
+        casting="same_kind",
+    )
+    def scaled(xs, factor=2.0):
+        return xs[0] * factor
+
+    @scaled.backward
+    def _(ctx, grad):
+        return [grad * 2, None]
+
+    torch.compiler.reset()
+    xs = [normal(3, dtype=torch.float16), normal(3, dtype=torch.float16)]
+
+    def model(xs):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return scaled(xs)
+
+    made = (torch.compile(model, fullgraph=True, backend="aot_eager") if compiled else model)(xs)
+    assert made.dtype == torch.float32
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_gradient_is_checked(compiled):
     torch.compiler.reset()

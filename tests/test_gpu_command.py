@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.environment import NoDeviceError
-from conformance.gpu import SECONDS
+from conformance.gpu import FINDINGS, SECONDS
 from tests.gpu_checkout import FACTS, HEAD, as_run, checkout
 from tools import gpu
+from tools.checkout import COMPILED, build, gpu_test_files, source_of
 from tools.results import read
 from tools.supervise import launch
 
@@ -70,7 +71,7 @@ def command(root, *words):
         ({}, 0),
         ({"test": "assert False"}, 1),
         ({"test": "os.abort()"}, 1),
-        ({"conformance": "raise SystemExit(1)"}, 1),
+        ({"conformance": f"raise SystemExit({FINDINGS})"}, 1),
         ({"status": 1}, 1),
         ({"measures": "item == 'a' and os.abort()"}, 0),
     ],
@@ -84,7 +85,7 @@ def test_the_command_writes_its_files_and_judges(tree, capfd, project, expected)
         f"conformance/results/{NAME}",
     ]
     said = capfd.readouterr().out
-    assert ("conformance: exit status 1" if "conformance" in project else "conformance: done") in said
+    assert (f"conformance: exit status {FINDINGS}" if "conformance" in project else "conformance: done") in said
     assert ("benchmarks: exit status 1" if "status" in project else "benchmarks: done") in said
     assert not list(root.rglob("out/**/*.jsonl"))
     stages = json.loads((root / "out" / "conformance" / "results" / NAME).read_text())["stages"]
@@ -105,6 +106,77 @@ def test_a_benchmark_that_hangs_costs_itself(tree, monkeypatch):
     root = tree(measures="item == 'a' and time.sleep(600)")
     assert command(root) == 0
     assert "died" in json.loads((root / "out" / "benchmarks" / "results" / NAME).read_text())
+
+
+def test_a_fault_of_the_runners_own_costs_one_stage(tree, monkeypatch, capfd):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(gpu, "supervise", full)
+    root = tree()
+    assert command(root) == 1
+    said = capfd.readouterr().out
+    assert "tests: OSError: [Errno 28] No space left on device" in said
+    assert "conformance: done" in said
+
+
+def test_a_suite_that_raises_is_not_one_that_was_done(tree):
+    """Python's own status is 1; what there is to go on with stays."""
+    root = tree(conformance="raise RuntimeError")
+    assert command(root) == 1
+    assert len(list((root / "out").rglob("gpu-*.jsonl"))) == 2
+
+
+def test_what_was_said_of_failures_is_kept(tree):
+    root = tree(test="print('on the way')\n    assert 1 == 2, 'so it is'")
+    command(root)
+    text = (root / "out" / "conformance" / "results" / NAME.replace(".json", ".failures.txt")).read_text()
+    assert "==== tests/test_it.py::test_one (call)" in text
+    assert "assert 1 == 2, 'so it is'" in text
+    assert "on the way" in text
+    assert "text" not in (root / "out" / "conformance" / "results" / NAME).read_text()
+
+
+# What is gone on with.
+
+
+@pytest.mark.parametrize("changed", ["nothing", "the code", "the versions"])
+def test_only_a_run_of_the_same_code_and_versions_is_gone_on_with(tree, capfd, changed):
+    root = tree(test="open('ran', 'a').write('x')", conformance="raise RuntimeError")
+    assert command(root) == 1
+    facts = dict(FACTS)
+    if changed == "the code":
+        (root / "tests" / "test_it.py").write_text((root / "tests" / "test_it.py").read_text() + "# other\n")
+    elif changed == "the versions":
+        facts["versions"] = {"torch": "2.12.0"}
+    gpu.main(["--output", str(root / "out"), "--root", str(root), "--name", "test-device-9-torch2.11-cupy14.2", "--resume"], lambda: facts)
+    assert (root / "ran").read_text() == ("x" if changed == "nothing" else "xx")
+    assert ("nothing to go on with" in capfd.readouterr().out) == (changed != "nothing")
+
+
+# The question whether there is a device.
+
+PROBES = {
+    "print('a warning'); print('{\"gpu\": \"Test Device 9\"}')": {"gpu": "Test Device 9"},
+    "import sys; sys.exit('torch does not see one')": "asking for one failed (exit status 1): torch does not see one",
+    "import sys; print('torch does not see one', file=sys.stderr); sys.exit(3)": "torch does not see one",
+    "import os; os.abort()": "asking for one failed (ended by SIGABRT): ",
+    "import time; time.sleep(600)": "asking for one took longer than 2 seconds",
+}
+
+
+@pytest.mark.parametrize(("code", "answer"), PROBES.items(), ids=["well", "raises", "none", "dies", "hangs"])
+def test_who_is_asked_for_a_device_may_die_of_it(tmp_path, monkeypatch, code, answer):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").write_text(PACKAGE)
+    (tmp_path / "benchmarks" / "environment.py").write_text(code)
+    monkeypatch.setattr(gpu, "PROBE_S", 2.0)
+    if isinstance(answer, dict):
+        assert gpu.probed(tmp_path) == answer
+    else:
+        with pytest.raises(NoDeviceError) as caught:
+            gpu.probed(tmp_path)
+        assert str(caught.value) == answer
 
 
 # One deadline.
@@ -144,6 +216,7 @@ MAIN = """
 import pathlib, sys
 from tests.gpu_checkout import FACTS
 from tools import gpu
+from tools.checkout import COMPILED, build, gpu_test_files, source_of
 raise SystemExit(gpu.main(["--output", sys.argv[1] + "/out", "--root", sys.argv[1]], lambda: FACTS))
 """
 
@@ -160,15 +233,30 @@ def test_an_interrupt_ends_all_and_leaves_results(tree, stage, number):
         assert time.monotonic() < end
         time.sleep(0.05)
     runner.send_signal(number)
+    time.sleep(0.3)
+    runner.send_signal(number)  # by somebody who is impatient
     assert runner.wait(20) == gpu.INTERRUPTED == 130
+    assert not running(root), "nothing is left behind"
     document = read(root / "out" / "conformance" / "results" / NAME, partial=True)
     assert ("stopped" in document) == (stage == "tests")
+    assert document.get("stopped", "interrupted") == "interrupted"
     assert list(root.rglob("out/**/*.jsonl")), "there is something to go on from"
     at = ["tests", "benchmarks", "conformance"].index(stage)
     assert document["stages"] == {
-        name: "" if n < at else "interrupted" if n == at else "not reached: interrupted"
-        for n, name in ((1, "benchmarks"), (2, "conformance"))
+        name: "" if n < at else "interrupted" if n == at else "not reached: interrupted" for n, name in enumerate(gpu.STAGES)
     }
+
+
+def running(root):
+    """Return the processes that were started in a folder."""
+    return [process for process in Path("/proc").iterdir() if process.name.isdigit() and folder_of(process) == str(root)]
+
+
+def folder_of(process):
+    try:
+        return str((process / "cwd").readlink())
+    except OSError:
+        return ""
 
 
 # What the stages get.
@@ -200,7 +288,7 @@ def test_make_gpu_keeps_what_was_brought_along(tmp_path):
 
 
 def test_only_files_with_gpu_tests_are_collected():
-    named = gpu.test_files(PROJECT)
+    named = gpu_test_files(PROJECT)
     assert "tests/test_gpu.py" in named
     assert "tests/conformance/test_gpu_adapters.py" in named
     assert "tests/test_policy.py" not in named
@@ -221,25 +309,27 @@ def test_what_is_compiled_is_built_in_its_folder_where_it_is_missing(tmp_path, m
     (tmp_path / "interop").mkdir()
     for path in [PROJECT / "setup.py", *(PROJECT / "interop").glob("*.[ch]")]:
         shutil.copy(path, tmp_path / path.relative_to(PROJECT))
-    assert gpu.build(tmp_path, time.monotonic() + 120) == ""
+    assert build(tmp_path, time.monotonic() + 120, gpu.variables()) == ""
     assert sorted(path.name.partition(".")[0] for path in (tmp_path / "interop").glob("*.so")) == ["_async_pool", "_lend", "_quick"]
-    monkeypatch.setattr(gpu, "launch", pytest.fail)  # and not again
-    assert gpu.build(tmp_path, time.monotonic() + 120) == ""
+    monkeypatch.setattr("tools.checkout.launch", pytest.fail)  # and not again
+    assert build(tmp_path, time.monotonic() + 120, gpu.variables()) == ""
 
 
 def test_what_cannot_be_built_is_named(tmp_path):
     (tmp_path / "setup.py").write_text("raise SystemExit('no compiler')\n")
-    assert gpu.build(tmp_path, time.monotonic() + 120) == "interop._quick, interop._lend, interop._async_pool could not be built"
+    assert (
+        build(tmp_path, time.monotonic() + 120, gpu.variables()) == "interop._quick, interop._lend, interop._async_pool could not be built"
+    )
 
 
 def test_the_list_of_what_is_compiled_is_that_of_the_setup():
-    assert sorted(re.findall(r'"(interop\._\w+)"', (PROJECT / "setup.py").read_text())) == sorted(gpu.COMPILED)
+    assert sorted(re.findall(r'"(interop\._\w+)"', (PROJECT / "setup.py").read_text())) == sorted(COMPILED)
 
 
 def test_the_environment_can_be_named(tree):
     root = tree()
     assert command(root, "--name", "floor") == 0
-    assert read(root / "out" / "conformance" / "results" / "gpu-floor.json")["environment"] == FACTS
+    assert read(root / "out" / "conformance" / "results" / "gpu-floor.json")["environment"] == FACTS | {"source": source_of(root)}
 
 
 def test_without_a_device_nothing_is_run_or_written(tmp_path, capsys):

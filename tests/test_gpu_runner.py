@@ -197,6 +197,21 @@ def test_several_crashes_in_a_row(tree):
     assert list(outcomes(document).values()) == ["crash", "passed", "passed", "crash", "passed", "passed"]
 
 
+def test_what_hangs_once_all_is_done_is_not_waited_for(tree, monkeypatch):
+    monkeypatch.setattr("tools.supervise.END_S", 1.0)
+    source = "import atexit, time\natexit.register(time.sleep, 600)\ndef test_one():\n    pass\n"
+    begun = time.monotonic()
+    document, _ = run(tree(test_it=HEAD + source), limit=30.0)
+    assert all_passed(document)
+    assert time.monotonic() - begun < 20
+
+
+def test_what_hangs_before_the_first_test_has_a_limit(tree):
+    root = tree(test_it=HEAD + "def test_one():\n    pass\n", conftest="import time\ntime.sleep(600)\n")
+    document, _ = run(root, limit=1.5)
+    assert document["stopped"] == "no end after 1.5 seconds"
+
+
 POISONS = """
 from tools import recorder
 

@@ -1,7 +1,6 @@
 """`make gpu` that is stopped, without a GPU: what was not reached says so, and another run goes on with it and nothing else."""
 
 import functools
-import os
 import signal
 import subprocess
 import sys
@@ -78,8 +77,8 @@ def test_a_runner_that_is_ended_leaves_what_it_has(tree, number):
     wait_for(lambda: (root / "ran").exists() and len((root / "ran").read_text().split()) > 3)
     runner.send_signal(number)
     runner.wait(20)
-    wait_for(lambda: not alive(path))
-    with pytest.raises(IncompleteError, match="not ended" if number == signal.SIGKILL else "interrupted"):
+    wait_for(lambda: not alive(path), 10.0)
+    with pytest.raises(IncompleteError, match="not ended"):
         read(path)
     document = compose(Journal(path.with_suffix(".jsonl")).events(), FACTS, "killed")
     write(document, path)
@@ -94,11 +93,8 @@ def wait_for(condition, seconds=60.0):
 
 
 def alive(path):
-    """Return whether a process writes the journal still; ends the one that a killed runner leaves behind."""
-    found = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and str(path.with_suffix(".jsonl")) in words_of(entry)]
-    for entry in found:
-        os.kill(int(entry.name), signal.SIGKILL)
-    return bool(found)
+    """Return whether a process writes the journal still, after its runner has gone."""
+    return any(entry.name.isdigit() and str(path.with_suffix(".jsonl")) in words_of(entry) for entry in Path("/proc").iterdir())
 
 
 def words_of(process):

@@ -17,21 +17,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.machinery
+import functools
 import json
 import os
-import re
 import signal
+import subprocess
 import sys
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.environment import NoDeviceError, environment_name, gpu_environment
+from benchmarks.environment import NoDeviceError, environment_name
+from conformance.gpu import FINDINGS
 from conformance.journal import Journal
-from tools.results import BAD, OUTCOMES, all_passed, compose, write
-from tools.supervise import Watched, launch, supervise
+from tools.checkout import build, gpu_test_files, source_of
+from tools.results import BAD, OUTCOMES, all_passed, compose, failures, write
+from tools.supervise import Watched, how, launch, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,11 +53,8 @@ SHARES = {"build": 30, "tests": 270, "benchmarks": 90, "conformance": 170}
 WRITE_S = 10.0
 """Seconds for a process that writes results and runs nothing."""
 
-LIMITS = {"tests": 75.0, "benchmarks": 30.0}
+LIMITS = {"tests": 75.0, "benchmarks": 44.0}
 """Seconds after which one test or benchmark is taken to hang."""
-
-COMPILED = ("interop._quick", "interop._lend", "interop._async_pool")
-"""What setup.py builds."""
 
 PYTEST = (
     "pytest",
@@ -70,7 +70,12 @@ PYTEST = (
 )
 
 
-_MARK = re.compile(r"\bmark\.gpu\b")
+PROBE_S = 60.0
+"""Seconds for the question whether there is a device."""
+
+STAGES = ("tests", "benchmarks", "conformance")
+
+NOT_ENDED = "the run has not ended"
 
 
 class Deadline:
@@ -109,43 +114,82 @@ class Run(NamedTuple):
         return Watched(module, self.root, variables(self.output))
 
 
-def main(argv: Sequence[str] | None = None, probe: Callable[[], dict[str, Any]] = gpu_environment) -> int:
-    """Run all that needs a GPU; returns the exit status."""
+def main(argv: Sequence[str] | None = None, probe: Callable[[], dict[str, Any]] | None = None) -> int:
+    """Run all that needs a GPU; returns the exit status. `probe` returns what the results belong to, or raises `NoDeviceError`."""
     given = _arguments(argv)
     deadline = Deadline(given.seconds)
     with _interruptible():
         try:
-            print(f"compiled parts: {build(given.root, deadline.of('build')) or 'there'}", flush=True)
-            facts = probe()
+            print(f"compiled parts: {build(given.root, deadline.of('build'), variables()) or 'there'}", flush=True)
+            facts = (probe or functools.partial(probed, given.root))()
         except NoDeviceError as error:
             print(f"no CUDA device: {error}. Nothing was run; this needs one, and torch and CuPy built for it.", file=sys.stderr)
             return NO_DEVICE
         except KeyboardInterrupt:
             return INTERRUPTED
+        facts = facts | {"source": source_of(given.root)}
         run = Run(given.root, Path(given.output), given.name or environment_name(facts), deadline, given.resume)
-        return run_all(run, facts)
+        return run_all(run._replace(resume=given.resume and _same(run, facts)), facts)
+
+
+def probed(root: Path) -> dict[str, Any]:
+    """Return `benchmarks.environment.gpu_environment`, asked in a process of its own: what asks may die or hang, and has a context."""
+    command = [sys.executable, "-m", "benchmarks.environment"]
+    try:
+        asked = subprocess.run(command, cwd=root, env=variables(), capture_output=True, text=True, timeout=PROBE_S, check=False)  # noqa: S603 - our own
+    except subprocess.TimeoutExpired as error:
+        raise NoDeviceError(f"asking for one took longer than {PROBE_S:g} seconds") from error
+    if asked.returncode:
+        words = asked.stderr.strip().splitlines() or [""]
+        raise NoDeviceError(words[-1] if asked.returncode == NO_DEVICE else f"asking for one failed ({how(asked.returncode)}): {words[-1]}")
+    return dict(json.loads(asked.stdout.splitlines()[-1]))
+
+
+def _same(run: Run, facts: dict[str, Any]) -> bool:
+    """Return whether the run that is to be gone on with was of the same code, versions and device."""
+    before: dict[str, Any] = next((event["facts"] for event in _journal_of(run, "tests").events() if event["event"] == "run"), {})
+    # Not the clocks, for one, which are others each time.
+    same = bool(before) and all(before.get(name) == facts.get(name) for name in ("source", "gpu", "python", "versions", "quick_path"))
+    if not same:
+        print("nothing to go on with: there is no journal of this code, these versions and this device. All is run anew.", flush=True)
+    return same
 
 
 def run_all(run: Run, facts: dict[str, Any]) -> int:
     """Run the three stages, and say what came of them; returns the exit status."""
-    stages = {"benchmarks": "not reached: interrupted", "conformance": "not reached: interrupted"}
+    stages = dict.fromkeys(STAGES, "not reached: interrupted")
+    work = {
+        "tests": lambda: record_tests(run, facts),
+        "benchmarks": lambda: run_benchmarks(run),
+        "conformance": lambda: run_conformance(run),
+    }
     status = 0
-    try:
-        record_tests(run, facts)
-        for stage, work in (("benchmarks", run_benchmarks), ("conformance", run_conformance)):
-            stages[stage] = "interrupted"
-            stages[stage] = work(run)
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    document = json.loads(run.path("tests").read_text(encoding="utf-8")) | {"stages": stages}
+    for stage in STAGES:
+        stages[stage] = "interrupted"
+        try:
+            stages[stage] = str(work[stage]())
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+            break
+        except Exception as error:  # the runner's own fault, or the disk's, must not cost the other stages
+            traceback.print_exc()
+            stages[stage] = f"{type(error).__name__}: {error}"
+    document = composed(run, facts, stages["tests"]) | {"stages": stages}
     write(document, run.path("tests"))
-    ended = stages["conformance"] in {"", "exit status 1"}  # with findings or without
-    journals = [Journal(run.path(stage).with_suffix(".jsonl")) for stage in ("tests", "benchmarks")]
-    if ended and all(any(event["event"] == "finished" for event in journal.events()) for journal in journals):
-        for journal in journals:  # nobody goes on from them
-            journal.path.unlink()
     print(summary(document), *(f"{stage}: {how or 'done'}" for stage, how in stages.items()), sep="\n")
+    _tidy(run, document, stages)
     return status or int(not all_passed(document) or any(stages.values()))
+
+
+def _tidy(run: Run, document: dict[str, Any], stages: dict[str, str]) -> None:
+    """Write what was said of failures; remove the journals that nobody goes on from."""
+    tests, benchmarks = (_journal_of(run, stage) for stage in ("tests", "benchmarks"))
+    if said := failures(tests.events()):
+        run.path("tests").with_suffix(".failures.txt").write_text(said, encoding="utf-8")
+    measured = any(event["event"] == "finished" for event in benchmarks.events())
+    if "footer" in document and measured and stages["conformance"] in {"", f"exit status {FINDINGS}"}:
+        for journal in (tests, benchmarks):
+            journal.path.unlink()
 
 
 @contextlib.contextmanager
@@ -156,10 +200,13 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is _interrupt:  # after an interrupt the process ends, and another one would spoil its status
+                signal.signal(number, handler)
 
 
 def _interrupt(*_: object) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):  # once: a second one would leave processes behind
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -177,63 +224,44 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def build(root: Path, until: float) -> str:
-    """Build what is compiled in its folder, where it is missing; returns what is missing still, or nothing."""
-    missing = _missing(root)
-    if missing:
-        launch(Watched(["setup", "--quiet", "build_ext", "--inplace"], root, variables()), until=until)
-        missing = _missing(root)
-    return f"{', '.join(missing)} could not be built" if missing else ""
-
-
-def _missing(root: Path) -> list[str]:
-    suffixes = importlib.machinery.EXTENSION_SUFFIXES
-    paths = {name: root.joinpath(*name.split(".")) for name in COMPILED}
-    return [name for name, path in paths.items() if not any(path.with_name(path.name + suffix).exists() for suffix in suffixes)]
-
-
-def record_tests(
-    run: Run, facts: dict[str, Any], *, preload: Sequence[str] = ("torch", "cupy"), limit: float = LIMITS["tests"]
-) -> dict[str, Any]:
-    """Run the tests marked ``gpu``; write and return the results, whatever becomes of the processes."""
-    path, journal = run.path("tests"), _journal(run, "tests")
-
-    def written(stopped: str) -> dict[str, Any]:
-        document = compose(journal.events(), facts, stopped)
-        write(document, path)
-        return document
-
+def record_tests(run: Run, facts: dict[str, Any], *, preload: Sequence[str] = ("torch", "cupy"), limit: float = LIMITS["tests"]) -> str:
+    """Run the tests marked ``gpu``, and write the results whatever becomes of the processes; returns why some were not reached, or nothing."""
+    journal = _begun(run, "tests")
+    if not journal.path.exists():
+        journal.write(event="run", facts=facts)
     if any(event["event"] == "finished" for event in journal.events()):  # before the run was stopped
-        return written("")
-    written("the run has not ended")
+        return ""
+
+    def written() -> None:
+        write(composed(run, facts, NOT_ENDED), run.path("tests"))
+
+    written()
     options = ["--record", str(journal.path), *(word for name in preload for word in ("--preload", name))]
-    watched = run.watched(*PYTEST, *options, *test_files(run.root))
-    try:
-        ending = supervise(
-            watched, journal, until=run.deadline.of("tests"), limit=limit, meanwhile=lambda: written("the run has not ended")
-        )
-    except KeyboardInterrupt:
-        written("interrupted")
-        raise
-    return written("" if ending.finished else ending.because)
+    watched = run.watched(*PYTEST, *options, *gpu_test_files(run.root))
+    ending = supervise(watched, journal, until=run.deadline.of("tests"), limit=limit, meanwhile=written)
+    return "" if ending.finished else ending.because
 
 
-def _journal(run: Run, stage: str) -> Journal:
-    journal = Journal(run.path(stage).with_suffix(".jsonl"))
+def composed(run: Run, facts: dict[str, Any], stopped: str) -> dict[str, Any]:
+    """Return the results of the tests as they stand; `stopped` says why some were not reached."""
+    return compose(_journal_of(run, "tests").events(), facts, stopped)
+
+
+def _journal_of(run: Run, stage: str) -> Journal:
+    return Journal(run.path(stage).with_suffix(".jsonl"))
+
+
+def _begun(run: Run, stage: str) -> Journal:
+    """Return the journal of a stage, empty unless the run goes on with an earlier one."""
+    journal = _journal_of(run, stage)
     if not run.resume:
         journal.path.unlink(missing_ok=True)
     return journal
 
 
-def test_files(root: Path) -> list[str]:
-    """Return the files that have GPU tests: to collect all others takes longer than many of the tests."""
-    found = sorted(path for path in (root / "tests").rglob("test_*.py") if _MARK.search(path.read_text(encoding="utf-8")))
-    return [path.relative_to(root).as_posix() for path in found]
-
-
 def run_benchmarks(run: Run) -> str:
     """Measure into a file; returns what went wrong, or nothing."""
-    path, journal = run.path("benchmarks"), _journal(run, "benchmarks")
+    path, journal = run.path("benchmarks"), _begun(run, "benchmarks")
     journal.write(event="opened")  # it is removed here, and not by the process
     words = ["benchmarks.gpu", "--output", str(path), "--resume", "--seconds"]
     # Its own end comes first, so that it writes why the rest was not reached.
@@ -258,6 +286,7 @@ def variables(output: Path | None = None) -> dict[str, str]:
     own = {"INTEROP_REQUIRE_GPU": os.environ.get("INTEROP_REQUIRE_GPU", "1"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": path}
     # JAX would take three quarters of the card when it starts: docs.jax.dev, "GPU memory allocation".
     own["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    own["PYTHONUNBUFFERED"] = "1"  # what a process said before it died
     # Streams share the queues of the device, 8 unless set: two that share one are in order whoever waits (CUDA C++ Programming Guide).
     own["CUDA_DEVICE_MAX_CONNECTIONS"] = "32"
     if output is not None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["POISONED", "Recorder", "anonymous", "line"]
 
-LONGEST = 300
-"""Characters of a reason; the whole traceback is on the screen."""
+LONGEST, WHOLE = 300, 20_000
+"""Characters of a reason, and of all that is said of a failure."""
 
 POISONED = 70
 """The exit status of a process whose CUDA context has died."""
@@ -109,7 +109,7 @@ class Recorder:
         if report.failed:
             text = str(report.longrepr)
             errors = [part.removeprefix("E ").strip() for part in text.splitlines() if part.startswith("E ")]
-            self.journal.write(event="broken", item=report.nodeid, reason=line("\n".join(errors) or text))
+            self.journal.write(event="broken", item=report.nodeid, reason=line("\n".join(errors) or text), text=whole(report))
         elif report.nodeid.endswith(".py"):
             self.journal.write(event="imported", item=report.nodeid)
 
@@ -137,6 +137,8 @@ class Recorder:
             duration=report.duration,
             reason=reason(report),
             figures=dict(report.user_properties),
+            # pytest prints it at its end, which a process that dies does not reach.
+            **({"text": whole(report)} if report.failed else {}),
         )
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
@@ -150,6 +152,12 @@ class Recorder:
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         if int(exitstatus) in COMPLETE:
             self.journal.write(event="finished")
+
+
+def whole(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return the traceback and what was captured, without the folders of this machine."""
+    sections = [f"{title}\n{text}" for title, text in report.sections]
+    return anonymous("\n".join([report.longreprtext, *sections]))[-WHOLE:]
 
 
 def reason(report: pytest.TestReport) -> str | None:

@@ -48,12 +48,12 @@ MARK = "INTEROP_REHEARSAL"
 
 RUNNER = """
 import sys
-from benchmarks.environment import NoDeviceError, environment, gpu_environment
+from benchmarks.environment import NoDeviceError, environment
 from tools import gpu
 
 def probe():
     try:
-        return gpu_environment()
+        return gpu.probed(gpu.ROOT)
     except NoDeviceError as error:  # torch was built for the processor
         return {"gpu": "emulated, for CuPy alone", "reason": str(error)} | environment()
 
@@ -85,16 +85,19 @@ class Rehearsal:
         folder = "benchmarks" if stage == "benchmarks" else "conformance"
         return Journal(self.output / folder / "results" / f"gpu-{NAME}.jsonl")
 
-    def kill_at(self, stage: str, count: int, *words: str) -> None:
-        """Start the runner, and kill it with all of its processes when a stage has so many results."""
+    def kill_at(self, stage: str, count: int, *words: str, alone: bool) -> None:
+        """Start the runner, and kill it when a stage has so many results: `alone`, which its processes must not outlive, or with all of them."""
         runner, begun = self.start(*words), time.monotonic()
         while runner.poll() is None and len(_done(self.journal(stage).events())) < count:
             time.sleep(0.1)
         said = f"killed in {stage} after {time.monotonic() - begun:.0f} s"
         if runner.poll() is not None:
             self.wrong.append(f"the run ended with status {runner.returncode} before {stage} had {count} results")
-        kill(self.variables[MARK])
+        runner.kill()
         runner.wait()
+        if alone and (left := _left(self.variables[MARK])):
+            self.wrong.append(f"{left} processes have outlived the runner that was killed in {stage}")
+        kill(self.variables[MARK])
         self.again()
         self.done = {name: _done(self.journal(name).events()) for name in ("tests", "benchmarks", "conformance")}
         known = ", ".join(f"{len(items)} of {name}" for name, items in self.done.items() if items)
@@ -196,6 +199,16 @@ def kill(token: str) -> None:
         time.sleep(0.05)
 
 
+def _left(mark: str, seconds: float = 15.0) -> int:
+    """Return how many processes of a run are there still, after some time to end by themselves."""
+    wanted, end = f"{MARK}={mark}".encode(), time.monotonic() + seconds
+    while True:
+        left = sum(process.name.isdigit() and wanted in _variables_of(process) for process in Path("/proc").iterdir())
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.1)
+
+
 def _variables_of(process: Path) -> Sequence[bytes]:
     try:
         return (process / "environ").read_bytes().split(b"\0")
@@ -223,7 +236,7 @@ def rehearse(output: Path, seconds: float, variables: Mapping[str, str], *, tell
     rehearsal = Rehearsal(output, seconds, {**variables, **own})
     words: tuple[str, ...] = ()
     for stage, count in moments:
-        rehearsal.kill_at(stage, count, *words)
+        rehearsal.kill_at(stage, count, *words, alone=stage != "benchmarks")
         words = ("--resume",)
     took = rehearsal.finish(*words)
     rehearsal.judge(torch_has_cuda=torch_has_cuda)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["BAD", "OUTCOMES", "SCHEMA", "IncompleteError", "all_passed", "compose", "counts", "read", "write"]
+__all__ = ["BAD", "OUTCOMES", "SCHEMA", "IncompleteError", "all_passed", "compose", "counts", "failures", "read", "write"]
 
 SCHEMA = 2
 """The version of the JSON's structure; goes up when a key changes its meaning or goes away."""
@@ -40,6 +40,12 @@ def compose(events: Sequence[dict[str, Any]], environment: dict[str, Any], stopp
     complete = not stopped and not left and any(event["event"] == "finished" for event in events)
     end = {"footer": counts(tests)} if complete else {"stopped": because}
     return {"schema": SCHEMA, "environment": environment, "tests": tests, **end}
+
+
+def failures(events: Sequence[dict[str, Any]]) -> str:
+    """Return all that was said of what failed, as text."""
+    said = [event for event in events if event.get("text")]
+    return "\n".join(f"==== {event['item']} ({event.get('when', 'import')})\n\n{event['text']}\n" for event in said)
 
 
 def counts(tests: Iterable[dict[str, Any]]) -> dict[str, int]:

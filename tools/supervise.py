@@ -8,6 +8,7 @@ it was at gets the blame (``died``), and another process goes on with the next o
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -17,18 +18,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from conformance.journal import Journal
 
-__all__ = ["GRACE_S", "Ending", "Watched", "end", "ended", "how", "launch", "start", "supervise"]
+__all__ = ["GRACE_S", "Ending", "Watched", "end", "ended", "how", "launch", "started", "supervise"]
 
 GRACE_S = 5.0
 """Seconds that a process has for its last words when its time is over."""
 
 SILENT = "it ended without a word"
 """Why a process has no result that ended with status 0 before the end of its list."""
+
+END_S = 10.0
+"""Seconds that a process has to end once its list is at its end: what libraries do then may hang, and is nobody's result."""
 
 POLL_S = 0.1
 """Seconds between two looks at the journal."""
@@ -63,33 +67,56 @@ class Ending(NamedTuple):
     because: str
 
 
-def start(watched: Watched) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own, so that it can be ended with all that it started."""
+@contextlib.contextmanager
+def started(watched: Watched) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process in a session of its own, and end it with all that it started; it does not outlive this process either."""
     command = [sys.executable, "-m", *watched.module]
-    return subprocess.Popen(command, cwd=watched.root, env=dict(watched.variables), start_new_session=True)  # noqa: S603 - our own modules
+    process = None
+    try:
+        process = subprocess.Popen(  # noqa: S603 - our own modules
+            command,
+            cwd=watched.root,
+            env=dict(watched.variables),
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - there are no threads here
+        )
+        yield process
+    finally:
+        if process is not None:
+            end(process)
+
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_libc = ctypes.CDLL(None)  # found here, since after a fork as little as possible is done
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end(process: subprocess.Popen[bytes], *, grace: float = GRACE_S) -> None:
     """End a process and all of its session; it is asked first, and has so many seconds to answer."""
-    with contextlib.suppress(ProcessLookupError):
+    try:
         if grace and process.poll() is None:
-            os.kill(process.pid, signal.SIGTERM)
+            process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(grace)
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # one that is stuck in a driver must not hold this one too
+            process.wait(GRACE_S)
 
 
 def launch(watched: Watched, *, until: float) -> str:
     """Run a process until it ends or a time of `time.monotonic` has come; returns how it ended, or nothing if its status was 0."""
-    process = start(watched)
     begun = time.monotonic()
-    try:
-        return how(process.wait(max(0.0, until - begun)))
-    except subprocess.TimeoutExpired:
-        return f"stopped after {until - begun:.0f} seconds"
-    finally:
-        end(process)
+    with started(watched) as process:
+        try:
+            return how(process.wait(max(0.0, until - begun)))
+        except subprocess.TimeoutExpired:
+            return f"stopped after {until - begun:.0f} seconds"
 
 
 def how(status: int) -> str:
@@ -109,14 +136,15 @@ def supervise(watched: Watched, journal: Journal, *, until: float, limit: float,
     until
         A time of `time.monotonic` at which all is ended.
     limit
-        Seconds that one item may take.
+        Seconds that one item may take, and the start before the first.
     meanwhile
         Is called now and then.
     """
     begun, failures = time.monotonic(), 0
     while True:
-        before = ended(journal.events())
-        because = _run(watched, journal, until=until, limit=limit, meanwhile=meanwhile)
+        known = journal.events()
+        before = ended(known)
+        because = _run(watched, journal, len(known), until=until, limit=limit, meanwhile=meanwhile)
         events = journal.events()
         if any(event["event"] == "finished" for event in events):
             return Ending(finished=True, because=because)
@@ -124,7 +152,7 @@ def supervise(watched: Watched, journal: Journal, *, until: float, limit: float,
             return Ending(finished=False, because=events[-1]["because"])
         if time.monotonic() >= until:
             return Ending(finished=False, because=f"stopped after {until - begun:.0f} seconds")
-        item = _at(events)
+        item = _at(events[len(known) :])
         if item is not None:
             journal.write(event="died", item=item, because=because or SILENT)
         failures = 0 if ended(journal.events()) > before else failures + 1
@@ -132,28 +160,26 @@ def supervise(watched: Watched, journal: Journal, *, until: float, limit: float,
             return Ending(finished=False, because=because or SILENT)
 
 
-def _run(watched: Watched, journal: Journal, *, until: float, limit: float, meanwhile: Callable[[], object]) -> str:
-    """Run one process; returns how it ended."""
-    process = start(watched)
+def _run(watched: Watched, journal: Journal, known: int, *, until: float, limit: float, meanwhile: Callable[[], object]) -> str:
+    """Run one process, of which the journal has all but the `known` events; returns how it ended."""
     size, since, last = -1, time.monotonic(), time.monotonic()
-    item = None
-    try:
+    finished = False
+    with started(watched) as process:
         while process.poll() is None:
             time.sleep(POLL_S)
             now, before, size = time.monotonic(), size, _size(journal)
             if size != before:  # something has happened
-                item, since = _at(journal.events()), now
+                finished, since = any(event["event"] == "finished" for event in journal.events()[known:]), now
             if now >= until:
                 return "its time was over"
-            if item is not None and now - since > limit:
+            if now - since > (END_S if finished else limit):
                 end(process, grace=0)  # it does not listen
-                return f"no end after {limit:g} seconds"
+                return "" if finished else f"no end after {limit:g} seconds"
             if now - last > EVERY_S:
                 last = now
-                meanwhile()
+                with contextlib.suppress(OSError):  # a full disk now may have room later
+                    meanwhile()
         return how(process.returncode)
-    finally:
-        end(process)
 
 
 def _size(journal: Journal) -> int:

@@ -16,6 +16,7 @@ import torch
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.library import Library, register_autocast, register_fake, register_vmap
+from torch.utils._pytree import tree_map_only
 
 from interop.backends._torch_functions import alive, functions_named
 from interop.backends._torch_memory import span
@@ -139,10 +140,10 @@ def _cast_inside_of_autocast(name: str, operator: Any, dtype: str, library: Libr
     keys = [getattr(torch._C.DispatchKey, f"Autocast{device.upper()}") for device in devices]
 
     def traced(*args: Any) -> Any:
-        # Asked before the guard, inside of which no autocast is enabled.
-        tensors = [autocast([arg], dtype)[0] if isinstance(arg, torch.Tensor) else arg for arg in args]
+        # Asked before the guard, inside of which no autocast is enabled. Tensors in lists too.
+        cast = tree_map_only(torch.Tensor, lambda tensor: autocast([tensor], dtype)[0], args)
         with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(keys[0]) | torch._C.DispatchKeySet(keys[1])):
-            return operator(*tensors)
+            return operator(*cast)
 
     for key in keys:
         operator.py_kernels.pop(key, None)

@@ -75,7 +75,7 @@ def test_the_run_writes_its_results(monkeypatch, tmp_path, capsys, a_gpu):
 def test_findings_are_the_exit_status(monkeypatch, tmp_path, a_gpu):
     monkeypatch.setattr(gpu, "run", answering(10**6))
     monkeypatch.setattr(gpu, "findings", lambda found: [type("Finding", (), {"kind": "new", "about": "a case", "text": "wrong"})])
-    assert gpu.main(["--output", str(tmp_path)]) == 1
+    assert gpu.main(["--output", str(tmp_path)]) == gpu.FINDINGS == 5
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_the_file_is_whole_while_answers_come(monkeypatch, tmp_path, a_gpu):
 
     monkeypatch.setattr(gpu, "run", answering(5, then=look))
     gpu.main(["--output", str(tmp_path)])
-    assert seen == [(5, 5)]
+    assert seen == [(5, 1 + 5)]  # the first says to what they belong
 
 
 def test_without_a_device_nothing_is_run(monkeypatch, tmp_path, capsys, a_gpu):
