@@ -109,14 +109,15 @@ STARTED, ENDED = ({"event": event, "item": "tests/test_x.py::test_a"} for event 
         ([STARTED, ENDED], [], []),
         ([STARTED, ENDED], [STARTED, ENDED], ["tests: run again after it had a result: tests/test_x.py::test_a"]),
         ([STARTED], [STARTED, ENDED], []),
+        ([STARTED, STARTED, ENDED], [], []),
     ],
-    ids=["not again", "again", "had no result"],
+    ids=["not again", "again", "had no result", "had none when it was killed before"],
 )
 def test_what_had_a_result_must_not_be_run_again(run, before, after, wrong):
     made = run()
     for event in before:
         made.journal("tests").write(**event)
-    made.done = {"tests": rehearsal._done(made.journal("tests").events())}
+    made.note()
     for event in after:
         made.journal("tests").write(**event)
     made.again()

@@ -70,7 +70,7 @@ class Rehearsal:
     seconds: float
     variables: Mapping[str, str]
     wrong: list[str] = field(default_factory=list)
-    done: dict[str, set[str]] = field(default_factory=dict)
+    done: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start the runner."""
@@ -99,18 +99,25 @@ class Rehearsal:
             self.wrong.append(f"{left} processes have outlived the runner that was killed in {stage}")
         kill(self.variables[MARK])
         self.again()
-        self.done = {name: _done(self.journal(name).events()) for name in ("tests", "benchmarks", "conformance")}
+        self.note()
         known = ", ".join(f"{len(items)} of {name}" for name, items in self.done.items() if items)
         print(f"{said}; the journals know {known}. Written: {self.state()}", flush=True)
+
+    def note(self) -> None:
+        """Note what has a result now, and how often it was begun: once more than that is once too often."""
+        for stage in gpu.STAGES:
+            events = self.journal(stage).events()
+            begun = _begun(events)
+            self.done[stage] = {item: begun[item] for item in _done(events)}
 
     def again(self) -> None:
         """Look that what had a result when the run was killed last has it still, and was not run again."""
         for stage, items in self.done.items():
             events = self.journal(stage).events()
-            begun = Counter(event.get("item", event.get("case")) for event in events if event.get("event") == "started" or "case" in event)
+            begun = _begun(events)
             # A file of tests is imported anew by each process.
-            twice = sorted(item for item in items if begun[item] > 1 and not item.endswith(".py"))
-            lost = sorted(items - _done(events)) if events else []
+            twice = sorted(item for item, times in items.items() if begun[item] > times and not item.endswith(".py"))
+            lost = sorted(items.keys() - _done(events)) if events else []
             self.wrong += [f"{stage}: run again after it had a result: {item}" for item in twice] + [
                 f"{stage}: lost: {item}" for item in lost
             ]
@@ -187,6 +194,11 @@ def _done(events: Sequence[Mapping[str, Any]]) -> set[str]:
     """Return what a journal has results for."""
     ends = {"ended", "died", "poisoned", "rows"}
     return {event.get("item", event.get("case", "")) for event in events if "case" in event or event.get("event") in ends}
+
+
+def _begun(events: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """Return how often each item was begun, or each case answered."""
+    return Counter(event.get("item", event.get("case", "")) for event in events if event.get("event") == "started" or "case" in event)
 
 
 def kill(token: str) -> None:
