@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SCHEMA", "bandwidth", "document", "read", "text", "verdict", "write"]
+__all__ = ["FEWEST", "SCHEMA", "bandwidth", "document", "read", "text", "verdict", "write"]
 
 SCHEMA = 1
 """The version of the JSON's structure; goes up when a key changes its meaning or goes away."""

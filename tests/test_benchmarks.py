@@ -16,7 +16,7 @@ from benchmarks.cases import CASES, WITHOUT_EXTENSION
 from benchmarks.environment import environment
 from benchmarks.imports import BUDGET_MS, LOADED, TIME, import_rows, loaded
 from benchmarks.names import HOST
-from benchmarks.report import SCHEMA, document, read, text, verdict, write
+from benchmarks.report import FEWEST, SCHEMA, around, document, read, text, verdict, write
 from benchmarks.run import arguments, chosen, finish
 from benchmarks.runner import measure
 from benchmarks.table import main as table
@@ -274,7 +274,14 @@ def test_a_report_from_before_a_key_was_added_can_be_read(tmp_path):
     old = [{key: value for key, value in row.items() if key not in {"rounds", "bytes"}} for row in report["rows"]]
     (tmp_path / "x.json").write_text(json.dumps(report | {"rows": old, "summary": {"within": 1}}))
     assert read(tmp_path / "x.json") == report | {"rows": [row | {"rounds": None} for row in report["rows"]]}
-    assert markdown(report | {"rows": old}) == markdown(report)
+    enough = [row | {"rounds": FEWEST} for row in report["rows"]]
+    assert markdown(report | {"rows": old}) == markdown(report | {"rows": enough})
+
+
+def test_a_few_rounds_have_no_spread():
+    (row, *_) = (row | {"rounds": FEWEST} for row in rows() if row["low"] is not None)
+    assert " to " in around(row)
+    assert around(row | {"rounds": FEWEST - 1}) == ""
 
 
 def test_another_structure_is_refused(tmp_path):

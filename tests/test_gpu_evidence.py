@@ -79,7 +79,7 @@ def test_the_host_does_not_wait_for_a_busy_producer(cp, direction, streams, reco
         # As many as end in half of the delay, however slow one is.
         slowest = max(sum(timed(20)) / 20 for _ in range(5))
         count = max(10, min(BATCH, int(BUSY / 2 * 1e6 / slowest)))
-        for _ in range(BATCHES // 2):
+        for _ in range(BATCHES):
             settle()
             delay = busy(BUSY, cupys if streams == 2 and direction == "cupy_to_torch" else None)
             with no_collection():
