@@ -16,7 +16,6 @@ status
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import sys
@@ -29,6 +28,7 @@ from benchmarks.record import Record
 from benchmarks.run import arguments, chosen, conclude, tell
 from benchmarks.runner import rows_of
 from benchmarks.timing import FULL, QUICK, Settings
+from conformance.adapters._cuda import context_fault
 
 if TYPE_CHECKING:
     import argparse
@@ -45,16 +45,6 @@ SETTINGS = FULL._replace(seconds=3)
 """All of the cases take about 75 s; `benchmarks.gpu_cases` has the sum."""
 
 
-def cuda_fault() -> str:
-    """Return what has ended this process's CUDA context for good; empty for nothing."""
-    from conformance.adapters import Unsupported
-    from conformance.adapters._cuda import current
-
-    with contextlib.suppress(Unsupported):
-        return current().fault()
-    return ""
-
-
 def main(
     argv: Sequence[str] | None = None,
     probe: Callable[[], dict[str, Any]] = gpu_environment,
@@ -62,7 +52,7 @@ def main(
     cases: Sequence[Case] = CASES,
     makers: Mapping[str, Callable[[], Any]] = DEVICE,
     settings: Settings = SETTINGS,
-    fault: Callable[[], str] = cuda_fault,
+    fault: Callable[[], str] = context_fault,
 ) -> int:
     """Measure everything on the device; returns the exit status. The other parameters are for tests.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from conformance.journal import write_whole
 
 __all__ = ["FEWEST", "SCHEMA", "bandwidth", "document", "read", "text", "verdict", "write"]
 
@@ -37,11 +38,7 @@ def verdict(report: dict[str, Any]) -> int:
 
 def write(report: dict[str, Any], path: str | Path) -> None:
     """Write the report as JSON, in one step: a reader finds the old file or the new one, never a part."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.part")  # the same folder, since a rename across file systems is a copy
-    beside.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(beside, path)  # noqa: PTH105 - atomic on every system, by its documentation
+    write_whole(Path(path), (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -6,12 +6,21 @@ Whoever reads it makes the results from it, so a run that was stopped at any mom
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "write_whole"]
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file in one step: a reader finds the old one or the new one, never a part, whenever the process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")  # the same folder, since a rename across file systems is a copy
+    beside.write_bytes(data)
+    beside.replace(path)
 
 
 class Journal:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import zlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from conformance.journal import write_whole
 from conformance.outcomes import OUTCOMES
 from conformance.records import Case, Record
 
@@ -59,12 +59,9 @@ def summary_of(records: Iterable[Record]) -> dict[str, Any]:
 
 def write(results: Results, path: Path) -> None:
     """Write a run as JSON, one record a line; compressed if the name ends in ``.gz``, and then the same bytes each time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(_lines(results)).encode()
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     # No name and no time in the header, so that the same results are the same file.
-    beside.write_bytes(gzip.compress(text, 9, mtime=0) if path.suffix == ".gz" else text)
-    beside.replace(path)  # whole or not at all: a run may be stopped meanwhile
+    write_whole(path, gzip.compress(text, 9, mtime=0) if path.suffix == ".gz" else text)
 
 
 def _lines(results: Results) -> Iterable[str]:

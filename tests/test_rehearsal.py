@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -96,8 +95,7 @@ def test_killing_reaches_all_processes_of_a_run_and_no_others(tmp_path):
 
 
 def marked(token):
-    wanted = f"{MARK}={token}".encode()
-    return sum(process.name.isdigit() and wanted in rehearsal._variables_of(process) for process in Path("/proc").iterdir())
+    return len(rehearsal.processes(token))
 
 
 STARTED, ENDED = ({"event": event, "item": "tests/test_x.py::test_a"} for event in ("started", "ended"))

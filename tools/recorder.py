@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.adapters._base import Unsupported
-from conformance.adapters._cuda import current
+from conformance.adapters._cuda import context_fault
 from conformance.journal import Journal
 from tools.supervise import ended
 
@@ -71,14 +70,6 @@ def pytest_configure(config: pytest.Config) -> None:
             importlib.import_module(name)
     if config.getoption("--record"):
         config.pluginmanager.register(Recorder(Journal(Path(config.getoption("--record")))))
-
-
-def context_fault() -> str:
-    """Return what has ended this process's CUDA context for good, after everything on it has come to its end; empty for nothing."""
-    try:
-        return current().fault()
-    except Unsupported:  # there is no driver
-        return ""
 
 
 class _Deadly(pytest.Module):

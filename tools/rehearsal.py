@@ -203,22 +203,25 @@ def _begun(events: Sequence[Mapping[str, Any]]) -> Counter[str]:
 
 def kill(token: str) -> None:
     """Kill every process of a run, until there is none."""
-    wanted = f"{MARK}={token}".encode()
-    while found := [process for process in Path("/proc").iterdir() if process.name.isdigit() and wanted in _variables_of(process)]:
+    while found := processes(token):
         for process in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(process.name), signal.SIGKILL)
         time.sleep(0.05)
 
 
-def _left(mark: str, seconds: float = 15.0) -> int:
+def _left(token: str, seconds: float = 15.0) -> int:
     """Return how many processes of a run are there still, after some time to end by themselves."""
-    wanted, end = f"{MARK}={mark}".encode(), time.monotonic() + seconds
-    while True:
-        left = sum(process.name.isdigit() and wanted in _variables_of(process) for process in Path("/proc").iterdir())
-        if not left or time.monotonic() > end:
-            return left
+    end = time.monotonic() + seconds
+    while (left := processes(token)) and time.monotonic() < end:
         time.sleep(0.1)
+    return len(left)
+
+
+def processes(token: str) -> list[Path]:
+    """Return the folders in /proc of a run's processes."""
+    wanted = f"{MARK}={token}".encode()
+    return [process for process in Path("/proc").iterdir() if process.name.isdigit() and wanted in _variables_of(process)]
 
 
 def _variables_of(process: Path) -> Sequence[bytes]:

@@ -8,10 +8,11 @@ for a part: half a run must not be taken for a good one. Outcomes are never merg
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from conformance.journal import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -99,10 +100,7 @@ def _outcome(part: dict[str, Any]) -> str:
 
 def write(document: dict[str, Any], path: Path) -> None:
     """Write the document as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read(path: str | Path, *, partial: bool = False) -> dict[str, Any]:

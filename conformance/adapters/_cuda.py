@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager, ExitStack
 
-__all__ = ["POISON", "STREAMS", "CUDAAdapter", "Device", "ask", "current", "started", "strided", "without_starting"]
+__all__ = ["POISON", "STREAMS", "CUDAAdapter", "Device", "ask", "context_fault", "current", "started", "strided", "without_starting"]
 
 POISON = 0xA5
 """What is in memory before the true values: no case's values have this in every byte."""
@@ -157,6 +157,14 @@ def current() -> Device:
     return Device()
 
 
+def context_fault() -> str:
+    """Return what has ended this process's CUDA context for good, after everything on it has come to its end; empty for nothing."""
+    try:
+        return current().fault()
+    except Unsupported:  # there is no driver
+        return ""
+
+
 class CUDAAdapter(Adapter):
     """What is the same for every library on CUDA; a library adds `span`, and its entry in `_CURRENT`.
 
@@ -196,11 +204,10 @@ class CUDAAdapter(Adapter):
         return state in STREAMS
 
     def settle(self) -> None:
-        with contextlib.suppress(Unsupported):
-            # Every later case of this process would fail for what this one did.
-            if fault := current().fault():
-                os.write(2, f"the CUDA context died: {fault}\n".encode())
-                os.abort()
+        # Every later case of this process would fail for what this one did.
+        if fault := context_fault():
+            os.write(2, f"the CUDA context died: {fault}\n".encode())
+            os.abort()
 
     def flip(self, pointer: int) -> None:
         gpu = current()
