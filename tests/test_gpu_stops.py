@@ -85,6 +85,20 @@ def test_a_runner_that_is_ended_leaves_what_it_has(tree, number):
     check_the_rest(root, document, path)
 
 
+HOOKED = """
+import os, pathlib, sys, time
+os.register_at_fork(before=lambda: sys.exit("a hook was called"))  # printed and ignored where it is called
+from tools.supervise import Watched, launch
+sys.exit(launch(Watched(["platform"], pathlib.Path.cwd(), os.environ), until=time.monotonic() + 30) or 0)
+"""
+
+
+def test_the_hooks_of_a_fork_are_not_called():
+    """JAX warns in one, of threads; with `-W error` that is an exception, in whatever process started the runner."""
+    ran = subprocess.run([sys.executable, "-c", HOOKED], cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def wait_for(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():

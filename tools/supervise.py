@@ -8,7 +8,6 @@ it was at gets the blame (``died``), and another process goes on with the next o
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -71,28 +70,25 @@ class Ending(NamedTuple):
 def started(watched: Watched) -> Iterator[subprocess.Popen[bytes]]:
     """Start a process in a session of its own, and end it with all that it started; it does not outlive this process either."""
     command = [sys.executable, "-m", *watched.module]
+    if sys.platform == "linux":
+        command = [sys.executable, "-I", "-S", "-c", _DIES_WITH_PARENT, str(os.getpid()), *command]
     process = None
     try:
-        process = subprocess.Popen(  # noqa: S603 - our own modules
-            command,
-            cwd=watched.root,
-            env=dict(watched.variables),
-            start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - there are no threads here
-        )
+        process = subprocess.Popen(command, cwd=watched.root, env=dict(watched.variables), start_new_session=True)  # noqa: S603 - our own modules
         yield process
     finally:
         if process is not None:
             end(process)
 
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_libc = ctypes.CDLL(None)  # found here, since after a fork as little as possible is done
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+# No `preexec_fn`: with one, `subprocess` forks and calls what libraries have registered with `os.register_at_fork` (JAX warns there).
+# PR_SET_PDEATHSIG (1 in linux/prctl.h) survives execve; a parent that ended before the call sends no signal, so it is looked for.
+_DIES_WITH_PARENT = f"""
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, {int(signal.SIGKILL)})
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def end(process: subprocess.Popen[bytes], *, grace: float = GRACE_S) -> None:
