@@ -23,7 +23,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet -c constraints.txt pip setuptools
 
-$(VENV)/.installed-%: pyproject.toml constraints.txt $(wildcard interop/*.[ch]) | $(BIN)/python
+$(VENV)/.installed-%: pyproject.toml constraints.txt $(wildcard interop/native/*.[ch]) | $(BIN)/python
 	$(PIP) install --quiet -c constraints.txt -e '.[$*]'
 	@touch $@
 

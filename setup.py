@@ -7,8 +7,8 @@ from setuptools import Extension, setup
 
 # torch takes an allocator from a shared library on Unix only (torch.cuda.memory.CUDAPluggableAllocator).
 POOL = Extension(
-    "interop._async_pool",
-    ["interop/_async_pool.c"],
+    "interop.native.async_pool",
+    ["interop/native/async_pool.c"],
     libraries=["dl", "pthread"],
     extra_compile_args=["-O2"],
     optional=True,
@@ -18,15 +18,17 @@ setup(
     ext_modules=[
         # optional: without a compiler the installation goes on, and interop uses its Python twin.
         Extension(
-            "interop._quick",
-            ["interop/_quick.c", "interop/_quick_walk.c"],
-            depends=["interop/_quick_walk.h"],
+            "interop.native.fastpath",
+            ["interop/native/fastpath.c", "interop/native/records.c"],
+            depends=["interop/native/records.h"],
             include_dirs=[np.get_include()],
             # Said aloud: a CFLAGS in the environment replaces Python's own, and without -O the C is slower than Python.
             extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
             optional=True,
         ),
-        Extension("interop._lend", ["interop/_lend.c"], extra_compile_args=[] if sys.platform == "win32" else ["-O2"], optional=True),
+        Extension(
+            "interop.native.lend", ["interop/native/lend.c"], extra_compile_args=[] if sys.platform == "win32" else ["-O2"], optional=True
+        ),
         *([] if sys.platform == "win32" else [POOL]),
     ],
 )

@@ -57,8 +57,8 @@ def environment() -> dict[str, Any]:
 
 def quick_path() -> str:
     """Return which of the two quick paths interop runs on: ``"compiled"`` or ``"python"``."""
-    importlib.import_module("interop.quick")
-    return "python" if sys.modules.get("interop._quick") is None else "compiled"
+    importlib.import_module("interop._engine.fastpath")
+    return "python" if sys.modules.get("interop.native.fastpath") is None else "compiled"
 
 
 def _versions() -> dict[str, str]:

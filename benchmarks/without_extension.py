@@ -25,7 +25,7 @@ def rows_from_subprocess(*, quick: bool) -> list[dict[str, Any]]:
 
 def main(arguments: list[str]) -> int:
     """Measure, and print the rows."""
-    sys.modules["interop._quick"] = None  # type: ignore[assignment]  # None: its import raises ImportError
+    sys.modules["interop.native.fastpath"] = None  # type: ignore[assignment]  # None: its import raises ImportError
     from benchmarks.cases import WITHOUT_EXTENSION
     from benchmarks.environment import quick_path
     from benchmarks.names import HOST

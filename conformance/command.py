@@ -26,7 +26,7 @@ from conformance.run import run
 from conformance.selection import LAYERS, Selection, all_cases
 from conformance.states import STATES
 from conformance.terminal import Progress, show_differences, show_findings, show_list, show_one, show_summary
-from interop.policy import nearest
+from interop._model.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

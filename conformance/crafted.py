@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.dtypes import dlpack_code
 from conformance.guarded import Memory, fence, fenced_structure
-from interop.description import c_strides
+from interop._model.description import c_strides
 from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned, DLTensor
 
 if TYPE_CHECKING:

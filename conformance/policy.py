@@ -14,9 +14,9 @@ from conformance.outcomes import Observed
 from conformance.policy_facts import HOLDS, SOURCES, TARGETS
 from conformance.policy_law import TABLE, matters, policies, situation, verdict
 from conformance.records import Case
-from interop.decide import decide
-from interop.description import Device
-from interop.plan import Request
+from interop._model.decide import decide
+from interop._model.description import Device
+from interop._model.plan import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

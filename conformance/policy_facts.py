@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from conformance.dtypes import DTYPES
-from interop.capabilities import Capabilities
-from interop.description import CPU, Description, Device
-from interop.spec import parse
+from interop._model.capabilities import Capabilities
+from interop._model.description import CPU, Description, Device
+from interop.notation import parse
 
 __all__ = ["HOLDS", "SOURCES", "TARGETS", "Source", "Target"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conformance.dtypes import DTYPES, dtype_named
 from interop import Policy
-from interop.description import CPU, Device
+from interop._model.description import CPU, Device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docs import conformance_parts, conformance_results, gpu_results
+from interop._model.policy import FIELDS, PRESETS
 from interop.backends import BUILTIN
 from interop.errors import ERRORS, InteropError
-from interop.policy import FIELDS, PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ def backends() -> str:
 
 def unseen() -> str:
     """Return what torch does not show to a native guard: the list in the docstring of the file that watches it."""
-    from interop.backends import _torch_sentry
+    from interop._watch import torch as _torch_sentry
 
     lines = (inspect.getdoc(_torch_sentry) or "").splitlines()
     listed = [number for number, line in enumerate(lines) if line.startswith("- ")]

@@ -12,11 +12,15 @@ True
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from interop._transfer import Transfer
+from interop._engine.transfer import Transfer
+from interop._model.description import Description, Device
+from interop._model.plan import Plan
+from interop._model.policy import COERCE, DEFAULT, STRICT, Policy, policy
+from interop._neutral.decorator import neutral
+from interop._neutral.namespace import array_namespace
+from interop._verbs import convert, describe, explain, shares_memory, to_cupy, to_numpy, to_torch
 from interop._version import __version__
-from interop.convert import convert, describe, explain, shares_memory, to_cupy, to_numpy, to_torch
-from interop.decorate import neutral
-from interop.description import Description, Device
+from interop._watch.ledger import Crossing, Log, guard, record
 from interop.errors import (
     BackendNotInstalledError,
     CopyError,
@@ -33,10 +37,6 @@ from interop.errors import (
     TransferError,
     UnsupportedTypeError,
 )
-from interop.ledger import Crossing, Log, guard, record
-from interop.namespace import array_namespace
-from interop.plan import Plan
-from interop.policy import COERCE, DEFAULT, STRICT, Policy, policy
 
 if TYPE_CHECKING:
     from interop import tree

@@ -12,7 +12,7 @@ import math
 from ctypes import POINTER, Structure, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from typing import Any
 
-from interop.description import Device, c_strides
+from interop._model.description import Device, c_strides
 
 __all__ = ["VERSION", "Capsule", "Handover", "Owner", "dtype_of_code", "handover"]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from interop.description import Description
-    from interop.plan import Refusal
+    from interop._model.description import Description
+    from interop._model.plan import Refusal
 
 __all__ = [
     "ERRORS",

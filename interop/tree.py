@@ -1,6 +1,6 @@
 """Trees: nested containers whose leaves are arrays, converted, described and explained as a whole.
 
-optree finds the leaves (dicts, lists, tuples, named tuples, deques, what is registered with it), `interop._nodes` opens
+optree finds the leaves (dicts, lists, tuples, named tuples, deques, what is registered with it), `interop._trees.structure` opens
 what optree does not (dataclasses, a ``state_dict``). Every leaf is planned before any is converted, so that a refusal
 names all that stand in the way; each source object is converted once, so that what was one array stays one.
 """
@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from interop._batch import ROOT, Batch
-from interop._nodes import take_apart
-from interop._tree_plan import TreePlan
+from interop._engine.batch import ROOT, Batch
+from interop._engine.batch_plan import TreePlan
+from interop._engine.call import KEYWORDS, Call, target_of, told
+from interop._model.description import Description
+from interop._model.policy import check_names
+from interop._model.spelling import nearest
+from interop._trees.structure import take_apart
 from interop.backends import find_backend, is_array
-from interop.calls import KEYWORDS, Call, target_of, told
-from interop.description import Description
-from interop.policy import check_names, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from interop.calls import Keywords
+    from interop._engine.call import Keywords
 
 __all__ = ["TreePlan", "convert", "describe", "explain"]
 

@@ -143,7 +143,8 @@ def shows(attempt: Callable[[], bool], times: int = 8) -> bool:
 
 def settle() -> None:
     """Wait for the device, and have interop let go of what it kept for the work that is done."""
-    from interop.backends import _cupy_lent, _torch_lent
+    from interop.backends.cupy import release as _cupy_lent
+    from interop.backends.torch import release as _torch_lent
 
     torch.cuda.synchronize()
     _cupy_lent.settle()

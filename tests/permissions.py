@@ -3,7 +3,7 @@
 from itertools import product
 
 from interop import Policy
-from interop.policy import FIELDS
+from interop._model.policy import FIELDS
 
 POLICIES = [Policy(**dict(zip(FIELDS, values, strict=True))) for values in product(*(field.values for field in FIELDS.values()))]
 

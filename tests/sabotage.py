@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from interop.backends.numpy import NumPyBackend
-from interop.backends.torch import TorchBackend
-from interop.scope import Entry, put
+from interop._model.scope import Entry, put
+from interop.backends.numpy.backend import NumPyBackend
+from interop.backends.torch.backend import TorchBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def aborting(honest: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def forget_recipe() -> None:
-    from interop import plan
+    from interop._model import plan
 
     plan.Plan.permissions = property(lambda self: {"mask": "drop"} if self.refusals else {})
 

@@ -28,8 +28,8 @@ from interop import (
     explain,
     shares_memory,
 )
+from interop._model.description import CPU, Device
 from interop.backends import load_backend
-from interop.description import CPU, Device
 from tests.corpus import aligned
 
 BACKEND = load_backend("array_api_strict")
@@ -75,7 +75,7 @@ def test_the_dtypes_are_those_of_the_standard():
     ],
 )
 def test_what_the_standard_lacks_needs_a_permission(dtype, casting, becomes):
-    a = np.array([1, 2, 3]).astype(interop.backends.numpy.native_dtype(dtype))
+    a = np.array([1, 2, 3]).astype(interop.backends.numpy.backend.native_dtype(dtype))
     with pytest.raises(DTypeError) as caught:
         convert(a, "array_api_strict")
     assert caught.value.permissions == {"casting": casting}

@@ -21,7 +21,7 @@ import interop
 from interop import DTypeError, GradError, UnsupportedTypeError
 from interop.autograd import Context, Wrapped, wrap
 from interop.autograd._arguments import taken
-from interop.backends._torch_functions import TENSORS
+from interop.autograd._torch.functions import TENSORS
 
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 COMPLEX = ["complex64", "complex128"]

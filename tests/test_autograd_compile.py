@@ -497,7 +497,7 @@ def test_forward_mode_finds_what_is_saved_for_it():
 @pytest.mark.parametrize("public", [False, True])
 def test_autocast(monkeypatch, compiled, public, old):
     """torch 2.11 registers it for two devices only, and where a graph is traced for the last of them only."""
-    from interop.backends import _torch_operators
+    from interop.autograd._torch import operators as _torch_operators
 
     if old:
         monkeypatch.setattr(_torch_operators, "_AUTOCASTS_ALL", False)
@@ -529,7 +529,7 @@ def test_autocast(monkeypatch, compiled, public, old):
 @pytest.mark.parametrize("old", [False, True], ids=["this torch", "as torch 2.11"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_autocast_of_tensors_in_a_list(monkeypatch, compiled, old):
-    from interop.backends import _torch_operators
+    from interop.autograd._torch import operators as _torch_operators
 
     if old:
         monkeypatch.setattr(_torch_operators, "_AUTOCASTS_ALL", False)

@@ -251,7 +251,7 @@ def test_rules_are_compiled_once(compiled, more):
 
 
 def test_a_number_that_changes_with_each_call_compiles_nothing(monkeypatch):
-    monkeypatch.setattr("interop.backends._jax_gradients.LIMIT", 8)
+    monkeypatch.setattr("interop.autograd._jax.derivatives.LIMIT", 8)
     f, x = wrapped(lambda x, t: jnp.sin(x) * t, compiled=True), double(3)
     rules = f.operation.derivatives._compiled
     for step in range(12):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import interop
 from interop import InteropError
+from interop._watch.ledger import Log
 from interop.autograd import wrap
-from interop.ledger import Log
 
 DTYPES = [torch.float32, torch.float64, torch.complex64, torch.bfloat16, torch.float16, torch.int64]
 SHAPES = [(), (3,), (2, 3), (2, 1), (0, 3)]

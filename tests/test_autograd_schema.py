@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from interop.autograd._arguments import Signature
-from interop.backends._torch_annotations import inferred
+from interop.autograd._torch.annotations import inferred
 from interop.errors import UnsupportedTypeError
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 import interop
-from interop._spec_words import FLAGS
+from interop._model.policy import FIELDS, PRESETS
+from interop._model.vocabulary import FLAGS
 from interop.cli import COMMANDS, cli
-from interop.policy import FIELDS, PRESETS
-from interop.spec import parse
+from interop.notation import parse
 
 PAGE = (Path(__file__).parent.parent / "docs" / "doctor.md").read_text(encoding="utf-8")
 

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from interop import quick
-from interop.backends import _torch_handoff, _torch_lent, load_backend
-from interop.backends._cuda import Taker
-from interop.quick import guarded, table
+from interop._engine import fastpath as quick
+from interop._engine.fastpath import guarded, table
+from interop.backends import load_backend
+from interop.backends.cuda.types import Taker
+from interop.backends.torch import handoff as _torch_handoff
+from interop.backends.torch import release as _torch_lent
 
 
 @pytest.fixture(name="log")

@@ -13,12 +13,13 @@ import torch
 
 import interop
 from interop import to_numpy
-from interop.backends import _torch_kinds as kinds
-from interop.backends import _torch_lent, load_backend
-from interop.backends._kept import Kept
-from interop.backends._streams import LEGACY, cuda_stream_number, holders_of
-from interop.backends._torch_lent import LEAST, Held
-from interop.description import Device
+from interop._model.description import Device
+from interop.backends import load_backend
+from interop.backends.cuda.deferred_release import Kept
+from interop.backends.cuda.streams import LEGACY, cuda_stream_number, holders_of
+from interop.backends.torch import kinds
+from interop.backends.torch import release as _torch_lent
+from interop.backends.torch.release import LEAST, Held
 from interop.errors import StreamError
 
 # torch's own pool is told.
@@ -55,7 +56,7 @@ class Tensor:
     ],
 )
 def test_torchs_pool_is_told_of_the_consumers_stream(monkeypatch, device, stream, expected):
-    from interop.backends import torch as backend
+    from interop.backends.torch.backend import backend
 
     class Current(str):
         __slots__ = ()

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 import interop
-from interop.backends import _torch_pool
-from interop.backends._cuda import MemorySource
+from interop._model.description import Device
+from interop.backends.cuda.types import MemorySource
+from interop.backends.torch import pool as _torch_pool
 from interop.cuda import _pool, cupy_pool, memory_report, torch_pool
-from interop.description import Device
 from interop.errors import DeviceUnavailableError
 
 # The scope.
@@ -197,7 +197,7 @@ def test_here_without_a_device_it_says_why():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the driver is there")
 def test_a_driver_that_is_not_there_is_said():
     pytest.importorskip("cupy", reason="CuPy is not installed")
-    from interop.backends import _cupy_pool
+    from interop.backends.cupy import pool as _cupy_pool
 
     _cupy_pool._driver_pool.cache_clear()
     with pytest.raises(DeviceUnavailableError, match=r"libcuda|was not built"):
@@ -335,9 +335,9 @@ int cuMemFreeAsync(uint64_t pointer, void *stream) { SAY("back %lu on %p;", (uns
 @pytest.fixture(name="driver", scope="module")
 def recording_driver(tmp_path_factory):
     compiler = shutil.which("cc")
-    built = importlib.util.find_spec("interop._async_pool")
+    built = importlib.util.find_spec("interop.native.async_pool")
     if compiler is None or built is None:
-        assert not os.environ.get("INTEROP_REQUIRE_C"), "interop._async_pool was not built, although it has to be here"
+        assert not os.environ.get("INTEROP_REQUIRE_C"), "interop.native.async_pool was not built, although it has to be here"
         pytest.skip("there is no C compiler here")
     folder = tmp_path_factory.mktemp("driver")
     (folder / "driver.c").write_text(DRIVER)
@@ -429,7 +429,7 @@ def test_a_driver_that_lacks_something_is_refused(driver):
     half = driver.folder / "half.so"
     subprocess.run([driver.compiler, "-shared", "-fPIC", str(driver.folder / "half.c"), "-o", str(half)], check=True)
     code = f"""if True:
-        import interop._async_pool as pool
+        import interop.native.async_pool as pool
         try:
             pool.load({str(half)!r})
         except OSError as error:

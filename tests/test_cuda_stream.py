@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 import interop
-from interop.backends._streams import LEGACY, cuda_stream_device, cuda_stream_number
+from interop._model.description import Device
+from interop.backends.cuda.streams import LEGACY, cuda_stream_device, cuda_stream_number
 from interop.cuda import _libraries, _stream, stream
-from interop.description import Device
 from interop.errors import DeviceUnavailableError, StreamError
 
 

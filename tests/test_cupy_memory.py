@@ -18,7 +18,7 @@ class Own(memory.BaseMemory):
 
 @pytest.fixture
 def borrows(monkeypatch):
-    from interop.backends import cupy as backend
+    from interop.backends.cupy.backend import backend
 
     monkeypatch.setattr(backend, "_OWN", (Own,))
     return backend.backend.borrows
@@ -75,13 +75,13 @@ def test_memory_that_two_arrays_were_made_on_is_not_free(borrows):
 def test_memory_of_another_owner_is_never_free(borrows):
     mine = memory.UnownedMemory(HOST.ctypes.data, HOST.nbytes, HOST, 0)
     assert borrows(cupy.ndarray((4,), dtype="f8", memptr=memory.MemoryPointer(mine, 0)))
-    from interop.backends.cupy import _OWN
+    from interop.backends.cupy.backend import _OWN
 
     assert not any(issubclass(memory.UnownedMemory, kind) for kind in _OWN)
 
 
 def test_memory_of_cupy_is_known():
-    from interop.backends import cupy as backend
+    from interop.backends.cupy.backend import backend
 
     kinds = {one for one in vars(memory).values() if isinstance(one, type) and issubclass(one, memory.BaseMemory)}
     assert kinds - set(backend._OWN) == {memory.BaseMemory, memory.UnownedMemory, memory.SystemMemory}

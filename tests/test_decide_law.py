@@ -10,10 +10,10 @@ from itertools import combinations, product
 import pytest
 
 from interop import Description, Device, Policy
+from interop._model.decide import decide
+from interop._model.description import CPU, c_strides
+from interop._model.plan import FRESH, Request
 from interop.backends import load_backend
-from interop.decide import decide
-from interop.description import CPU, c_strides
-from interop.plan import FRESH, Request
 from tests.permissions import CORNERS, POLICIES
 
 COERCE = POLICIES[0].replace(grad="detach", transfer="allow", casting="same_kind", mask="drop", layout="dense", copy=True)

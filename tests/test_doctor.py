@@ -16,21 +16,18 @@ import pytest
 import torch
 from packaging.specifiers import SpecifierSet
 
-from interop import doctor
-from interop._cuda_state import EMPTY, cuda_state, disagreements
-from interop._installed import Installed
-from interop._spoken import dlpack_spoken
-from interop.backends import (
-    BUILTIN,
-    _array_api_strict_troubles,
-    _cupy_troubles,
-    _jax_troubles,
-    _numpy_troubles,
-    _torch_troubles,
-    load_backend,
-)
-from interop.backends._cuda import Card, CudaView
+from interop.backends import BUILTIN, load_backend
+from interop.backends.array_api_strict import known_issues as _array_api_strict_troubles
+from interop.backends.cuda.types import Card, CudaView
+from interop.backends.cupy import known_issues as _cupy_troubles
+from interop.backends.jax import known_issues as _jax_troubles
+from interop.backends.numpy import known_issues as _numpy_troubles
+from interop.backends.torch import known_issues as _torch_troubles
 from interop.dlpack import VERSION, Capsule
+from interop.doctor import examination as doctor
+from interop.doctor.cuda import EMPTY, cuda_state, disagreements
+from interop.doctor.distributions import Installed
+from interop.doctor.dlpack_support import dlpack_spoken
 
 PAGE = (Path(__file__).parent.parent / "docs" / "doctor.md").read_text(encoding="utf-8")
 MODULES = (_numpy_troubles, _torch_troubles, _cupy_troubles, _jax_troubles, _array_api_strict_troubles)
@@ -470,7 +467,7 @@ def test_what_is_said_of_jax_and_array_api_strict_happens_here(name, happens):
 
 
 def test_the_knowledge_of_each_backend_imports_no_library():
-    program = "import sys, interop._installed as i\nfor n in {}: i.knowledge(n)\nprint(sorted({{'numpy','torch','cupy','jax','array_api_strict'}} & set(sys.modules)))"
+    program = "import sys, interop.doctor.distributions as i\nfor n in {}: i.knowledge(n)\nprint(sorted({{'numpy','torch','cupy','jax','array_api_strict'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program.format(list(BUILTIN))], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from interop.backends import _torch_handoff, load_backend
-from interop.backends._cuda import Taker
+from interop.backends import load_backend
+from interop.backends.cuda.types import Taker
+from interop.backends.torch import handoff as _torch_handoff
 
 COUNT = 1 << 16
 

@@ -21,7 +21,7 @@ from interop import (
     to_numpy,
     to_torch,
 )
-from interop.description import DEVICE_TYPES
+from interop._model.description import DEVICE_TYPES
 from interop.dlpack import DEVICES, READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor, handover
 from tests.producer import Producer
 

@@ -318,7 +318,8 @@ def test_what_is_compiled_is_built_in_its_folder_where_it_is_missing(tmp_path, m
 def test_what_cannot_be_built_is_named(tmp_path):
     (tmp_path / "setup.py").write_text("raise SystemExit('no compiler')\n")
     assert (
-        build(tmp_path, time.monotonic() + 120, gpu.variables()) == "interop._quick, interop._lend, interop._async_pool could not be built"
+        build(tmp_path, time.monotonic() + 120, gpu.variables())
+        == "interop.native.fastpath, interop.native.lend, interop.native.async_pool could not be built"
     )
 
 

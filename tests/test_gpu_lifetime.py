@@ -9,7 +9,9 @@ import torch
 
 import interop
 from interop import to_cupy, to_torch
-from interop.backends import _cupy_handoff, _cupy_lent, _torch_lent
+from interop.backends.cupy import handoff as _cupy_handoff
+from interop.backends.cupy import release as _cupy_lent
+from interop.backends.torch import release as _torch_lent
 from tests.gpu_work import COUNT, busy, pointer, quiet, rehearsed, settle, shows
 
 pytestmark = pytest.mark.gpu

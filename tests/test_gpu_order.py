@@ -5,7 +5,7 @@ import torch
 
 import interop
 from interop import StreamError, to_cupy, to_numpy, to_torch
-from interop.quick import table
+from interop._engine.fastpath import table
 from tests.gpu_work import COUNT, as_torchs, busy, late, late_array, rehearsed, shows
 
 pytestmark = pytest.mark.gpu

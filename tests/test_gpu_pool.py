@@ -215,7 +215,7 @@ def test_the_report(cp):
 
 
 def test_the_doctor_says_what_is_on_the_device(cp):
-    from interop.doctor import examine
+    from interop.doctor.examination import examine
 
     cuda = examine()["cuda"]
     assert cuda["driver"]

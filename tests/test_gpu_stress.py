@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import interop
-from interop.backends import _torch_handoff
+from interop.backends.torch import handoff as _torch_handoff
 from tests.gpu_work import cycles, quiet
 
 pytestmark = pytest.mark.gpu
@@ -140,7 +140,7 @@ def test_every_value_is_that_of_its_round(cp, record_property):
 
 def test_without_the_protection_some_are_not(cp, monkeypatch):
     """The negative control."""
-    from interop.backends import _cupy_handoff
+    from interop.backends.cupy import handoff as _cupy_handoff
 
     monkeypatch.setattr(_cupy_handoff, "lent", lambda x, stream, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
     monkeypatch.setattr(_torch_handoff, "lent", lambda x, capsule, *_: capsule)

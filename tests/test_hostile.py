@@ -382,9 +382,9 @@ def test_casting_complex_numbers_changes_no_warning_filter():
 def test_a_compiled_half_of_another_version_is_not_used():
     code = """if True:
         import sys, types
-        sys.modules["interop._quick"] = types.ModuleType("left over")
+        sys.modules["interop.native.fastpath"] = types.ModuleType("left over")
         import interop, numpy, torch
-        assert interop.quick.compiled is None
+        assert interop._engine.fastpath.compiled is None
         assert interop.shares_memory(interop.to_numpy(x := torch.ones(2)), x)
     """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import interop
 from interop import CopyError, DeviceUnavailableError, DTypeError, InteropError, NoDataError, convert, describe, explain, shares_memory
+from interop._model.description import CPU
 from interop.backends import load_backend
-from interop.backends._jax_memory import ALIGNMENT, laid
-from interop.backends.numpy import native_dtype
-from interop.description import CPU
+from interop.backends.jax.memory import ALIGNMENT, laid
+from interop.backends.numpy.backend import native_dtype
 from tests.corpus import aligned
 from tests.enumeration import is_writable, snapshot, values_of
 from tests.permissions import CORNERS
@@ -138,7 +138,7 @@ def test_every_dtype_of_jax_is_shared_both_ways(dtype, readonly):
 
 def test_the_dtypes_are_all_that_jax_can_exchange():
     with jax.enable_x64(True):
-        named = {dtype for dtype in interop.dtypes.DTYPES if hasattr(jnp, dtype) and interop.dtypes.DTYPES[dtype].bits >= 8}
+        named = {dtype for dtype in interop._model.dtypes.DTYPES if hasattr(jnp, dtype) and interop._model.dtypes.DTYPES[dtype].bits >= 8}
         assert BACKEND.capabilities.dtypes - {"bool"} == named - {"bool"}
         assert {"float32", "int64", "bfloat16", "float8_e4m3fn"} <= named
 

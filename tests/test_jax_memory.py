@@ -18,9 +18,10 @@ import torch
 
 import interop
 from interop import DeviceUnavailableError, convert, describe, explain, shares_memory
-from interop.backends import _jax_memory, load_backend
-from interop.backends import jax as jax_file
-from interop.description import CPU, Device
+from interop._model.description import CPU, Device
+from interop.backends import load_backend
+from interop.backends.jax import memory as _jax_memory
+from interop.backends.jax.backend import backend as jax_file
 from interop.dlpack import VERSION, Capsule, handover
 from tests.corpus import aligned
 from tests.enumeration import values_of
@@ -260,7 +261,7 @@ def test_memory_that_jax_holds_at_the_end_of_the_program_does_no_harm():
     code = """
     import torch
     from interop.backends import load_backend
-    from interop.description import CPU
+    from interop._model.description import CPU
     from interop.dlpack import VERSION, handover
     kept = load_backend("jax").adopt(handover(torch.arange(64.0).__dlpack__(max_version=VERSION)), CPU)
     print(float(kept[1]))
@@ -396,5 +397,5 @@ def test_an_array_of_a_gpu_that_lies_in_host_memory_is_no_array_of_the_gpu(kind,
 
 
 def test_importing_the_backend_starts_no_client():
-    code = "import interop.backends.jax; from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"
+    code = "import interop.backends.jax.backend; from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"
     assert run(code).strip() == "False"

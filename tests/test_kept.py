@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from interop.backends._kept import Kept, all_done
+from interop.backends.cuda.deferred_release import Kept, all_done
 
 
 class Work:

@@ -16,12 +16,12 @@ import torch
 
 import interop
 from interop import guard, record
-from interop.decide import GUARDS, decide
+from interop._model.decide import GUARDS, decide
+from interop._model.plan import FRESH
+from interop._model.policy import current_policy
+from interop._model.scope import hurdle
+from interop._watch.ledger import forbidden, unwatched
 from interop.errors import CopyError, GradError, TransferError
-from interop.ledger import forbidden, unwatched
-from interop.plan import FRESH
-from interop.policy import current_policy
-from interop.scope import hurdle
 from tests.corpus import SOURCES
 from tests.permissions import CORNERS
 from tests.test_decide_law import DTYPES, PLACES, TARGETS, TRAITS, describe, request

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 try:
-    from interop._lend import lend
+    from interop.native.lend import lend
 except ImportError:
-    assert not os.environ.get("INTEROP_REQUIRE_C"), "interop._lend was not built, although it has to be here"
-    pytest.skip("interop._lend is not built here: run `make test`", allow_module_level=True)
+    assert not os.environ.get("INTEROP_REQUIRE_C"), "interop.native.lend was not built, although it has to be here"
+    pytest.skip("interop.native.lend is not built here: run `make test`", allow_module_level=True)
 
 from interop.dlpack import Handover
 

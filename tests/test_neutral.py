@@ -16,7 +16,8 @@ import pytest
 import torch
 
 import interop
-from interop import decorate, neutral
+from interop import neutral
+from interop._neutral import decorator as decorate
 from interop.errors import DTypeError, GradError, MixedBackendsError, ReadOnlyError, TransferError, UnsupportedTypeError
 
 ARRAYS = {

@@ -19,8 +19,8 @@ from torch.autograd import forward_ad, gradcheck
 
 import interop
 from interop import neutral
+from interop._engine.call import Permissions, Ungraded
 from interop.autograd import wrap
-from interop.calls import Permissions, Ungraded
 from interop.errors import DTypeError, GradError, MixedBackendsError, TransferError, UnsupportedTypeError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first dual

@@ -10,7 +10,7 @@ import pytest
 
 import interop
 from interop import COERCE, DEFAULT, STRICT, Policy, policy
-from interop.policy import FIELDS, current_policy, resolve_policy
+from interop._model.policy import FIELDS, current_policy, resolve_policy
 
 
 def test_the_first_value_is_the_default():

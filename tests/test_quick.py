@@ -16,8 +16,7 @@ import torch
 
 import interop
 from interop import InteropError, shares_memory
-from interop.backends import load_backend
-from interop.quick import (
+from interop._engine.fastpath import (
     checked,
     compiled,
     front_in_c,
@@ -29,7 +28,8 @@ from interop.quick import (
     sweep_in_python,
     table,
 )
-from interop.scope import Entry, put
+from interop._model.scope import Entry, put
+from interop.backends import load_backend
 from tests.corpus import SOURCES
 
 VERBS = {"numpy": interop.to_numpy, "torch": interop.to_torch}
@@ -56,7 +56,7 @@ def outcome(verb, x, words):
     return type(result), described.dtype, described.shape, described.strides, writable, shared, described.requires_grad
 
 
-needs_c = pytest.mark.skipif(compiled is None, reason="interop._quick is not built here: run `make test`")
+needs_c = pytest.mark.skipif(compiled is None, reason="interop.native.fastpath is not built here: run `make test`")
 
 
 @pytest.mark.skipif(os.environ.get("INTEROP_REQUIRE_C") != "1", reason="a compiler is not required everywhere; CI requires it")
@@ -151,7 +151,7 @@ def test_nothing_leaks(implementation):
 
 
 def test_a_guard_that_fails_is_not_swallowed():
-    from interop.backends._base import Shortcut
+    from interop.backends.base import Shortcut
 
     def broken():
         raise KeyError("a bug in a guard")
@@ -166,7 +166,7 @@ def test_a_guard_that_fails_is_not_swallowed():
 
 @needs_c
 def test_the_compiled_half_checks_what_it_is_given():
-    from interop.backends._base import Shortcut
+    from interop.backends.base import Shortcut
 
     for wrong in ({"falsy": (("name",),)}, {"negative": ((1, 2),)}, {"via": ("name",)}):
         with pytest.raises(TypeError):

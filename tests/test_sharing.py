@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as stnp
 
 import interop
 from interop import Description, Device, UnsupportedTypeError, shares_memory, to_numpy, to_torch
-from interop.backends.numpy import overlap
+from interop.backends.numpy.backend import overlap
 
 
 def touched(view, base):

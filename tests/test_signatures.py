@@ -5,8 +5,8 @@ import inspect
 import pytest
 
 import interop
-from interop.calls import KEYWORDS, Permissions
-from interop.policy import FIELDS
+from interop._engine.call import KEYWORDS, Permissions
+from interop._model.policy import FIELDS
 
 VERBS = [interop.convert, interop.to_numpy, interop.to_torch, interop.to_cupy, interop.explain]
 COMMON = ["device", "dtype", "copy", "stream", "policy", *(name for name in FIELDS if name != "copy")]

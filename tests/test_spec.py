@@ -16,12 +16,12 @@ from jax.experimental.layout import Format, Layout
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from interop import Device, convert, describe, explain
-from interop._spec_words import FLAGS, LIBRARIES
+from interop._model.description import Description
+from interop._model.dtypes import DTYPES
+from interop._model.vocabulary import FLAGS, LIBRARIES
 from interop.backends import BUILTIN, FOREIGN, load_backend
-from interop.backends import numpy as numpy_backend
-from interop.description import Description
-from interop.dtypes import DTYPES
-from interop.spec import parse, spec_of
+from interop.backends.numpy.backend import backend as numpy_backend
+from interop.notation import parse, spec_of
 
 
 def readonly(a):
@@ -231,15 +231,15 @@ def test_a_wrong_word_is_answered_with_the_right_one(spec):
     assert str(caught.value).startswith(repr(spec))
 
 
-LOADED = "import sys, interop.spec; {}; print(sorted({{'numpy', 'torch', 'cupy', 'jax', 'array_api_strict'}} & set(sys.modules)))"
+LOADED = "import sys, interop.notation; {}; print(sorted({{'numpy', 'torch', 'cupy', 'jax', 'array_api_strict'}} & set(sys.modules)))"
 
 
 @pytest.mark.parametrize(
     ("then", "loaded"),
     [
-        ("interop.spec.parse('torch:float32[2]+grad')", "[]"),
-        ("interop.spec.parse('jax:float32[2]+traced')", "[]"),
-        ("interop.explain(interop.spec.parse('dlpack:int8[2]'), 'numpy')", "['numpy']"),
+        ("interop.notation.parse('torch:float32[2]+grad')", "[]"),
+        ("interop.notation.parse('jax:float32[2]+traced')", "[]"),
+        ("interop.explain(interop.notation.parse('dlpack:int8[2]'), 'numpy')", "['numpy']"),
     ],
 )
 def test_reading_a_spec_imports_no_array_library(then, loaded):

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from interop.backends import _staging, _torch_staging
-from interop.backends import torch as torch_file
-from interop.description import CPU, Device
+from interop._model.description import CPU, Device
+from interop.backends.cuda import staging as _staging
+from interop.backends.torch import copies as _torch_staging
+from interop.backends.torch.backend import backend as torch_file
 
 
 @pytest.fixture(name="chunk", autouse=True)

@@ -7,12 +7,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from interop import Description, Device, Policy
-from interop.capabilities import Capabilities
-from interop.decide import decide
-from interop.description import CPU
-from interop.dtypes import DTYPES
-from interop.plan import Request
-from interop.steps import _compact
+from interop._model.capabilities import Capabilities
+from interop._model.decide import decide
+from interop._model.description import CPU
+from interop._model.dtypes import DTYPES
+from interop._model.plan import Request
+from interop._model.steps import _compact
 
 CUDA = Device("cuda", 0)
 SOURCE = Capabilities(name="a", title="A", dtypes=frozenset(DTYPES), devices=frozenset({"cpu", "cuda"}), negative_strides=True)

@@ -18,8 +18,8 @@ import torch
 import interop
 from interop import GradError, LayoutError
 from interop.autograd import wrap
-from interop.backends import _torch_gradruns
 from interop.testing import gradcheck
+from interop.testing._gradcheck import runs as _torch_gradruns
 
 X = torch.tensor([[0.5, -1.5, 2.0], [1.0, 0.25, -0.75]], dtype=torch.float64)
 Y = torch.tensor([2.0, -1.0, 0.5], dtype=torch.float64)

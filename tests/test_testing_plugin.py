@@ -18,9 +18,9 @@ TOY = '''
 import warnings
 import numpy as np
 from interop import Device
-from interop.backends._base import Backend
-from interop.capabilities import Capabilities
-from interop.description import CPU, Description
+from interop.backends.base import Backend
+from interop._model.capabilities import Capabilities
+from interop._model.description import CPU, Description
 
 warnings.warn("noise that an import makes must not fail a run with -W error", DeprecationWarning)
 

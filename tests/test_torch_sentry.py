@@ -23,8 +23,8 @@ from torch.utils.checkpoint import checkpoint
 
 import interop
 from interop import GradError, TransferError
-from interop.backends import _torch_sentry
-from interop.backends._torch_sentry import sentry
+from interop._watch import torch as _torch_sentry
+from interop._watch.torch import sentry
 from tests import corpus
 
 TRANSFERS, GRADS, COPIES = (frozenset({word}) for word in ("transfers", "grads", "copies"))

@@ -10,15 +10,15 @@ import torch
 
 import interop
 from interop import Device, GradError, Policy, Transfer, TransferError, UnsupportedTypeError, to_numpy
-from interop.backends import _torch_departure
-from interop.backends import _torch_kinds as kinds
-from interop.backends import torch as torch_file
-from interop.backends._departure import Departure
-from interop.backends._kept import Kept
-from interop.decide import decide
-from interop.description import CPU, Description
-from interop.execute import begin
-from interop.plan import Request
+from interop._engine.execute import begin
+from interop._model.decide import decide
+from interop._model.description import CPU, Description
+from interop._model.plan import Request
+from interop.backends.cuda.copies import Departure
+from interop.backends.cuda.deferred_release import Kept
+from interop.backends.torch import host_copies as _torch_departure
+from interop.backends.torch import kinds
+from interop.backends.torch.backend import backend as torch_file
 from tests.test_recording import CUDA0, Recording
 
 # The order of things.
@@ -359,9 +359,10 @@ def test_torch_on_another_kind_of_device_waits():
 @pytest.fixture(name="device")
 def host_for_a_device(monkeypatch):
     """Let plain tensors be taken for tensors on a device: no short cut shares them, and those for leaving take them."""
-    from interop.backends import _departure, load_backend
-    from interop.backends._base import Shortcut
-    from interop.quick import guarded, table
+    from interop._engine.fastpath import guarded, table
+    from interop.backends import load_backend
+    from interop.backends.base import Shortcut
+    from interop.backends.cuda import copies as _departure
 
     backend = load_backend("torch")
     short = backend.shortcuts()
@@ -452,7 +453,7 @@ def test_a_record_a_guard_and_another_keyword_go_leaf_by_leaf(device):
 
 
 def test_large_trees_travel_in_packs(device, monkeypatch):
-    from interop.backends import _departure
+    from interop.backends.cuda import copies as _departure
 
     monkeypatch.setattr(_departure, "PACK", 100)
     tree = [torch.full((n % 7 + 1,), float(n)) for n in range(40)]
@@ -464,7 +465,7 @@ def test_large_trees_travel_in_packs(device, monkeypatch):
 
 @pytest.mark.parametrize("sizes", [[], [1], [100, 1], [1, 100], [101], [60, 60], [50, 50, 1], [101, 101]])
 def test_packs_hold_what_they_may(sizes, monkeypatch):
-    from interop.backends import _departure
+    from interop.backends.cuda import copies as _departure
 
     monkeypatch.setattr(_departure, "PACK", 100)
     arrays = [np.zeros(size, "uint8") for size in sizes]
@@ -484,8 +485,8 @@ def test_packs_hold_what_they_may(sizes, monkeypatch):
     ids=["host", "meta", "sparse"],
 )
 def test_the_real_short_cut_for_leaving_takes_nothing_that_is_not_on_a_cuda_device(make):
+    from interop._engine.fastpath import table
     from interop.backends import load_backend
-    from interop.quick import table
 
     load_backend("torch")
     for permission in ("leaving", "leaving, grad=detach"):

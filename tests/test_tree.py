@@ -97,7 +97,7 @@ def test_every_container_comes_back_as_what_it_was(make):
 
 
 def leaves_of(x):
-    from interop._nodes import take_apart
+    from interop._trees.structure import take_apart
 
     return take_apart(x).leaves
 

@@ -15,8 +15,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interop import _nodes, _walk
-from interop.quick import compiled
+from interop._engine.fastpath import compiled
+from interop._trees import structure as _nodes
+from interop._trees import walk as _walk
 
 
 @dataclasses.dataclass(eq=False)
@@ -335,7 +336,7 @@ def test_a_tree_that_changes_meanwhile_is_an_error_and_not_a_wrong_result(implem
 
 def test_an_answer_that_is_no_kind_is_refused():
     if compiled is None:
-        pytest.skip("interop._quick is not built here: run `make test`")
+        pytest.skip("interop.native.fastpath is not built here: run `make test`")
     with pytest.raises(TypeError, match="a kind is None, False, a tuple"):
         compiled.gather([1], {}, {}, lambda _: [])
     with pytest.raises(ZeroDivisionError):
@@ -353,7 +354,8 @@ def test_an_answer_that_is_no_kind_is_refused():
 def test_what_is_very_deep_is_an_error_and_no_crash(implementation):
     code = """if True:
         import sys
-        from interop import _nodes, _walk
+        from interop._trees import structure as _nodes
+        from interop._trees import walk as _walk
         from tests import test_walk as t
         _walk.gather, _walk.scatter = t.IMPLEMENTATIONS[sys.argv[1]]
         record = t.Pair(1)

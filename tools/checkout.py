@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMPILED", "build", "gpu_test_files", "source_of"]
 
-COMPILED = ("interop._quick", "interop._lend", "interop._async_pool")
+COMPILED = ("interop.native.fastpath", "interop.native.lend", "interop.native.async_pool")
 """What setup.py builds."""
 
 SOURCES = ("interop", "conformance", "benchmarks", "tests", "tools")

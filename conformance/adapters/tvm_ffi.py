@@ -15,7 +15,7 @@ from conformance.capsule import HOST_READABLE, read
 from conformance.crafted import Producer
 from conformance.dtypes import dlpack_code, dtype_named
 from conformance.memory import aligned
-from interop.description import c_strides
+from interop._model.description import c_strides
 from interop.dlpack import READ_ONLY
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from conformance.protocol import Variant
 from conformance.protocol.exchange_ask import exchange_check
 from conformance.protocol.producer_cuda import seen
 from conformance.sources import difference
-from interop.description import c_strides
+from interop._model.description import c_strides
 
 if TYPE_CHECKING:
     from conformance.protocol.exchange_ask import Exchange

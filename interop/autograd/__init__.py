@@ -1,11 +1,11 @@
 """Functions of other libraries inside torch's graph, with gradients that are right; and torch's inside JAX's.
 
 `wrap` is in `_wrap`, what it makes in `_wrapped`; a call is taken apart in `_arguments`, crosses in `_border`, is run and followed by its
-rules in `_operation` and `_rules`, and is put into the graph by `interop.backends._torch_functions`.
+rules in `_operation` and `_rules`, and is put into the graph by `interop.autograd._torch.functions`.
 """
 
 from interop.autograd._context import Context
-from interop.autograd._to_jax import to_jax
+from interop.autograd._jax.to_jax import to_jax
 from interop.autograd._wrap import wrap
 from interop.autograd._wrapped import Wrapped
 

@@ -1,6 +1,6 @@
 """The arguments and results of one call, taken apart: which are tensors, what they are called, and how they are put together again.
 
-The usual call has tensors and numbers only, and is not looked into; trees are taken apart by `interop._nodes`.
+The usual call has tensors and numbers only, and is not looked into; trees are taken apart by `interop._trees.structure`.
 """
 
 from __future__ import annotations
@@ -8,17 +8,16 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from interop._nodes import take_apart, take_apart_named
-from interop._shape import Shape
+from interop._model.call_signature import PLAIN, Shape
+from interop._trees.structure import take_apart, take_apart_named
 from interop.backends import find_backend, is_array
 from interop.errors import GradError, UnsupportedTypeError
-from interop.namespace import PLAIN
 
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Sequence
 
-    from interop._nodes import Node
+    from interop._trees.structure import Node
 
 __all__ = ["Arguments", "Results", "Signature", "taken"]
 

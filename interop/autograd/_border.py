@@ -9,20 +9,20 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from interop._batch import Batch
-from interop._nodes import take_apart_named
+from interop._engine.batch import Batch
+from interop._engine.call import Inside
+from interop._engine.fastpath import sweep, table
+from interop._model.policy import FIELDS, resolve_policy
+from interop._model.scope import hurdle
+from interop._trees.structure import take_apart_named
 from interop.backends import find_backend, load_backend
-from interop.backends._torch_memory import apart
-from interop.calls import Inside
+from interop.backends.torch.memory import apart
 from interop.errors import CopyError
-from interop.policy import FIELDS, resolve_policy
-from interop.quick import sweep, table
-from interop.scope import hurdle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from interop.policy import Policy
+    from interop._model.policy import Policy
 
     Names = Callable[[], list[str]]
 

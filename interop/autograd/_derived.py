@@ -12,7 +12,7 @@ from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from interop.autograd._arguments import Results
-from interop.backends._torch_tasks import Task, Trace
+from interop.autograd._torch.tasks import Task, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence

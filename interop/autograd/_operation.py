@@ -1,6 +1,6 @@
 """What a wrapped function does with tensors, apart from torch's machinery: run it, run its rules, check the gradients.
 
-torch calls these from `interop.backends._torch_functions`: a *task* is one run that is to be done, a *trace* what
+torch calls these from `interop.autograd._torch.functions`: a *task* is one run that is to be done, a *trace* what
 is left of it for the rules. A rule is a task of its own where something may be differentiated or vectorised through it.
 """
 
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from interop._model.dtypes import dtype_name, fallback
 from interop.autograd._arguments import Results
 from interop.autograd._context import Context
 from interop.autograd._derived import Derived
 from interop.autograd._rules import Pull, Push
+from interop.autograd._torch.tasks import Task, Trace
 from interop.backends import find_backend, is_array
-from interop.backends._torch_modes import no_autocast
-from interop.backends._torch_tasks import Task, Trace
-from interop.dtypes import dtype_name, fallback
+from interop.backends.torch.modes import no_autocast
 from interop.errors import DTypeError, GradError, TransferError, UnsupportedTypeError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Operation:
     leading : bool
         Whether function and rules also take arrays with one more axis in front.
     derivatives : object, optional
-        What the library makes the rules with, if it can (`interop.backends._base.Backend.derivatives`).
+        What the library makes the rules with, if it can (`interop.backends.base.Backend.derivatives`).
     casts : bool
         Whether the inputs are cast to a dtype under `torch.autocast`; then function and rules run outside of it.
     """

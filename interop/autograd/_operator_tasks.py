@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from interop.autograd._context import Context
 from interop.autograd._operation import Kind, Run
 from interop.autograd._rules import Pull, Push, Spent
-from interop.backends._torch_operators import below, is_transformed, zeros
-from interop.backends._torch_tasks import Task
+from interop.autograd._torch.operators import below, is_transformed, zeros
+from interop.autograd._torch.tasks import Task
 from interop.errors import GradError
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from interop.autograd._context import Context
 from interop.autograd._derived import Ran
 from interop.autograd._operation import Call, Kind, Run
 from interop.autograd._operator_tasks import Backward, Forward, told
-from interop.backends._torch_annotations import inferred, needed
-from interop.backends._torch_functions import TENSORS
-from interop.backends._torch_operators import Kernels, holds_tensor, is_live, register, zeros
-from interop.backends._torch_schemas import Layout
+from interop.autograd._torch.annotations import inferred, needed
+from interop.autograd._torch.functions import TENSORS
+from interop.autograd._torch.operators import Kernels, holds_tensor, is_live, register, zeros
+from interop.autograd._torch.schemas import Layout
 from interop.errors import GradError, NoDataError, UnsupportedTypeError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from interop.autograd._arguments import Signature
     from interop.autograd._operation import Operation
-    from interop.backends._torch_tasks import Task
+    from interop.autograd._torch.tasks import Task
 
 __all__ = ["Operator"]
 

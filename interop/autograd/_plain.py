@@ -9,12 +9,12 @@ from __future__ import annotations
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
+from interop._engine.fastpath import sweep
+from interop._model.scope import hurdle
 from interop.autograd._context import Context
 from interop.autograd._operation import SINGLE, Call, Kind, Run
-from interop.backends._torch_functions import alive, functions_named
-from interop.backends._torch_tasks import Task, Trace
-from interop.quick import sweep
-from interop.scope import hurdle
+from interop.autograd._torch.functions import alive, functions_named
+from interop.autograd._torch.tasks import Task, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from interop.backends._torch_tasks import Task, Trace
+from interop.autograd._torch.tasks import Task, Trace
 from interop.errors import GradError
 
 if TYPE_CHECKING:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, overload
 
+from interop._engine.call import Ungraded
+from interop._model.dtypes import dtype_name
+from interop._model.policy import FIELDS, check_names
+from interop._model.spelling import nearest
 from interop.autograd._arguments import Signature
 from interop.autograd._border import Border
 from interop.autograd._operation import Operation
 from interop.autograd._operators import Operator
 from interop.autograd._wrapped import Named, Wrapped
-from interop.backends import load_backend, name_of_target
-from interop.calls import Ungraded
-from interop.dtypes import dtype_name
-from interop.policy import FIELDS, check_names, nearest
+from interop.backends import library_part, load_backend, name_of_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,7 +177,7 @@ def wrap(
         takes_ctx=shape.takes_ctx,
         once=once_differentiable,
         leading=vmap == "leading",
-        derivatives=None if shape.takes_ctx else load_backend(name_of_target(backend)).derivatives(forward),
+        derivatives=None if shape.takes_ctx else _derivatives(name_of_target(backend), forward),
         casts=cast_inputs is not None,
     )
     cast = dtype_name(cast_inputs) if cast_inputs is not None else None
@@ -185,6 +186,12 @@ def wrap(
     if fake is not None or schema is not None:
         raise TypeError("fake= and schema= are those of an operator: give it a name, as in name='lib::op'.")
     return Wrapped(operation, shape, cast)
+
+
+def _derivatives(name: str, forward: Callable[..., Any]) -> Any | None:
+    """Return what makes the derivatives of a function of a library that differentiates by itself; None if it does not."""
+    part = library_part("interop.autograd._{}.derivatives", name)
+    return load_backend(name).derivatives(forward) if part is None else part.Derivatives(forward)
 
 
 def _border(backend: str, permissions: dict[str, Any]) -> Border:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from interop.autograd._arguments import Arguments, Signature, taken
 from interop.autograd._plain import Plain
-from interop.backends._torch_followed import rules_for
-from interop.backends._torch_functions import TENSORS, apply
-from interop.backends._torch_modes import autocast, leave_alone, transforms
-from interop.backends._torch_operators import holds_tensor, is_transformed
+from interop.autograd._torch.functions import TENSORS, apply
+from interop.autograd._torch.operators import holds_tensor, is_transformed
+from interop.backends.torch.modes import autocast, leave_alone, transforms
+from interop.backends.torch.tracking import rules_for
 from interop.errors import GradError
 
 if TYPE_CHECKING:

@@ -7,17 +7,31 @@ a tensor, torch is loaded already; if the user names a target, its library is ab
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
+from interop._model.spelling import nearest
 from interop.errors import BackendNotInstalledError, UnsupportedTypeError
-from interop.policy import nearest
 
 if TYPE_CHECKING:
-    from interop.backends._base import Backend
+    from collections.abc import Callable
 
-__all__ = ["BUILTIN", "FOREIGN", "backend_names", "find_backend", "is_array", "is_backend", "load_backend", "name_of_target"]
+    from interop.backends.base import Backend
+
+__all__ = [
+    "BUILTIN",
+    "FOREIGN",
+    "backend_names",
+    "find_backend",
+    "is_array",
+    "is_backend",
+    "library_part",
+    "load_backend",
+    "name_of_target",
+    "when_loaded",
+]
 
 
 class BuiltIn(NamedTuple):
@@ -34,7 +48,7 @@ BUILTIN: dict[str, BuiltIn] = {
     "jax": BuiltIn("pip install 'array-interop[jax]'", ("jaxlib",)),
     "array_api_strict": BuiltIn("pip install 'array-interop[strict]'"),
 }
-"""Each built-in backend by its name (also its library's package, and its file here)."""
+"""Each built-in backend by its name (also its library's package, and its folder here)."""
 
 _PACKAGES = {package: name for name, built_in in BUILTIN.items() for package in built_in.packages}
 
@@ -61,6 +75,7 @@ BROKEN = (
 """What the import of a library raises that is missing, half installed, or built for another NumPy: anything but a bug of ours."""
 
 _loaded: dict[str, Backend] = {}
+_observers: list[Callable[[Backend], None]] = []
 _by_type: WeakKeyDictionary[type, Backend] = WeakKeyDictionary()
 _no_arrays: WeakSet[type] = WeakSet()
 
@@ -75,6 +90,13 @@ def is_backend(name: str) -> bool:
     return name in BUILTIN or name in backend_names()
 
 
+def when_loaded(observe: Callable[[Backend], None]) -> None:
+    """Have a function called with each backend as it is loaded, and now with those that are."""
+    for backend in _loaded.values():
+        observe(backend)
+    _observers.append(observe)
+
+
 def load_backend(name: str) -> Backend:
     """Return a backend, importing its library; BackendNotInstalledError if that fails, ValueError if unknown."""
     if name not in _loaded:
@@ -85,16 +107,31 @@ def load_backend(name: str) -> Backend:
 def _load(name: str) -> Backend:
     if name in BUILTIN or name == FOREIGN:
         try:
-            module = importlib.import_module(f"interop.backends.{name}")
+            module = importlib.import_module(f"interop.backends.{name}" if name == FOREIGN else f"interop.backends.{name}.backend")
         except BROKEN as error:
             raise _not_installed(name, error) from error
         backend: Backend = module.backend
     else:
         backend = _load_entry_point(name)
-    from interop.quick import learn
-
-    learn(backend)
+    for observe in _observers:
+        observe(backend)
     return backend
+
+
+def library_part(pattern: str, name: str) -> Any | None:
+    """Return the module that another package of interop has for a built-in library; None if it has none.
+
+    `pattern` is its name with the library's left open, as in ``"interop._watch.{}"``. A backend imports nothing that stands on it.
+    """
+    module = pattern.format(name)
+    return importlib.import_module(module) if name in BUILTIN and _is_there(module) else None
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its package
+        return False
 
 
 def _not_installed(name: str, error: Exception) -> BackendNotInstalledError:

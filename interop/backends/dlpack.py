@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from interop.backends._base import Backend
-from interop.backends.numpy import backend as numpy_backend
-from interop.backends.numpy import native_dtype, view_memory
-from interop.capabilities import Capabilities
-from interop.description import CPU, DEVICE_TYPES, Description, Device
+from interop._model.capabilities import Capabilities
+from interop._model.description import CPU, DEVICE_TYPES, Description, Device
+from interop._model.dtypes import DTYPES
+from interop.backends.base import Backend
+from interop.backends.numpy.backend import backend as numpy_backend
+from interop.backends.numpy.backend import native_dtype, view_memory
 from interop.dlpack import VERSION, Capsule, device_of, handover
-from interop.dtypes import DTYPES
 from interop.errors import LayoutError, TransferError
 
 if TYPE_CHECKING:

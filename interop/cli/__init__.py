@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from interop._model.spelling import nearest
 from interop._version import __version__
-from interop.policy import nearest
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

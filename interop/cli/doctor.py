@@ -1,4 +1,4 @@
-"""``interop doctor``: prints what `interop.doctor.examine` finds.
+"""``interop doctor``: prints what `interop.doctor.examination.examine` finds.
 
 Exit status 1 if there is a finding: something that is wrong with this installation and wants doing. Known
 trouble of the versions alone does not make it 1, because no set of versions is without, and interop guards what
@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from interop._sized import sized
+from interop._model.sizes import sized
 from interop.cli import print_json
-from interop.doctor import examine
+from interop.doctor.examination import examine
 
 __all__ = ["command"]
 

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from interop import explain
+from interop._model.description import Description, Device
+from interop._model.dtypes import dtype_name
+from interop._model.policy import FIELDS, PRESETS, as_policy
+from interop._verbs import explain
 from interop.backends import name_of_target
 from interop.cli import print_json
-from interop.description import Description, Device
-from interop.doctor import load
-from interop.dtypes import dtype_name
+from interop.doctor.examination import load
 from interop.errors import BackendNotInstalledError, InteropError
-from interop.policy import FIELDS, PRESETS, as_policy
-from interop.spec import parse
+from interop.notation import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from interop.plan import Plan
+    from interop._model.plan import Plan
 
 __all__ = ["command"]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from interop._model.description import Device
 from interop.backends import BUILTIN, load_backend
-from interop.description import Device
 from interop.errors import DeviceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from interop.backends._base import Backend
-    from interop.backends._cuda import PoolUse
+    from interop.backends.base import Backend
+    from interop.backends.cuda.types import PoolUse
 
 __all__ = ["current_index", "device_of", "imported", "memory_of", "usable"]
 

@@ -7,16 +7,16 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from interop._sized import sized
+from interop._model.description import Device
+from interop._model.sizes import sized
 from interop.backends import load_backend
 from interop.cuda._libraries import current_index, device_of, imported, memory_of, usable
-from interop.description import Device
 from interop.errors import DeviceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from interop.backends._cuda import PoolUse
+    from interop.backends.cuda.types import PoolUse
 
 __all__ = ["MemoryReport", "Pool", "cupy_pool", "memory_report", "torch_pool"]
 

@@ -6,9 +6,9 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from interop.backends._streams import cuda_stream_device, cuda_stream_number
+from interop._model.description import Device
+from interop.backends.cuda.streams import cuda_stream_device, cuda_stream_number
 from interop.cuda._libraries import device_of, imported, usable
-from interop.description import Device
 from interop.errors import StreamError
 
 if TYPE_CHECKING:

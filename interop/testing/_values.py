@@ -9,17 +9,17 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from interop._model.dtypes import DTYPES
+from interop._model.policy import Policy
+from interop._verbs import to_numpy
+from interop._watch.ledger import unwatched
 from interop.backends import find_backend, is_array, load_backend
-from interop.convert import to_numpy
-from interop.dtypes import DTYPES
 from interop.errors import InteropError, MaskError
-from interop.ledger import unwatched
-from interop.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from interop.description import Description
+    from interop._model.description import Description
 
 __all__ = ["Finding", "Rules", "Side", "compare", "default_rtol"]
 

@@ -12,7 +12,7 @@ from interop.backends import is_array
 from interop.testing._values import Finding, Rules, Side, compare
 
 if TYPE_CHECKING:
-    from interop._nodes import Node
+    from interop._trees.structure import Node
 
 __all__ = ["assert_close", "assert_equal"]
 
@@ -114,7 +114,7 @@ def _check(verb: str, actual: Any, desired: Any, rules: Rules) -> None:
     __tracebackhide__ = True
     if actual is None and desired is None:
         raise TypeError(f"{verb}: actual and desired are None, so there is nothing to compare.")
-    from interop._nodes import take_apart  # on request: it loads optree
+    from interop._trees.structure import take_apart  # on request: it loads optree
 
     left, right = take_apart(actual, once=False), take_apart(desired, once=False)
     if _structure(left) != _structure(right):

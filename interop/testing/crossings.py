@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from interop._watch.ledger import Log, guard, record
 from interop.errors import GradError, TransferError
-from interop.ledger import Log, guard, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """`gradcheck`: everything that can be wrong with a function in torch's graph, tried on it.
 
-This module takes a call apart and puts the findings together; what is tried is in `interop.backends._torch_gradcheck`
+This module takes a call apart and puts the findings together; what is tried is in `interop.testing._gradcheck.numerical`
 (against numerical derivatives) and `_torch_gradruns` (against another run). All checks are made, and all that fail are
 told, except where the function cannot be run twice alike, or backward at all: then the others would say nothing new.
 """
@@ -15,7 +15,7 @@ from interop.testing.memory import assert_source_untouched
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from interop.backends._torch_gradcase import Case
+    from interop.testing._gradcheck.case import Case
 
 __all__ = ["gradcheck"]
 
@@ -100,7 +100,7 @@ def gradcheck(
       2 of 4 derivatives by 'x' differ, the greatest by 4 from x[1] to the result[1]: analytical 8, numerical 12
     """
     __tracebackhide__ = True
-    from interop.backends._torch_gradcase import Case, Limits  # on request: it loads torch
+    from interop.testing._gradcheck.case import Case, Limits  # on request: it loads torch
 
     call = _Call(function, inputs, kwargs)
     kinds = _kinds(layouts)
@@ -125,7 +125,7 @@ class _Call:
 
     def __init__(self, function: Callable[..., Any], inputs: Any, kwargs: Mapping[str, Any] | None) -> None:
         from interop.autograd._arguments import Signature, taken
-        from interop.backends._torch_functions import TENSORS
+        from interop.autograd._torch.functions import TENSORS
 
         shape = Signature(function)
         args = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
@@ -136,7 +136,7 @@ class _Call:
 
     def run(self, tensors: Sequence[Any]) -> list[Any]:
         """Call it, and return the tensors of its result."""
-        from interop._nodes import take_apart  # on request: it loads optree
+        from interop._trees.structure import take_apart  # on request: it loads optree
         from interop.backends import find_backend, is_array
 
         args, kwargs = self.arguments.filled(tensors)
@@ -161,8 +161,7 @@ class _Check(NamedTuple):
 
 
 def _always(case: Case) -> Iterator[_Check]:
-    from interop.backends import _torch_gradcheck as numerical
-    from interop.backends import _torch_gradruns as runs
+    from interop.testing._gradcheck import numerical, runs
 
     yield _Check("determinism", "", lambda: runs.determinism(case), "failed")
     yield _Check("untouched inputs", "", lambda: _untouched_inputs(case), "failed")
@@ -174,7 +173,7 @@ def _always(case: Case) -> Iterator[_Check]:
 
 
 def _derivatives(case: Case, function: Any, *, double: bool | None, forward_mode: bool | None) -> Iterator[_Check]:
-    from interop.backends import _torch_gradcheck as numerical
+    from interop.testing._gradcheck import numerical
 
     operation = getattr(function, "operation", None)  # of a wrapped one
     derives = getattr(operation, "derives", False)
@@ -187,7 +186,7 @@ def _derivatives(case: Case, function: Any, *, double: bool | None, forward_mode
 
 
 def _other_runs(case: Case, *, patterns: bool, kinds: Collection[str], threads: int, vmap: bool) -> Iterator[_Check]:
-    from interop.backends import _torch_gradruns as runs
+    from interop.testing._gradcheck import runs
 
     if patterns:
         yield _Check("patterns", "patterns", lambda: runs.patterns(case))
@@ -201,7 +200,7 @@ def _other_runs(case: Case, *, patterns: bool, kinds: Collection[str], threads: 
 
 
 def _kinds(layouts: Any) -> Collection[str]:
-    from interop.backends._torch_gradruns import LAYOUTS
+    from interop.testing._gradcheck.runs import LAYOUTS
 
     if isinstance(layouts, bool):
         return tuple(LAYOUTS) if layouts else ()
@@ -257,7 +256,7 @@ def _report(name: str, checks: list[_Check], case: Case) -> None:
 
 
 def _raised(error: Exception) -> str:
-    from interop.backends._torch_gradcase import said
+    from interop.testing._gradcheck.case import said
 
     return f"raised {said(error)}"
 

@@ -10,15 +10,15 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from interop._verbs import shares_memory
 from interop.backends import find_backend, is_array, load_backend
-from interop.convert import shares_memory
 from interop.errors import LayoutError, NoDataError
 from interop.testing._values import Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from interop.description import Description
+    from interop._model.description import Description
 
 __all__ = ["assert_copied", "assert_shares_memory", "assert_source_untouched"]
 
@@ -106,7 +106,7 @@ def assert_source_untouched(*arrays: Any) -> Iterator[None]:
 
 
 def _leaves(arrays: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-    from interop._nodes import take_apart  # on request: it loads optree
+    from interop._trees.structure import take_apart  # on request: it loads optree
 
     node = take_apart(list(arrays))
     for path, leaf in zip(node.paths("arrays"), node.leaves, strict=True):

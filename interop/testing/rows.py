@@ -13,15 +13,15 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from interop._model.description import Device
+from interop._model.spelling import nearest
 from interop.backends import BROKEN, BUILTIN, backend_names, load_backend
-from interop.description import Device
 from interop.errors import BackendNotInstalledError
-from interop.policy import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from interop.backends._base import Backend
+    from interop.backends.base import Backend
 
 __all__ = ["Row", "Survey", "backends_of", "check_backend", "check_name", "choose", "kind_of", "list_rows", "split", "survey"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from interop.description import c_strides
+from interop._model.description import c_strides
 from tests.conformance.faulty_producers import violates
 from tests.conformance.mini_producer import CUDA, Mini
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from conformance.adapters import Adapter, Unsupported
 from conformance.crafted import LEGACY, SUBBYTE_PADDED, USED, VERSIONED, rename
-from interop.description import c_strides
+from interop._model.description import c_strides
 from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned, dtype_of_code
 
 if TYPE_CHECKING:

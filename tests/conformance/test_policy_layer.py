@@ -19,9 +19,9 @@ from conformance.policy_law import TABLE, matters, policies, situation
 from conformance.records import Case
 from conformance.states import STATES
 from interop import COERCE, DEFAULT, STRICT, Policy
+from interop._model.description import Device
+from interop._model.policy import FIELDS
 from interop.backends import load_backend
-from interop.description import Device
-from interop.policy import FIELDS
 
 CASES = list(policy.cases())
 FEW = [case for case in CASES if case.consumer in ("numpy", "torch", "cupy", "jax", "array-api-strict")]

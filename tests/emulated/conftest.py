@@ -31,7 +31,7 @@ def gpu(emulated):
 
 
 def _quiet(cupy, emulated):
-    from interop.backends._cupy_lent import settle
+    from interop.backends.cupy.release import settle
 
     for n in range(cupy.cuda.runtime.getDeviceCount()):
         with cupy.cuda.Device(n):

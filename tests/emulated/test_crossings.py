@@ -8,7 +8,10 @@ import pytest
 
 import interop
 from interop import StreamError, to_cupy, to_numpy
-from interop.backends import _cupy_copies, _departure, _staging, load_backend
+from interop.backends import load_backend
+from interop.backends.cuda import copies as _departure
+from interop.backends.cuda import staging as _staging
+from interop.backends.cupy import copies as _cupy_copies
 
 cp = pytest.importorskip("cupy", reason="CuPy is not installed")
 
@@ -87,7 +90,7 @@ def test_layouts_arrive(gpu, layout, blocking):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dtypes_arrive_both_ways(gpu, dtype):
-    from interop.backends.numpy import native_dtype
+    from interop.backends.numpy.backend import native_dtype
 
     data = np.arange(5).astype(native_dtype(dtype))
     array = to_cupy(data, device="cuda")
@@ -127,7 +130,7 @@ def test_the_memory_of_a_departure_is_nobodys_until_the_copy_has_ended(gpu):
 
 
 def test_one_that_nobody_asks_for_keeps_its_memory_on_both_sides(gpu):
-    from interop.backends._cupy_lent import settle
+    from interop.backends.cupy.release import settle
 
     stream = cp.cuda.Stream(non_blocking=True)
     array = zeros()

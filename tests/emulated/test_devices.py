@@ -7,8 +7,9 @@ import pytest
 
 import interop
 from interop import DeviceUnavailableError, to_cupy, to_numpy
-from interop._installed import Installed
-from interop.backends import _cupy_troubles, load_backend
+from interop.backends import load_backend
+from interop.backends.cupy import known_issues as _cupy_troubles
+from interop.doctor.distributions import Installed
 from tests.emulated.test_crossings import slow_values, zeros
 
 cp = pytest.importorskip("cupy", reason="CuPy is not installed")
@@ -138,7 +139,8 @@ def test_the_source_of_a_copy_to_another_device_is_kept(gpu, view):
 
 
 def test_without_being_kept_it_would_be_handed_out(gpu, monkeypatch):
-    from interop.backends import _cupy_copies, _cupy_lent
+    from interop.backends.cupy import copies as _cupy_copies
+    from interop.backends.cupy import release as _cupy_lent
 
     for module in (_cupy_copies, _cupy_lent):
         monkeypatch.setattr(module, "keep", lambda *_: None)

@@ -11,9 +11,10 @@ import pytest
 
 import interop
 from interop import StreamError, to_cupy
-from interop.backends import _cupy_lent, load_backend
+from interop._engine.fastpath import guarded
+from interop.backends import load_backend
+from interop.backends.cupy import release as _cupy_lent
 from interop.dlpack import CUDA, Handover
-from interop.quick import guarded
 from tests.emulated.test_crossings import slow_values, waited, zeros
 
 cp = pytest.importorskip("cupy", reason="CuPy is not installed")
@@ -190,7 +191,7 @@ def test_memory_is_not_handed_out_before_the_consumers_work_is_done(gpu):
 
 
 def test_without_being_lent_it_is_handed_out(gpu, monkeypatch):
-    monkeypatch.setattr("interop.backends._cupy_lent.lent", lambda x, stream, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
+    monkeypatch.setattr("interop.backends.cupy.release.lent", lambda x, stream, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
     assert dropped_while_working(gpu).tolist() == [7] * N
 
 
@@ -291,7 +292,7 @@ def test_what_is_done_already_is_not_kept(gpu):
 def test_memory_is_lent_to_every_stream_unless_nothing_was_asked_for(gpu, monkeypatch, stream, is_lent):
     """Also to the current one: the memory may have been allocated on another. ``-1`` asked for no order."""
     asked, original = [], _cupy_lent.lent
-    monkeypatch.setattr("interop.backends._cupy_lent.lent", lambda x, number, order: asked.append(number) or original(x, number, order))
+    monkeypatch.setattr("interop.backends.cupy.release.lent", lambda x, number, order: asked.append(number) or original(x, number, order))
     taken = handed_over(cp.zeros(3), stream)
     assert taken.get().tolist() == [0, 0, 0]
     assert asked == ([stream] if is_lent else [])
@@ -299,7 +300,7 @@ def test_memory_is_lent_to_every_stream_unless_nothing_was_asked_for(gpu, monkey
 
 def test_an_alias_of_a_stream_is_the_same_object_each_time(gpu):
     """Memory of CuPy's stream-ordered allocator refers to it weakly."""
-    from interop.backends._cupy_streams import native_stream
+    from interop.backends.cupy.streams import native_stream
 
     stream = cp.cuda.Stream(non_blocking=True)
     assert native_stream(stream.ptr) is native_stream(stream.ptr)
@@ -618,7 +619,7 @@ def test_a_stream_that_is_dropped_early_costs_nobody_their_data(gpu, how):
 def test_the_object_of_a_stream_lives_as_long_as_memory_that_was_lent_to_it(gpu):
     import weakref
 
-    from interop.backends._streams import holders_of
+    from interop.backends.cuda.streams import holders_of
 
     stream = cp.cuda.Stream(non_blocking=True)
     number, gone = stream.ptr, weakref.ref(stream)
@@ -634,7 +635,7 @@ def test_the_object_of_a_stream_lives_as_long_as_memory_that_was_lent_to_it(gpu)
 
 
 def test_an_alias_is_not_taken_for_the_owner(gpu):
-    from interop.backends._streams import holders_of
+    from interop.backends.cuda.streams import holders_of
 
     stream = cp.cuda.Stream(non_blocking=True)
     backend = load_backend("cupy")

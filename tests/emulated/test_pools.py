@@ -8,7 +8,8 @@ import pytest
 
 import interop
 from interop import DeviceUnavailableError, StreamError
-from interop.backends import _cupy_pool, load_backend
+from interop.backends import load_backend
+from interop.backends.cupy import pool as _cupy_pool
 from tests.emulated.test_crossings import zeros
 
 cp = pytest.importorskip("cupy", reason="CuPy is not installed")
@@ -180,7 +181,7 @@ def test_results_of_interop_lie_there_too(pool):
         assert len(pool.held) >= 1
         del taken
     cp.cuda.runtime.deviceSynchronize()
-    from interop.backends._cupy_lent import settle
+    from interop.backends.cupy.release import settle
 
     settle()
     assert pool.held == {}
@@ -262,7 +263,7 @@ def test_scopes_of_threads_that_end_in_another_order_set_it_back_together(cudas)
 
 def test_stream_ordered_memory_is_lent_and_freed_in_order(cudas):
     """Handed over to another stream and dropped while that works: it goes back when that is done, and by then nobody writes to it."""
-    from interop.backends._cupy_lent import settle
+    from interop.backends.cupy.release import settle
 
     with _cupy_pool.lending():
         consumer = cp.cuda.Stream(non_blocking=True)

@@ -1,0 +1,204 @@
+"""Many arrays converted by one call: all are planned first, each object once, and refused together.
+
+Behind `interop.tree` and `interop.neutral`, which differ in what they call the places where the arrays are.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import repeat
+from operator import is_
+from typing import TYPE_CHECKING, Any
+
+from interop._engine.batch_plan import TreePlan, refusal_of
+from interop._engine.call import KEYWORDS, Call, check_words, finish, look, prepare, told
+from interop._engine.fastpath import sweep, table
+from interop._model.description import Description
+from interop._model.plan import Plan, Refusal
+from interop._model.scope import hurdle
+from interop._watch.ledger import watched
+from interop.backends import find_backend, is_array, load_backend
+from interop.errors import InteropError, UnsupportedTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable
+
+    from interop._engine.call import Prepared
+    from interop._trees.structure import Node
+
+__all__ = ["ROOT", "Batch"]
+
+ROOT = "tree"
+"""What the paths of a tree begin with."""
+
+# What permits to leave for the host.
+_CROSSINGS = (("transfer", "allow"), ("device", "cpu"))
+
+
+class Batch:
+    """The leaves of a tree, and the call that is to be made for each array among them.
+
+    Parameters
+    ----------
+    call : Call
+        With the keywords for every leaf.
+    node : Node
+        The tree taken apart.
+    keep : bool
+        Whether leaves that are not arrays are kept; else they are refused.
+    root : str
+        What the paths in errors and records begin with.
+    only : container of int, optional
+        The ids of the leaves that are meant; the others stay as they are.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        node: Node,
+        *,
+        keep: bool = True,
+        root: str = ROOT,
+        only: Container[int] | None = None,
+    ) -> None:
+        self.call, self.node, self.keep, self.root, self.only = call, node, keep, root, only
+        self.words = {name: call.keywords[name] for name in KEYWORDS if name in call.keywords}
+        check_words(call)  # before anything is looked at, also where there is no array
+
+    def run(self) -> Any:
+        """Return the tree with its arrays converted; raises one error for all that are refused, before any is."""
+        leaves = self.node.leaves
+        results = self._shortcuts(leaves)
+        some = any(map(is_, results, repeat(None)))  # in C first: there may be many thousands, and none left
+        left = {id(leaf): leaf for leaf, result in zip(leaves, results, strict=True) if result is None} if some else {}
+        ready = self._prepared(left)
+        recorded = watched()
+        done: dict[int, Any] = {}
+        for key, prepared in ready.items():
+            with told(self._context(key)):
+                done[key] = finish(prepared, self.places[key][0] if recorded else "")
+        if left:
+            results = [done.get(id(leaf), leaf) if result is None else result for leaf, result in zip(leaves, results, strict=True)]
+        with told(self.call.text):
+            return self.node.rebuild(results)
+
+    def look(self) -> TreePlan:
+        """Return what `run` would do."""
+        plans: dict[str, Plan] = {}
+        refusals: list[Refusal] = []
+        kept: list[str] = []
+        for key, leaf in self._unique().items():
+            paths = self.places[key]
+            if isinstance(leaf, Description) or is_array(leaf):
+                plan = plans[paths[0]] = look(self._at(leaf))
+                refusals += self._placed(key, plan.refusals)
+            elif self.keep:
+                kept += paths
+            else:
+                refusals += self._placed(key, (_other(leaf),))
+        aliases = {path: first for first, *more in self.places.values() if first in plans for path in more}
+        return TreePlan(self.call.target, plans, aliases, tuple(kept), tuple(refusals))
+
+    def _at(self, leaf: Any) -> Call:
+        return Call(self.call.verb, leaf, self.call.target, {"to": self.call.to, **self.words})
+
+    def _context(self, key: int) -> Callable[[], str]:
+        return lambda: f"{self.call.text()}, at {', '.join(self.places[key])}"
+
+    def _placed(self, key: int, refusals: Iterable[Refusal]) -> list[Refusal]:
+        return [refusal._replace(path=path) for refusal in refusals for path in self.places[key]]
+
+    def _unique(self) -> dict[int, Any]:
+        """Return the leaves that are meant, each object once, by its id."""
+        return {id(leaf): leaf for leaf in self.node.leaves if self._is_meant(leaf)}
+
+    def _is_meant(self, leaf: Any) -> bool:
+        return self.only is None or id(leaf) in self.only
+
+    @cached_property
+    def places(self) -> dict[int, list[str]]:
+        """The paths of each leaf by its id: more than one if it occurs more than once. Only where they are told: it takes long."""
+        found: dict[int, list[str]] = {}
+        for leaf, path in zip(self.node.leaves, self.node.paths(self.root), strict=True):
+            found.setdefault(id(leaf), []).append(path)
+        return found
+
+    def _shortcuts(self, leaves: list[Any]) -> list[Any]:
+        """Convert what needs no decision; return a result for each leaf, None for those that are left."""
+        none = [None] * len(leaves)
+        permissions = _SWEPT.get(tuple(sorted(self.words.items()))) if _are_words(self.words) else None
+        if permissions is None or hurdle.get() is not None or self.only is not None:
+            return none
+        if self.words.keys() & dict(_CROSSINGS) and not _is_on_the_host(self.call.target):
+            return none
+        results = none
+        for permission in permissions:
+            swept = sweep(leaves, table(self.call.target, permission))
+            if permission.startswith("leaving"):
+                swept = self._fetched(swept)
+            results = swept if results is none else [one if two is None else two for one, two in zip(swept, results, strict=True)]
+        return results
+
+    def _fetched(self, found: list[Any]) -> list[Any]:
+        """Return the values of those that were found on a device, each object once; None for the others."""
+        groups: dict[tuple[str, Any], dict[int, Any]] = {}
+        for x in found:
+            if x is not None:
+                source = find_backend(x)
+                groups.setdefault((source.name, source.place(x)), {})[id(x)] = x
+        made: dict[int, Any] = {}
+        for (name, device), arrays in groups.items():
+            with told(self.call.text):
+                made.update(zip(arrays, load_backend(name).fetch(list(arrays.values()), device), strict=True))
+        return [None if x is None else made[id(x)] for x in found]
+
+    def _prepared(self, left: dict[int, Any]) -> dict[int, Prepared]:
+        """Plan what is left; raises the one error for everything that is refused."""
+        ready: dict[int, Prepared] = {}
+        refusals: list[Refusal] = []
+        for path, error in self.node.stuck(self.root):
+            refusals.append(Refusal(type(error), error.message, {}, error.hint, path))
+        for key, leaf in left.items():
+            if not self._is_meant(leaf):
+                continue
+            if is_array(leaf):
+                try:
+                    ready[key] = prepare(self._at(leaf))
+                except InteropError as error:
+                    refusals += self._placed(key, (Refusal(type(error), error.message, error.permissions, error.hint),))
+                else:
+                    refusals += self._placed(key, ready[key].plan.refusals)
+            elif isinstance(leaf, Description):
+                refusals += self._placed(key, (_NO_DATA,))
+            elif not self.keep:
+                refusals += self._placed(key, (_other(leaf),))
+        if refusals:
+            raise refusal_of(self.call, tuple(refusals), (one.plan for one in ready.values()))
+        return ready
+
+
+# The short cuts that a call may take, in order, by its keywords. What another call would permit besides is looked at leaf by leaf.
+_SWEPT: dict[tuple[tuple[str, Any], ...], tuple[str, ...]] = {
+    (): ("",),
+    (("grad", "detach"),): ("grad=detach", ""),
+    **{(crossing,): ("", "leaving") for crossing in _CROSSINGS},
+    **{tuple(sorted([crossing, ("grad", "detach")])): ("grad=detach", "", "leaving, grad=detach") for crossing in _CROSSINGS},
+}
+
+
+def _is_on_the_host(target: str) -> bool:
+    """Return whether a library has arrays on the host only: short cuts look at no ``device=``."""
+    return load_backend(target).capabilities.devices == frozenset({"cpu"})
+
+
+def _are_words(words: dict[str, Any]) -> bool:
+    return all(type(value) is str for value in words.values())
+
+
+_NO_DATA = Refusal(UnsupportedTypeError, "a Description has no data to convert", {}, "Plan with it: interop.tree.explain(tree, ...).")
+
+
+def _other(leaf: Any) -> Refusal:
+    kind = type(leaf)
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return Refusal(UnsupportedTypeError, f"{name} is not an array (others='error')", {"others": "keep"})

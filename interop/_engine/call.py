@@ -1,0 +1,306 @@
+"""A call of a public verb: its keywords resolved, its plan made and executed, its errors given their context.
+
+The verbs themselves, with their signatures, are in `interop.convert`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+
+from interop._engine.execute import begin, execute
+from interop._engine.transfer import Transfer
+from interop._model.decide import decide, settle
+from interop._model.description import STREAMED, Description, Device
+from interop._model.dtypes import dtype_name
+from interop._model.plan import Plan, Refusal, Request, obstacles
+from interop._model.policy import FIELDS, resolve_policy
+from interop._watch.ledger import forbidden, note
+from interop.backends import FOREIGN, backend_names, find_backend, is_backend, load_backend, name_of_target
+from interop.backends.cuda.streams import cuda_stream_number
+from interop.errors import InteropError, StreamError, UnsupportedTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from interop._model.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, TransferRule
+    from interop.backends.base import Backend
+
+__all__ = [
+    "KEYWORDS",
+    "Call",
+    "Inside",
+    "Keywords",
+    "Permissions",
+    "Prepared",
+    "Ungraded",
+    "check_words",
+    "finish",
+    "look",
+    "prepare",
+    "run",
+    "start",
+    "target_of",
+    "told",
+]
+
+
+class Ungraded(TypedDict, total=False):
+    """The keywords of `interop.convert` that permit something, without ``grad``: where gradients flow, nothing is detached."""
+
+    copy: bool | None
+    policy: Policy | str | None
+    transfer: TransferRule | None
+    readonly: ReadOnly | None
+    casting: Casting | None
+    mask: Mask | None
+    layout: Layout | None
+
+
+class Permissions(Ungraded, total=False):
+    """All of them, for the verbs that pass them on."""
+
+    grad: Grad | None
+
+
+class Keywords(Permissions, total=False):
+    """All keywords of `interop.convert`."""
+
+    like: Any
+    device: Any
+    dtype: Any
+    stream: Any
+
+
+KEYWORDS = tuple(Keywords.__annotations__)
+"""Their names; `tests/test_signatures.py` holds them to the verbs' own."""
+
+
+def target_of(to: Any, like: Any) -> str:
+    """Return the target backend's name for exactly one of ``to`` and ``like``."""
+    if (to is None) == (like is None):
+        raise TypeError("name the target with exactly one of to= (the second argument) and like=.")
+    if like is None:
+        return name_of_target(to)
+    name = find_backend(like).name
+    if name == FOREIGN:
+        kind = f"{type(like).__module__}.{type(like).__qualname__}"
+        hint = f"The backends that can be targets: {', '.join(backend_names())}."
+        raise UnsupportedTypeError(f"like= is a {kind}: arrays of that library can be a source, not a target.", hint=hint)
+    return name
+
+
+class Call:
+    """One call of a verb: its name, and the keywords that the caller gave."""
+
+    def __init__(self, verb: str, x: Any, target: str, arguments: dict[str, Any], *, subject: str = "x") -> None:
+        self.verb, self.x, self.target, self.subject = verb, x, target, subject
+        self.to = arguments.get("to")
+        skipped = ("x", "to")
+        self.keywords = {name: value for name, value in arguments.items() if name not in skipped and value is not None}
+
+    def text(self, changes: dict[str, Any] | None = None) -> str:
+        """Return the call as source text, with these keywords changed."""
+        target = [repr(self.target)] if self.to is not None else []
+        named = [f"{name}={_spell(name, value)}" for name, value in (self.keywords | (changes or {})).items()]
+        return f"{self.verb}({', '.join([self.subject, *target, *named])})"
+
+
+class Inside(Call):
+    """A conversion on behalf of a decorated function: its text is what the user wrote, and where a permission would go."""
+
+    def __init__(self, text: str, arguments: dict[str, Any], place: str) -> None:
+        super().__init__(text, None, target_of(arguments.get("to"), arguments.get("like")), arguments)
+        self.place = place
+
+    def text(self, changes: dict[str, Any] | None = None) -> str:
+        """Return what the user wrote, or where these keywords would have to stand."""
+        if not changes:
+            return self.verb
+        words = ", ".join(f"{name}={value!r}" for name, value in changes.items())
+        # What the decorator says comes before the scope.
+        said = changes.keys() & self.keywords.keys() or "policy" in self.keywords
+        return f"{words} into {self.place}" + ("" if said else f", or call it inside `with interop.policy({words})`")
+
+
+def _spell(name: str, value: Any) -> str:
+    # An array is not printed: that would synchronise a device, or run a wrapper's own code.
+    if name == "dtype":
+        value = dtype_name(value)
+    text = "..." if name == "like" else repr(value)
+    return text if len(text) <= 60 else "..."
+
+
+class Prepared(NamedTuple):
+    """A conversion that was looked at and planned: all that carrying it out needs."""
+
+    plan: Plan
+    x: Any
+    source: Backend
+    target: Backend
+    stream: int | None
+
+
+def run(call: Call) -> Any:
+    """Describe, plan, execute."""
+    with told(call.text):
+        return finish(_permitted(call))
+
+
+def start(call: Call) -> Transfer:
+    """Describe, plan, and begin: what has to wait for data to arrive is done when the result is asked for."""
+    with told(call.text):
+        ready = _permitted(call)
+        is_there, end = begin(ready.plan, ready.x, ready.source, ready.target, ready.stream)
+        note(ready.plan)
+    call.x = None  # the text of an error does not need it
+
+    def finish() -> Any:
+        with told(call.text):
+            return end()
+
+    return Transfer(ready.plan, is_there, finish)
+
+
+def _permitted(call: Call) -> Prepared:
+    if isinstance(call.x, Description):
+        raise UnsupportedTypeError("a Description has no data to convert.", hint="Plan with it: interop.explain(x, ...).")
+    ready = prepare(call)
+    if ready.plan.refusals:
+        raise _refusal(call, ready.plan)
+    return ready
+
+
+def finish(ready: Prepared, path: str = "") -> Any:
+    """Carry out a plan that has no refusals, and write it down; `path` says where in a tree the array is."""
+    result = execute(ready.plan, ready.x, ready.source, ready.target, ready.stream)
+    note(ready.plan, path)
+    return result
+
+
+def look(call: Call) -> Plan:
+    """Describe and plan; a refusal from a backend becomes part of the plan, as every other does."""
+    try:
+        return prepare(call).plan
+    except InteropError as error:
+        seen = _seen(call.x)
+        refusal = Refusal(type(error), error.message, error.permissions, error.hint)
+        return Plan(seen, call.target, seen.device, seen.dtype, refusals=(refusal,))
+
+
+def _seen(x: Any) -> Description:
+    """Return what can be said of a source whose conversion could not even be planned."""
+    if isinstance(x, Description):
+        return x
+    with contextlib.suppress(InteropError):
+        return find_backend(x).describe(x)
+    kind = type(x)
+    return Description(backend="unknown", type=f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."), dtype="unknown")
+
+
+@contextlib.contextmanager
+def told(call: Callable[[], str]) -> Iterator[None]:
+    """Put the call in front of an error that a backend raised: it stated the fact, and does not know the call."""
+    try:
+        yield
+    except InteropError as error:
+        if error.refusals:
+            raise
+        refusal = Refusal(type(error), error.message, error.permissions, error.hint)
+        told = type(error)(f"{call()}: {error.message}", hint=error.hint, permissions=error.permissions, refusals=(refusal,))
+        raise told from (error.__cause__ or error)
+
+
+def check_words(call: Call) -> None:
+    """Raise what `prepare` would raise for the call's keywords, whatever its source is."""
+    words = call.keywords
+    resolve_policy(words.get("policy"), {name: words[name] for name in FIELDS if name in words})
+    target = load_backend(call.target)
+    if "dtype" in words:
+        dtype_name(words["dtype"])
+    if "device" in words:
+        _named_device(words["device"], target)
+
+
+def prepare(call: Call) -> Prepared:
+    """Resolve the call's keywords, look at the source, and plan."""
+    words = call.keywords
+    permissions = {name: words[name] for name in FIELDS if name in words}
+    policy = resolve_policy(words.get("policy"), permissions)
+    dtype = dtype_name(words["dtype"]) if "dtype" in words else None
+    planned = isinstance(call.x, Description)
+    target = load_backend(call.target)
+    source = load_backend(call.x.backend) if planned else find_backend(call.x)
+    device = _device(words, target)
+
+    def stream_for(at: Device) -> int | None:
+        # Where the target cannot work on the memory, it is only looked at: nobody has to wait.
+        works = at.type in target.capabilities.devices and target.why_unavailable(at) is None
+        return target.stream_pointer(words.get("stream"), at) if works else -1
+
+    x = call.x if planned or source is target else source.open(call.x, stream_for)
+    description = x if planned else source.describe(x)
+    home = Device(target.capabilities.home) if planned else target.home()
+    request = Request(
+        source.capabilities,
+        target.capabilities,
+        policy,
+        home,
+        device,
+        "device" in words,
+        dtype,
+        words.get("stream") is not None,
+        stream_problem=_stream_problem(words.get("stream")),
+        forbidden=forbidden(),
+    )
+    settled = settle(description, request)
+    if not planned and (settled != description.device or source is not target):
+        request = request._replace(unavailable=target.why_unavailable(settled))
+    plan = decide(description, request)
+    works = plan.ok and (plan.steps or "stream" in words) and not planned
+    stream = _stream(plan, source, target, words.get("stream")) if works else None
+    return Prepared(plan, x, source, target, stream)
+
+
+def _device(words: dict[str, Any], target: Backend) -> Device | None:
+    if "device" in words:
+        return _named_device(words["device"], target)
+    return find_backend(words["like"]).describe(words["like"]).device if "like" in words else None
+
+
+def _named_device(device: Any, target: Backend) -> Device:
+    """Return the device that a string means to the target, or a native device object to its own library."""
+    if isinstance(device, str | Device):  # before the names of third parties are looked up, which takes long
+        return target.device_of(device)
+    library = str(type(device).__module__).partition(".")[0]
+    owner = load_backend(library) if is_backend(library) else target
+    return owner.device_of(device)
+
+
+def _stream_problem(stream: Any) -> str | None:
+    try:
+        cuda_stream_number(-1 if stream is None else stream)
+    except StreamError as error:
+        return error.message
+    return None
+
+
+def _stream(plan: Plan, source: Backend, target: Backend, stream: Any) -> int | None:
+    """Return the stream's number for the accelerator that takes part: the target's, else the one that is left."""
+    if plan.device.type in STREAMED:
+        return target.stream_pointer(stream, plan.device)
+    if plan.description.device.type in STREAMED:
+        return source.stream_pointer(stream, plan.description.device)
+    return None
+
+
+def _refusal(call: Call, plan: Plan) -> InteropError:
+    """Return the error for a plan with refusals: the class of the first, the text of all, the call to write."""
+    count = len(plan.refusals)
+    things = "this stands" if count == 1 else f"these {count} things stand"
+    lines = [f"{call.text()} cannot convert {plan.description}; {things} in the way:", *obstacles(plan.refusals)]
+    hints = [refusal.hint for refusal in plan.refusals if refusal.final and refusal.hint]
+    hint = " ".join(dict.fromkeys(hints)) if plan.final else f"write {call.text(plan.permissions)}"
+    return plan.refusals[0].error(
+        "\n".join(lines), hint=hint, permissions=plan.permissions, description=plan.description, refusals=plan.refusals
+    )

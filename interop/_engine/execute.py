@@ -1,0 +1,99 @@
+"""Carry out a plan: one verb of a backend for each step, nothing decided here."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from interop._model.description import CPU, Device
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from interop._model.plan import Plan, Step
+    from interop.backends.base import Backend
+
+__all__ = ["begin", "execute"]
+
+
+def execute(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | None) -> Any:
+    """Return the result of a plan that has no refusals; `stream` is the consumer's, as a number."""
+    if source is target:
+        return _within(plan, x, source, stream)
+    with source.plainly(), target.plainly():
+        return _cross(plan.steps, source.strip(x), plan.description.device, (source, target), stream)
+
+
+def _within(plan: Plan, x: Any, library: Backend, stream: int | None) -> Any:
+    if not plan.steps and stream is None:
+        return x
+    if not any(step.kind == "transfer" for step in plan.steps):
+        with library.behind(x, stream):
+            for step in plan.steps:
+                x = _verb(library, x, step, stream)
+            return x
+    moved = None
+    for step in plan.steps:
+        with library.on_stream(stream, moved) if moved is not None else contextlib.nullcontext():
+            x = _verb(library, x, step, stream)
+        moved = (step.device or CPU) if step.kind == "transfer" else moved
+    return x
+
+
+def begin(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | None) -> tuple[Callable[[], bool], Callable[[], Any]]:
+    """Begin with a plan, up to the point where data leave for the host.
+
+    Returns what tells whether they are there, and what waits for them, does the rest and returns the result.
+    """
+    leaving = next((at for at, step in enumerate(plan.steps) if _leaves(step)), None)
+    if source is target or leaving is None:
+        made = execute(plan, x, source, target, stream)
+        return (lambda: True), (lambda: made)
+    with source.plainly():
+        origin = x = source.strip(x)
+        for step in plan.steps[:leaving]:
+            x = _verb(source, x, step, stream)
+        departure = source.depart(x, stream, origin)
+
+    def finish() -> Any:
+        departure.wait()
+        with source.plainly(), target.plainly():
+            return _cross(plan.steps[leaving + 1 :], departure.host, CPU, (source, target), stream)
+
+    return departure.is_there, finish
+
+
+def _leaves(step: Step) -> bool:
+    return step.kind == "transfer" and step.side == "source" and step.device in (None, CPU)
+
+
+def _cross(steps: Sequence[Step], x: Any, here: Device, libraries: tuple[Backend, Backend], stream: int | None) -> Any:
+    (source, target), crossed = libraries, False
+    for step in steps:
+        if step.side == "source":
+            x = _verb(source, x, step, stream)
+            here = step.device or here
+        elif step.side == "border":
+            x, crossed = _share(x, here, source, target, stream), True
+        elif not crossed:  # the target has no arrays on the host: it copies from there
+            here = step.device or CPU
+            x, crossed = target.arrive(source.host_view(x), here, stream), True
+        else:
+            with target.on_stream(stream, here):
+                x = _verb(target, x, step, stream)
+            here = step.device or here
+    return x
+
+
+def _share(x: Any, here: Device, source: Backend, target: Backend, stream: int | None) -> Any:
+    if here == CPU:
+        return target.from_host(source.host_view(x))
+    return target.adopt(source.export(x, stream), here)
+
+
+def _verb(backend: Backend, x: Any, step: Step, stream: int | None) -> Any:
+    if step.kind == "transfer":
+        return backend.transfer(x, step.device or CPU, stream)
+    if step.kind == "cast":
+        return backend.cast(x, step.dtype or "")
+    return getattr(backend, step.kind)(x)

@@ -1,0 +1,238 @@
+"""The quick path: a conversion that needs no decision, done before the long way is even entered.
+
+A backend declares its short cuts as data (`interop.backends.base.Shortcut`: the guards, then the handoff);
+this module only looks them up and asks the guards, in order. Whatever is not plain goes the long way, which
+decides. So a short cut can give up, but it can never decide anything.
+
+There are two of them, alike: in C (`_quick.c`), and here in Python where no compiler was at hand.
+`tests/test_quick.py` holds both against the long way.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from interop._model.policy import check_names
+from interop._model.scope import first_bar, hurdle
+from interop.backends import when_loaded
+from interop.backends.shortcut import LOW
+
+BUILD = 10
+"""Says that the compiled half fits this file; counted up with every change of what passes between them."""
+
+compiled: Any
+try:
+    compiled = importlib.import_module("interop.native.fastpath")
+except ImportError:  # an installation without a compiler: the Python below does the same
+    compiled = None
+if getattr(compiled, "BUILD", None) != BUILD:  # left over from another version of this folder
+    compiled = None
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from interop.backends.base import Backend, Shortcut
+
+__all__ = ["checked", "front", "general", "learn", "stops", "sweep", "table"]
+
+if compiled is not None:
+    first_bar.append(compiled.watch)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DETACHING = {"grad": "detach"}
+
+_tables: dict[tuple[str, str], dict[type, Callable[[Any], Any]]] = {}
+_with_streams: list[Backend] = []
+
+
+def table(target: str, permission: str = "") -> dict[type, Callable[[Any], Any]]:
+    """Return the short cuts of a target: type -> function that returns the result, or None for the long way.
+
+    `permission` is one of those of `Backend.shortcuts`. The table fills as backends are loaded.
+    """
+    return _tables.setdefault((target, permission), {})
+
+
+def learn(backend: Backend) -> None:
+    """Take a backend's short cuts into the tables."""
+    for key, by_type in backend.shortcuts().items():
+        for kind, shortcut in by_type.items():
+            table(*key)[kind] = guarded(shortcut)
+    if backend.has_streams:
+        _pair(backend)
+
+
+def _pair(backend: Backend) -> None:
+    """Take the short cuts on a device between a backend and those that came before, both ways."""
+    for other in _with_streams:
+        for giver, receiver in ((backend, other), (other, backend)):
+            taker = receiver.taking()
+            for kind, shortcut in giver.giving(taker).items() if taker is not None else ():
+                table(receiver.name)[kind] = guarded(shortcut)
+    _with_streams.append(backend)
+
+
+when_loaded(learn)
+
+
+def guarded(shortcut: Shortcut) -> Callable[[Any], Any]:
+    """Return the short cut as a function that asks the guards first, and returns None if one says no."""
+    return guarded_in_python(shortcut) if compiled is None else guarded_in_c(shortcut)
+
+
+def guarded_in_c(shortcut: Shortcut) -> Callable[[Any], Any]:
+    """Return the short cut as an object of the compiled module."""
+    made: Callable[[Any], Any] = compiled.Guarded(
+        strict=shortcut.strict,
+        falsy=shortcut.falsy,
+        truthy=shortcut.truthy,
+        negative=shortcut.negative,
+        quiet=shortcut.quiet,
+        via=shortcut.via,
+        handoff=shortcut.handoff,
+        refuses=shortcut.refuses,
+        borrows=shortcut.borrows,
+        lives=shortcut.lives,
+        sealed=shortcut.sealed,
+    )
+    return made
+
+
+def guarded_in_python(shortcut: Shortcut) -> Callable[[Any], Any]:
+    """Return the short cut as a Python function."""
+    falsy, truthy = shortcut.falsy, shortcut.truthy
+
+    def attempt(x: Any) -> Any:
+        if not (shortcut.strict and shortcut.strict()) and any(_follow(x, path) for path in falsy):
+            return None
+        if not all(_follow(x, path) for path in truthy):
+            return None
+        if any(levels[key] >= 0 for levels, key in shortcut.negative) or any(ask() for ask in shortcut.quiet):
+            return None
+        try:
+            result = shortcut.handoff(_follow(x, shortcut.via))
+        except shortcut.refuses:
+            return None
+        return result if shortcut.borrows is None else _borrowed(x, result, shortcut)
+
+    return attempt
+
+
+def _borrowed(x: Any, result: Any, shortcut: Shortcut) -> Any:
+    if type(result) is not shortcut.borrows or result.flags.owndata:
+        return None
+    if shortcut.lives is not None and result.__array_interface__["data"][0] < LOW and not shortcut.lives(x):
+        return None
+    if shortcut.sealed:
+        result.flags.writeable = False
+    return result
+
+
+def _follow(x: Any, path: tuple[Any, ...]) -> Any:
+    for descriptor in path:
+        x = descriptor.__get__(x)
+    return x
+
+
+def checked(verb: Callable[P, R]) -> Callable[P, R]:
+    """Let a misspelt keyword be answered with the nearest right one; the verb's signature stays what it is."""
+    known = dict.fromkeys(verb.__kwdefaults__ or ())
+    positional = verb.__code__.co_varnames[: verb.__code__.co_posonlyargcount]
+
+    @functools.wraps(verb)
+    def call(*args: Any, **keywords: Any) -> Any:
+        if not keywords.keys() <= known.keys():
+            if by_position := keywords.keys() & set(positional):
+                name = min(by_position)
+                raise TypeError(f"{name}= is given by position, as in {verb.__name__}({', '.join(positional)}).")
+            check_names(keywords, known, "keyword")
+        return verb(*args, **keywords)
+
+    return call
+
+
+def stops_in_python(x: Any) -> bool:
+    """Return whether optree has to leave a node of a tree alone, although it could take it apart.
+
+    Ordered dicts that carry attributes (a ``state_dict``), which a new one would lose, and subclasses of named tuples,
+    which may have a constructor of their own (``PackedSequence``).
+    """
+    if isinstance(x, tuple):
+        return type(x) is not tuple and type(x).__base__ is not tuple
+    return type(x) is OrderedDict and bool(vars(x))
+
+
+def sweep_in_python(leaves: list[Any], attempts: dict[type, Callable[[Any], Any]]) -> list[Any]:
+    """Return the result of the short cut for each leaf's type, None without one; a leaf that occurs again gets the same result."""
+    seen: dict[int, Any] = {}
+    results = []
+    for leaf in leaves:
+        attempt, key = attempts.get(type(leaf)), id(leaf)
+        if attempt is not None and key not in seen:
+            seen[key] = attempt(leaf)
+        results.append(seen.get(key))
+    return results
+
+
+stops: Callable[[Any], bool] = stops_in_python if compiled is None else compiled.stops
+sweep: Callable[[list[Any], dict[type, Callable[[Any], Any]]], list[Any]] = sweep_in_python if compiled is None else compiled.sweep
+
+
+def front(target: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Put the quick path in front of a verb with a fixed target; the verb's signature stays what it is."""
+
+    def decorate(verb: Callable[P, R]) -> Callable[P, R]:
+        long_way = checked(verb)
+        made = front_in_python(target, long_way) if compiled is None else front_in_c(target, long_way)
+        return cast("Callable[P, R]", functools.update_wrapper(made, verb))
+
+    return decorate
+
+
+def front_in_c(target: str, long_way: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the verb as an object of the compiled module."""
+    made: Callable[..., Any] = compiled.Front(plain=table(target), detaching=table(target, "grad=detach"), hurdle=hurdle, long_way=long_way)
+    return made
+
+
+def front_in_python(target: str, long_way: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the verb as a Python function."""
+
+    def quick(x: Any, /, **keywords: Any) -> Any:
+        result = _attempted(x, target, keywords)
+        return long_way(x, **keywords) if result is None else result
+
+    return quick
+
+
+def general(verb: Callable[P, R]) -> Callable[P, R]:
+    """Put the quick path in front of a verb whose target is its second argument: where that is the name of a backend."""
+    long_way = checked(verb)
+
+    @functools.wraps(verb)
+    def quick(*args: P.args, **keywords: P.kwargs) -> R:
+        if len(args) == 2 and type(args[1]) is str:  # not by comparison: it may be an array by mistake
+            result = _attempted(args[0], args[1], keywords)
+            if result is not None:
+                return cast("R", result)
+        return long_way(*args, **keywords)
+
+    return quick
+
+
+def _attempted(x: Any, target: str, keywords: dict[str, Any]) -> Any:
+    """Return the result of a short cut; None for the long way."""
+    # The value's type first: compared with a word, an array has an answer for each element.
+    if hurdle.get() is not None or (keywords and (type(keywords.get("grad")) is not str or keywords != DETACHING)):
+        return None
+    for permission in ("grad=detach", "") if keywords else ("",):
+        attempt = _tables.get((target, permission), {}).get(type(x))
+        result = None if attempt is None else attempt(x)
+        if result is not None:
+            return result
+    return None

@@ -1,0 +1,306 @@
+"""The decision: from what an array is and what was asked for to a plan. Pure; knows no library by name.
+
+Every obstacle is looked for, also after one was found, so that a refusal names them all; and each is
+judged as if the others were permitted, so that passing the permissions back always gets through.
+`tests/test_decide_law.py` holds that law over the whole enumeration.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from interop._model.description import STREAMED, Description, Device
+from interop._model.dtypes import DTYPES, fallback
+from interop._model.plan import FRESH, Plan, Request, Step
+from interop._model.steps import Draft, forced_copies, write_steps
+from interop.errors import (
+    CopyError,
+    DeviceUnavailableError,
+    DTypeError,
+    GradError,
+    InteropError,
+    LayoutError,
+    MaskError,
+    NoDataError,
+    ReadOnlyError,
+    StreamError,
+    TransferError,
+)
+
+if TYPE_CHECKING:
+    from interop._model.policy import Policy
+
+__all__ = ["GUARDS", "decide", "settle"]
+
+_OUTSIDE = "convert a real tensor, outside of the transformation"
+_NO_DATA = {
+    "meta": ("a meta tensor has a shape but no storage", "give it storage first, with to_empty() or by loading its data"),
+    "fake": ("a fake tensor only pretends to have data, for tracing and shape inference", "convert a real tensor, outside of its mode"),
+    "vmap": ("inside vmap the tensor stands for a whole batch, and has no memory of its own", _OUTSIDE),
+    "grad": ("inside grad or vjp the tensor is a tracking wrapper without memory of its own", _OUTSIDE),
+    "jvp": ("inside jvp the tensor is a tracking wrapper without memory of its own", _OUTSIDE),
+    "functional": ("a functionalised tensor is a wrapper that tracks mutations, without memory of its own", _OUTSIDE),
+    "traced": (
+        "it is being traced: what it holds now, if anything, would be baked into the trace as a constant",
+        "convert a real array, outside of the traced function",
+    ),
+    "deleted": (
+        "the array was deleted, or donated to a computation that has reused its memory",
+        "convert it before, or keep it from being donated",
+    ),
+    "uninitialized": (
+        "a lazy parameter has neither a shape nor data before the first forward pass",
+        "run the module once on an input first",
+    ),
+    "no storage": ("the tensor's storage was freed or resized to nothing", "convert it before that is done"),
+    "null": ("the producer handed out a null pointer for an array that is not empty", "look for the fault in its library"),
+}
+"""Why an array has no data, by the word that `Description.no_data` has for it: the reason, and what to do instead."""
+
+
+def settle(description: Description, request: Request) -> Device:
+    """Return the device that the result will live on: the one asked for, else where the data are, else home."""
+    if request.device is not None:
+        return request.device
+    stays = description.device.type in request.target.devices or description.backend == request.target.name
+    return description.device if stays else request.home
+
+
+def decide(description: Description, request: Request) -> Plan:
+    """Return the plan for a request; refusals are part of it, and nothing is raised, touched or imported."""
+    draft = Draft(description, request, settle(description, request), request.dtype or description.dtype)
+    _check_device(draft)
+    _check_stream(draft)
+    if description.backend == request.target.name:
+        _decide_within(draft)
+    else:
+        _decide_across(draft)
+    _check_guards(draft)
+    return draft.plan()
+
+
+GUARDS: dict[str, tuple[type[InteropError], frozenset[str]]] = {
+    "copies": (CopyError, FRESH - {"transfer"}),
+    "transfers": (TransferError, frozenset({"transfer"})),
+    "grads": (GradError, frozenset({"detach"})),
+}
+"""What `interop.guard` can forbid: the error, and the steps that it is about."""
+
+
+def _check_guards(draft: Draft) -> None:
+    """Refuse for good what a guard forbids; the steps are those that would be taken if everything were permitted."""
+    for what in sorted(draft.request.forbidden):
+        error, kinds = GUARDS[what]
+        reasons = [step.reason for step in draft.steps if step.kind in kinds]
+        if reasons:
+            reason = f"a guard forbids {what} here, and no permission lifts it: {', and '.join(reasons)}"
+            draft.refuse(error, reason, f"Do it outside of the guard that forbids {what}.")
+
+
+def _check_device(draft: Draft) -> None:
+    target, device, description = draft.request.target, draft.device, draft.description
+    at_home = description.backend == target.name and device == description.device  # it lives there, known to us or not
+    if device.type not in target.devices and not at_home:
+        homes = " and ".join(sorted(target.devices))
+        reason = f"{target.title} arrays cannot live on {device}, only on {homes}"
+        draft.refuse(DeviceUnavailableError, reason, "Leave device out, or ask for one that it can live on.")
+    elif draft.request.unavailable:
+        reason = f"{target.title} cannot use {device} here: {draft.request.unavailable}"
+        draft.refuse(DeviceUnavailableError, reason, "Run `interop doctor` to see which devices each library sees.")
+
+
+def _check_stream(draft: Draft) -> None:
+    ends = {draft.description.device.type, draft.device.type}
+    if draft.request.stream_problem and ends & STREAMED:
+        hint = "Leave stream out, or give -1, 1, 2, a pointer greater than 2, or a native stream object."
+        draft.refuse(StreamError, draft.request.stream_problem, hint)
+    if draft.request.streamed and not ends & STREAMED:
+        reason = f"a stream was given, but work on {draft.device} has none: the standard allows only stream=None there"
+        draft.refuse(StreamError, reason, "Leave stream out.")
+
+
+# Within one library: its own graph, masks and wrappers stay intact, so nothing but copies and devices matter.
+
+
+def _decide_within(draft: Draft) -> None:
+    description, request = draft.description, draft.request
+    supported = request.target.dtypes_on(draft.device)
+    crosses = draft.device != description.device
+    if request.dtype is not None and request.dtype not in supported:
+        _refuse_dtype_for_good(draft, request.dtype)
+    elif crosses and draft.dtype in request.target.dtypes - supported:
+        draft.dtype = _fall_back(draft, draft.dtype, supported)
+    if crosses:
+        _check_transfer(draft)
+        reason = f"from {description.device} to {draft.device}, within {request.target.title}"
+        draft.steps.append(Step("transfer", "source", reason, description.nbytes, device=draft.device))
+    forced = ""
+    if draft.dtype != description.dtype or (request.dtype is not None and description.swapped):
+        order = "byte-swapped " if description.swapped else ""
+        forced = f"{order}{description.dtype} has to be cast to {draft.dtype}"
+        cast = Step("cast", "source", forced, description.nbytes_as(draft.dtype), dtype=draft.dtype)
+        # What gets smaller does so before it travels, and so does what the other device has no dtype for.
+        first = crosses and (cast.bytes < description.nbytes or description.dtype not in supported)
+        draft.steps = [cast, *(step._replace(bytes=cast.bytes) for step in draft.steps)] if first else [*draft.steps, cast]
+    elif description.scalar:
+        forced = "a scalar has no buffer to share"
+        draft.steps.append(Step("copy", "source", forced, description.nbytes))
+    elif request.policy.copy is True and not crosses:
+        draft.steps.append(Step("copy", "source", "copy=True never aliases", description.nbytes))
+    if forced and request.policy.copy is False:
+        draft.refuse(CopyError, f"copy=False, but new memory is needed: {forced}", copy=True)
+    if draft.steps and _inert(description, crosses=crosses):
+        _refuse_no_data(draft)
+
+
+def _inert(description: Description, *, crosses: bool) -> bool:
+    """Whether the library itself cannot copy it: one may even crash on a freed storage.
+
+    Fake, vmapped and traced tensors are not inert: within their library, their library copies them.
+    """
+    return description.no_data in ("no storage", "uninitialized", "null", "deleted") or (crosses and description.no_data == "meta")
+
+
+# Across libraries.
+
+
+def _decide_across(draft: Draft) -> None:
+    description = draft.description
+    if description.no_data is not None:
+        _refuse_no_data(draft)
+    _check_mask(draft)
+    _check_layout(draft)
+    _check_grad(draft)
+    wanted = _check_dtype(draft)
+    crosses = draft.device != description.device
+    if crosses and description.no_data is None:
+        _check_transfer(draft)
+    copies = [words for _, words in forced_copies(description, draft.request, crosses=crosses)]
+    _check_copies(draft, [*copies, *([wanted] if wanted else [])], crosses=crosses)
+    write_steps(draft, crosses=crosses)
+
+
+def _refuse_no_data(draft: Draft) -> None:
+    why = draft.description.no_data or ""
+    reason, instead = _NO_DATA.get(why, (why, "convert an array that has them"))
+    draft.refuse(NoDataError, f"there are no data: {reason}", f"There are no data, so no permission helps: {instead}.")
+
+
+def _check_mask(draft: Draft) -> None:
+    if draft.description.masked:
+        if draft.request.policy.mask == "error":
+            reason = f"the array is masked, and {draft.request.target.title} arrays have no mask to carry"
+            draft.refuse(MaskError, reason, mask="drop")
+        draft.steps.append(Step("unmask", "source", "mask='drop': the data under the mask are handed over"))
+
+
+def _check_layout(draft: Draft) -> None:
+    description = draft.description
+    if len(description.shape) > draft.request.target.axes:
+        reason = f"it has {len(description.shape)} axes, and {draft.request.target.title} arrays have at most {draft.request.target.axes}"
+        draft.refuse(LayoutError, reason, "Merge axes first, with reshape.")
+    if description.layout == "strided" or description.no_data:
+        return
+    reason = f"the storage is {description.layout}, not plain strided memory"
+    if not description.densifies:
+        hint = description.advice or "Take it apart with its own library, and convert the parts."
+        draft.refuse(LayoutError, f"{reason}, and it has no single dense form", hint)
+    elif draft.request.policy.layout == "error":
+        draft.refuse(LayoutError, reason, layout="dense")
+
+
+def _check_grad(draft: Draft) -> None:
+    description, target = draft.description, draft.request.target
+    if not description.tracked:
+        return
+    if draft.request.policy.grad == "error":
+        lost = "the gradient" if description.requires_grad else "the forward-mode tangent"
+        reason = f"autograd tracks the source, and {target.title} is outside its graph: {lost} would be lost"
+        stays = draft.device == description.device
+        if stays and target.readonly_arrays and draft.request.policy.readonly != "share" and draft.request.policy.copy is not True:
+            reason += " (with grad='detach' shared memory is read-only, unless readonly='share')"
+        draft.refuse(GradError, reason, grad="detach")
+    draft.steps.append(Step("detach", "source", "grad='detach': the result is outside the graph"))
+
+
+def _check_dtype(draft: Draft) -> str | None:
+    """Settle the dtype of the result; return, in words, the cast that it takes, if any."""
+    description, request = draft.description, draft.request
+    have = description.dense_dtype or description.dtype
+    supported = request.target.dtypes_on(draft.device)
+    if request.dtype is not None:
+        if request.dtype not in supported:
+            _refuse_dtype_for_good(draft, request.dtype)
+        elif have not in DTYPES and not have.startswith(request.source.casts_opaque):
+            draft.refuse(DTypeError, f"{have} has no numeric meaning to cast from", description.advice or _OPAQUE_HINT)
+        draft.dtype = request.dtype
+    elif have in supported:
+        draft.dtype = have
+    else:
+        draft.dtype = _fall_back(draft, have, supported)
+    return None if draft.dtype == have else f"{have} has to be cast to {draft.dtype}"
+
+
+def _fall_back(draft: Draft, have: str, supported: frozenset[str]) -> str:
+    title, found = draft.request.target.title, fallback(have, supported)
+    if found is None:
+        known = have in DTYPES
+        hint = f"Name a dtype that {title} has, with dtype=." if known else draft.description.advice or _OPAQUE_HINT
+        draft.refuse(DTypeError, f"{title} has no dtype for {have}", hint)
+        return have
+    dtype, casting = found
+    allowed = draft.request.policy.casting
+    if allowed not in (casting, "same_kind"):
+        loss = "holds every value" if casting == "safe" else "is of the same kind, but loses precision or range"
+        reason = f"{title} has no {have} on {draft.device}{_because(draft, have)}; {dtype} {loss}"
+        draft.refuse(DTypeError, reason, casting=casting)
+    return dtype
+
+
+def _because(draft: Draft, dtype: str) -> str:
+    why = draft.request.target.why_lacking.get(dtype)
+    return f" ({why})" if why else ""
+
+
+_OPAQUE_HINT = "It has no numeric meaning in another library: convert it in its own library first."
+
+
+def _refuse_dtype_for_good(draft: Draft, dtype: str) -> None:
+    title = draft.request.target.title
+    near = fallback(dtype, draft.request.target.dtypes_on(draft.device))
+    hint = f"Ask for dtype={near[0]!r}, the nearest that it has." if near else "Leave dtype out."
+    draft.refuse(DTypeError, f"{title} has no {dtype} on {draft.device}{_because(draft, dtype)}", hint)
+
+
+def _check_transfer(draft: Draft) -> None:
+    description, request = draft.description, draft.request
+    if request.device_named:
+        return
+    if draft.device.type == "meta":
+        reason = "like= is on the meta device, where the data would be gone: that is no transfer"
+        draft.refuse(NoDataError, reason, "Ask for it by name, with device='meta'.")
+        return
+    if request.policy.transfer == "allow":
+        return
+    because = "like= asks for that device" if request.device else f"{request.target.title} arrays live on {draft.device}"
+    reason = f"the data are on {description.device} and would have to cross to {draft.device} ({because})"
+    draft.refuse(TransferError, reason, transfer="allow")
+
+
+def _check_copies(draft: Draft, copies: list[str], *, crosses: bool) -> None:
+    description, request = draft.description, draft.request
+    policy, title = request.policy, request.target.title
+    if copies and policy.copy is False:
+        reason = f"copy=False, but new memory is needed: {', and '.join(copies)}"
+        draft.refuse(CopyError, reason, copy=True)
+    if copies or crosses or policy.copy is True or not description.readonly or request.target.readonly_arrays:
+        return
+    reason = f"the source is read-only, and {title} has no read-only arrays"
+    if policy.readonly == "error":
+        draft.refuse(ReadOnlyError, f"{reason} (readonly='error')", **_copying(policy))
+    elif policy.readonly == "copy" and policy.copy is False:
+        draft.refuse(ReadOnlyError, f"{reason}, so it needs a copy, and copy=False", copy=True)
+
+
+def _copying(policy: Policy) -> dict[str, Any]:
+    return {"readonly": "copy"} if policy.copy is not False else {"readonly": "copy", "copy": True}

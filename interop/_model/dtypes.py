@@ -1,0 +1,201 @@
+"""The names of the dtypes, and which can hold which: pure arithmetic, no array library.
+
+A dtype is known by its canonical name (NumPy's, and ml_dtypes' for the small floats). What a value of it
+can be is described by the format (precision, exponent range, infinities, sign), so that "without loss" is
+computed, not listed: float8_e5m2 fits into float16, uint32 into int64, int32 into float64.
+
+Names that are not here (object, str, torch's int4 shells, packed fp4) have no numeric meaning in another
+library: they are never cast unless the user names a dtype.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from interop._model.spelling import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["DTYPES", "DType", "can_hold", "dtype_name", "fallback"]
+
+KINDS = ("bool", "uint", "int", "float", "complex")
+
+
+class DType(NamedTuple):
+    """A numeric format: `bits` of storage; floats have a precision (hidden bit included) and exponents."""
+
+    kind: str
+    bits: int
+    precision: int = 0
+    emin: int = 0
+    emax: int = 0
+    infinite: bool = True
+    signed: bool = True
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes that one element takes in memory (sub-byte types are stored one to a byte)."""
+        return max(self.bits // 8, 1)
+
+    @property
+    def smallest(self) -> int:
+        """The exponent of the smallest subnormal."""
+        return self.emin - (self.precision - 1)
+
+
+def _float(bits: int, precision: int, emin: int, emax: int, *, infinite: bool = True, signed: bool = True) -> DType:
+    return DType("float", bits, precision, emin, emax, infinite, signed)
+
+
+def _complex(bits: int, part: DType) -> DType:
+    return part._replace(kind="complex", bits=bits)
+
+
+# The small formats are those of the OCP MX and FP8 specifications and of ml_dtypes' documentation.
+_FLOATS: dict[str, DType] = {
+    "float4_e2m1fn": _float(4, 2, 0, 2, infinite=False),
+    "float6_e2m3fn": _float(6, 4, 0, 2, infinite=False),
+    "float6_e3m2fn": _float(6, 3, -2, 4, infinite=False),
+    "float8_e8m0fnu": _float(8, 1, -127, 127, infinite=False, signed=False),
+    "float8_e3m4": _float(8, 5, -2, 3),
+    "float8_e4m3": _float(8, 4, -6, 7),
+    "float8_e4m3fn": _float(8, 4, -6, 8, infinite=False),
+    "float8_e4m3fnuz": _float(8, 4, -7, 7, infinite=False),
+    "float8_e4m3b11fnuz": _float(8, 4, -10, 4, infinite=False),
+    "float8_e5m2": _float(8, 3, -14, 15),
+    "float8_e5m2fnuz": _float(8, 3, -15, 15, infinite=False),
+    "float16": _float(16, 11, -14, 15),
+    "bfloat16": _float(16, 8, -126, 127),
+    "float32": _float(32, 24, -126, 127),
+    "float64": _float(64, 53, -1022, 1023),
+    "longdouble": _float(128, 64, -16382, 16383),
+}
+
+DTYPES: dict[str, DType] = {
+    "bool": DType("bool", 8),
+    **{f"int{bits}": DType("int", bits) for bits in (1, 2, 4, 8, 16, 32, 64)},
+    **{f"uint{bits}": DType("uint", bits) for bits in (1, 2, 4, 8, 16, 32, 64)},
+    **_FLOATS,
+    "complex32": _complex(32, _FLOATS["float16"]),
+    "complex64": _complex(64, _FLOATS["float32"]),
+    "complex128": _complex(128, _FLOATS["float64"]),
+    "clongdouble": _complex(256, _FLOATS["longdouble"]),
+}
+"""Every dtype that interop can move, by its canonical name."""
+
+# What libraries and people also call them. NumPy names the extended types by their storage.
+_ALIASES = {
+    "float128": "longdouble",
+    "float96": "longdouble",
+    "complex256": "clongdouble",
+    "complex192": "clongdouble",
+    "half": "float16",
+    "single": "float32",
+    "byte": "int8",
+    "ubyte": "uint8",
+    "short": "int16",
+    "ushort": "uint16",
+    "intc": "int32",
+    "uintc": "uint32",
+    "longlong": "int64",
+    "ulonglong": "uint64",
+    **{
+        f"{letter}{size}": f"{kind}{size * 8}"
+        for letter, kind in (("i", "int"), ("u", "uint"), ("f", "float"), ("c", "complex"))
+        for size in (1, 2, 4, 8, 16)
+        if f"{kind}{size * 8}" in DTYPES
+    },
+    "double": "float64",
+    "chalf": "complex32",
+    "cfloat": "complex64",
+    "cdouble": "complex128",
+    "bool_": "bool",
+    "float": "float64",
+    "int": "int64",
+    "complex": "complex128",
+}
+
+
+def canonical(name: str) -> str:
+    """Return the name that interop uses for a dtype's name; unknown names come back as they are."""
+    return _ALIASES.get(name, name)
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the canonical name of a dtype given as a name, a NumPy, torch, ml_dtypes or JAX dtype, or a Python type.
+
+    Raises ValueError with the nearest name if interop knows no such dtype.
+
+    >>> dtype_name("half"), dtype_name(float), dtype_name("bfloat16")
+    ('float16', 'float64', 'bfloat16')
+    """
+    name = _spelling(dtype)
+    if not (isinstance(dtype, str) and "." in dtype):  # "torch.float" is not NumPy's float: of a library's own words, only the plain ones
+        name = canonical(name)
+    if name not in DTYPES:
+        raise ValueError(f"{dtype!r} is not a dtype that interop can move{nearest(name, DTYPES)}")
+    return name
+
+
+def _spelling(dtype: Any) -> str:
+    if isinstance(dtype, str):
+        return dtype.rpartition(".")[2]
+    if isinstance(dtype, type):
+        return dtype.__name__
+    name = getattr(dtype, "name", None)
+    return name if isinstance(name, str) else str(dtype).rpartition(".")[2]
+
+
+def can_hold(wide: str, narrow: str) -> bool:
+    """Return whether every value of dtype `narrow` is exactly a value of dtype `wide`.
+
+    >>> can_hold("float16", "float8_e5m2"), can_hold("bfloat16", "float16"), can_hold("float64", "int32")
+    (True, False, True)
+    """
+    w, n = DTYPES[wide], DTYPES[narrow]
+    if wide == narrow or n.kind == "bool":
+        return True
+    if w.kind == "bool" or KINDS.index(w.kind) < KINDS.index(n.kind):
+        return False
+    if n.kind in ("uint", "int"):
+        return _holds_integer(w, n)
+    return (
+        w.precision >= n.precision
+        and w.emax >= n.emax
+        and w.smallest <= n.smallest
+        and (w.infinite or not n.infinite)
+        and (w.signed or not n.signed)
+    )
+
+
+def _holds_integer(w: DType, n: DType) -> bool:
+    digits = n.bits - (n.kind == "int")
+    if w.kind in ("uint", "int"):
+        return w.bits - (w.kind == "int") >= digits and (w.kind == "int" or n.kind == "uint")
+    return w.precision >= digits and w.emax >= digits and (w.signed or n.kind == "uint")
+
+
+@lru_cache(maxsize=4096)
+def fallback(name: str, supported: Collection[str]) -> tuple[str, str] | None:
+    """Return the dtype to cast to when `name` is not supported, and the `casting` that it needs; None if none.
+
+    The nearest that holds every value comes first (``"safe"``: same kind, then fewest bits); else the
+    widest of the same kind (``"same_kind"``, with loss).
+
+    >>> fallback("longdouble", frozenset({"float32", "float64"}))
+    ('float64', 'same_kind')
+    >>> fallback("complex32", frozenset({"complex64", "float32"}))
+    ('complex64', 'safe')
+    """
+    if name not in DTYPES:
+        return None
+    kind = DTYPES[name].kind
+    numeric = [other for other in supported if other in DTYPES]
+    holding = [other for other in numeric if can_hold(other, name)]
+    if holding:
+        best = min(holding, key=lambda o: (KINDS.index(DTYPES[o].kind) - KINDS.index(kind), DTYPES[o].bits, -DTYPES[o].precision, o))
+        return best, "safe"
+    same = [other for other in numeric if DTYPES[other].kind == kind]
+    return (max(same, key=lambda o: (DTYPES[o].bits, DTYPES[o].precision, o)), "same_kind") if same else None

@@ -1,0 +1,179 @@
+"""The steps of a plan, written once it is known that they may be taken (`interop._model.decide`). Pure.
+
+The source library prepares the data (densify, resolve, cast or copy, leave its device), the border is
+crossed on memory that both can address, and the target library does what is left (arrive, cast, copy,
+protect). Memory is copied at most where a step says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from interop._model.description import CPU, Description, Device
+from interop._model.dtypes import DTYPES, fallback
+from interop._model.plan import Plan, Refusal, Request, Step
+
+if TYPE_CHECKING:
+    from interop._model.capabilities import Capabilities
+    from interop.errors import InteropError
+
+__all__ = ["Draft", "forced_copies", "write_steps"]
+
+
+class Draft:
+    """A plan in the making: what is known so far, the steps, and what stands in the way."""
+
+    def __init__(self, description: Description, request: Request, device: Device, dtype: str) -> None:
+        self.description, self.request, self.device, self.dtype = description, request, device, dtype
+        self.steps: list[Step] = []
+        self.refusals: list[Refusal] = []
+
+    def refuse(self, error: type[InteropError], reason: str, hint: str = "", **permissions: Any) -> None:
+        """Add an obstacle; without permissions it is final."""
+        self.refusals.append(Refusal(error, reason, permissions, hint))
+
+    def plan(self) -> Plan:
+        """Return the finished plan."""
+        steps = () if self.refusals else tuple(self.steps)
+        name = self.request.target.name
+        return Plan(self.description, name, self.device, self.dtype, steps, tuple(self.refusals))
+
+
+def forced_copies(description: Description, request: Request, *, crosses: bool = False) -> list[tuple[str, str]]:
+    """Return the steps that make the source addressable for the target, each with the reason in words.
+
+    Where the data lie says nothing if they cross to another device anyway.
+    """
+    target, title = request.target, request.target.title
+    wanted = target.alignment_on(description.device)
+    off = not crosses and _off(description, wanted)
+    takes = "land" if _lands(description.device, target) else "copy"
+    obstacles = [
+        ("densify", f"{description.layout} storage has to be made dense", description.layout != "strided"),
+        ("resolve", f"the pending {' and '.join(description.pending)} has to be carried out", bool(description.pending)),
+        ("copy", "a scalar has no buffer to share", description.scalar),
+        (takes, f"{title} has no negative strides", description.negative_strides and not target.negative_strides),
+        ("copy", f"{title} has no foreign byte order", description.swapped and not target.foreign_byte_order),
+        (takes, f"{title} has no unaligned data", not description.aligned and not target.unaligned and not off),
+        (takes, f"{title} takes only memory that is aligned to {wanted} bytes", off),
+        (takes, f"{title} has no strides of broken elements", _odd(description) and not target.odd_strides),
+        (takes, f"{title} takes only compact memory, without gaps and repeats", target.compact and not _compact(description)),
+    ]
+    return [(kind, words) for kind, words, holds in obstacles if holds]
+
+
+def _odd(description: Description) -> bool:
+    return description.strides is None and description.layout == "strided" and description.no_data is None and bool(description.shape)
+
+
+def _lands(device: Device, target: Capabilities) -> bool:
+    """Whether the target copies what it cannot take as it is: host memory, if it asks for more than NumPy's copies have."""
+    return device == CPU and target.alignment_on(CPU) > 1
+
+
+def _compact(description: Description) -> bool:
+    """Whether the elements lie without gaps, repeats and reversals, in C order or with the axes permuted."""
+    if description.strides is None or not description.size or description.negative_strides:
+        return True  # what is no stride, or a negative one, is another obstacle
+    expected = 1
+    for step, extent in sorted(
+        (step, extent or 0) for step, extent in zip(description.strides, description.shape, strict=True) if extent != 1
+    ):
+        if step != expected:
+            return False
+        expected *= extent
+    return True
+
+
+def _off(description: Description, alignment: int) -> bool:
+    """Whether memory does not start at a multiple; one whose address is not known is taken to do so."""
+    return bool(description.size) and bool((description.pointer or 0) % alignment)
+
+
+def write_steps(draft: Draft, *, crosses: bool) -> None:
+    """Append the steps from the source's storage to the result."""
+    fresh = _write_source_steps(draft, crosses=crosses)
+    description, request, steps = draft.description, draft.request, draft.steps
+    at = _departure(draft) if crosses else draft.device
+    fresh = fresh or crosses
+    arrives = at != draft.device
+    picky = _lands(at, request.target)
+    if picky and not arrives and (landing := _landing(draft, fresh=fresh)):
+        steps.append(Step("copy", "target", landing, description.nbytes_as(_border_dtype(draft))))
+        fresh = True
+    elif at.type in request.target.devices and not (picky and arrives):
+        steps.append(Step("share", "border", f"{request.target.title} takes the same bytes on {at}"))
+    if arrives:
+        reason = f"from {at} to {draft.device}, by {request.target.title}"
+        nbytes = description.nbytes_as(_border_dtype(draft))
+        steps.append(Step("transfer", "target", reason, nbytes, device=draft.device))
+    if _border_dtype(draft) != draft.dtype:
+        reason = f"{_border_dtype(draft)} to {draft.dtype}, by {request.target.title}"
+        steps.append(Step("cast", "target", reason, description.nbytes_as(draft.dtype), dtype=draft.dtype))
+        fresh = True
+    _write_last_step(draft, fresh=fresh)
+
+
+def _landing(draft: Draft, *, fresh: bool) -> str:
+    """Return why the target copies host memory instead of taking it, in words; empty if it takes it."""
+    target = draft.request.target
+    if fresh:  # where new memory starts is seen only when it is there
+        return f"{target.title} takes only memory that is aligned to {target.alignment_on(CPU)} bytes, which new memory need not be"
+    return ", and ".join(words for kind, words in forced_copies(draft.description, draft.request) if kind == "land")
+
+
+def _write_source_steps(draft: Draft, *, crosses: bool) -> bool:
+    """Write what the source library does before the border; return whether the memory is new by then."""
+    description, request, steps = draft.description, draft.request, draft.steps
+    have, border = description.dense_dtype or description.dtype, _border_dtype(draft)
+    nbytes = description.nbytes_as(border)
+    before = len(steps)
+    forced = forced_copies(description, request)
+    steps += [Step(kind, "source", words, description.nbytes_as(have)) for kind, words in forced if kind not in ("copy", "land")]
+    copied = ", and ".join(words for kind, words in forced if kind == "copy")
+    if have != border or (copied and description.swapped):
+        unread = "" if have in DTYPES else ", if every value can be read so"
+        steps.append(Step("cast", "source", f"{have} to {border}{unread}", nbytes, dtype=border))
+    elif copied:
+        steps.append(Step("copy", "source", copied, nbytes))
+    fresh = len(steps) > before
+    if crosses and (port := _departure(draft)) != description.device:
+        steps.append(Step("transfer", "source", f"from {description.device} to {port}", nbytes, device=port))
+    return fresh
+
+
+def _departure(draft: Draft) -> Device:
+    """Return where the source library takes the data to: it leaves its device, the target arrives from the host."""
+    if draft.description.device == CPU or draft.device.type == draft.description.device.type:
+        return draft.device if draft.description.device != CPU else CPU
+    return CPU
+
+
+def _border_dtype(draft: Draft) -> str:
+    """Return the dtype in which the data cross the border: one that both sides hold."""
+    description, request = draft.description, draft.request
+    have = description.dense_dtype or description.dtype
+    castable = request.source.dtypes_on(description.device)
+    supported = request.target.dtypes_on(draft.device)
+    if draft.dtype == have or draft.dtype in castable:
+        return draft.dtype
+    if have in supported:
+        return have
+    found = fallback(have, castable & supported)
+    return found[0] if found else draft.dtype
+
+
+def _write_last_step(draft: Draft, *, fresh: bool) -> None:
+    description, request = draft.description, draft.request
+    policy, target = request.policy, request.target
+    if fresh:
+        return
+    nbytes = description.nbytes_as(draft.dtype)
+    if policy.copy is True:
+        draft.steps.append(Step("copy", "target", "copy=True never aliases", nbytes))
+    elif description.readonly and not target.readonly_arrays and policy.readonly == "copy":
+        reason = f"readonly='copy': the source is read-only, and {target.title} has no read-only arrays"
+        draft.steps.append(Step("copy", "target", reason, nbytes))
+    elif description.tracked and target.readonly_arrays and policy.readonly != "share":
+        reason = "read-only, because a write would bypass autograd's version counter"
+        draft.steps.append(Step("protect", "target", reason))

@@ -1,0 +1,1 @@
+"""Neutral functions: one function for the arrays of every library."""

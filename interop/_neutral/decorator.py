@@ -1,0 +1,220 @@
+"""`neutral`: one function for the arrays of every library.
+
+A plain neutral function finds the namespace of its arguments and changes nothing. With ``mixed=`` arguments of several
+libraries are brought together first; with ``runs_on=`` they are brought to the library that the function is written
+for, and its results are brought back (`interop._neutral.arguments`). A function is looked at once, when it is decorated; the usual
+call, with one array or several of one type, takes a short cut through a table of types.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+
+from interop._model.call_signature import PLAIN, Shape
+from interop._model.policy import FIELDS, check_names, resolve_policy
+from interop._model.spelling import nearest
+from interop._neutral.namespace import Found, arrays_in, given, is_single, namespace_of, refuse_mixed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Unpack
+
+    from interop._engine.call import Permissions, Ungraded
+    from interop._neutral.bridge import Bridged
+
+__all__ = ["neutral"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def neutral(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def neutral(
+    *, runs_on: str, grad: Literal["bridge"], mixed: str | None = None, **permissions: Unpack[Ungraded]
+) -> Callable[[Callable[P, R]], Bridged[P, R]]: ...
+@overload
+def neutral(
+    *, mixed: str | None = None, runs_on: str | None = None, **permissions: Unpack[Permissions]
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def neutral(function: Any = None, /, *, mixed: str | None = None, runs_on: str | None = None, **permissions: Any) -> Any:
+    """Make a function take the arrays of every library: find their namespace, or bring them to the library it needs.
+
+    The arrays of a call are its arguments, by position and by keyword, and the arrays inside of them (lists, dicts,
+    dataclasses, ...); a leading ``self`` or ``cls`` is left alone. Python's numbers and NumPy's scalars mix with anything.
+    Arrays of several libraries, or on several devices, are refused, each by name, unless `mixed` says what to do.
+
+    Parameters
+    ----------
+    function : callable
+        With a parameter ``xp`` it is given the namespace there (declare it as ``xp=None``), unless the caller gives one.
+    mixed : str, optional
+        ``"first"``: everything follows the first array, to its library and its device. A backend's name: everything
+        goes to that library, and to the device of the first of its arrays, if there is one.
+    runs_on : str, optional
+        The backend that the function is written for. It is given arrays of that library only, and the arrays that it returns
+        (in trees too) come back in the caller's library and on the caller's device; numbers and None pass through.
+    **permissions
+        ``policy=`` and the single permissions of `interop.convert`, for what `mixed` and `runs_on` convert, in both directions;
+        they come before those of the scope. What they do not permit is refused as always.
+        With `runs_on`, ``grad="bridge"`` is a word besides: where torch's autograd follows an argument, the gradient flows through
+        the function, by the rules that are registered with ``.backward``, ``.jvp`` and ``.setup_context`` of what is returned, as
+        those of `interop.autograd.wrap`. A function that is wrapped already brings its own, and its own permissions.
+
+    Returns
+    -------
+    callable
+        With the signature, the docstring and the type of `function`. A coroutine function stays one.
+
+    Raises
+    ------
+    MixedBackendsError
+        Arrays of several libraries or devices meet, and `mixed` is not given.
+    UnsupportedTypeError
+        ``xp`` is wanted, and there is no array among the arguments.
+    InteropError
+        A conversion is refused; the text names each argument.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> @neutral
+    ... def normalize(x, *, xp=None):
+    ...     return x / xp.sum(x)
+    >>> normalize(torch.tensor([1.0, 3.0]))
+    tensor([0.2500, 0.7500])
+
+    >>> @neutral(runs_on="numpy", grad="detach")
+    ... def median(x):
+    ...     return np.median(x, axis=0)
+    >>> median(torch.tensor([[1.0, 8.0], [2.0, 9.0], [3.0, 7.0]], requires_grad=True))
+    tensor([2., 8.])
+    """
+    if function is None:
+        return functools.partial(_decorate, mixed=mixed, runs_on=runs_on, permissions=permissions)
+    return _decorate(function, mixed=mixed, runs_on=runs_on, permissions=permissions)
+
+
+def _decorate(function: Any, *, mixed: str | None, runs_on: str | None, permissions: dict[str, Any]) -> Any:
+    if not callable(function) or isinstance(function, type | staticmethod | classmethod):
+        raise TypeError(
+            f"neutral decorates a function, got {function!r}; write it below @staticmethod and @classmethod, and above the def."
+        )
+    check_names(permissions, (*FIELDS, "policy"))
+    if bridges := _bridges(permissions.get("grad")):
+        permissions = {name: value for name, value in permissions.items() if name != "grad"}
+    resolve_policy(permissions.get("policy"), {name: value for name, value in permissions.items() if name != "policy"})
+    shape = Shape(function)
+    if bridges:
+        from interop._neutral.bridge import bridging
+
+        return bridging(function, shape, mixed=mixed, runs_on=runs_on, permissions=permissions)
+    if mixed is None and runs_on is None:
+        if permissions:
+            raise TypeError("permissions say how to convert, and this converts nothing: give mixed= or runs_on=.")
+        return _finding(function, shape)
+    from interop._neutral.arguments import bringing
+
+    return bringing(function, shape, mixed=mixed, runs_on=runs_on, permissions=permissions)
+
+
+def _bridges(value: Any) -> bool:
+    """Whether ``grad=`` has the word that is `neutral`'s alone; ValueError for one that is not the permission's either."""
+    words = (*FIELDS["grad"].values, "bridge")
+    if isinstance(value, str) and value not in words:
+        raise ValueError(f"grad={value!r} is not a value of neutral's{nearest(value, words)} Values: {', '.join(map(repr, words))}.")
+    return isinstance(value, str) and value == "bridge"
+
+
+class _Kind:
+    """What is known of a type of arrays: the namespace, and how to ask for the device."""
+
+    __slots__ = ("place", "space")
+
+    def __init__(self, found: Found) -> None:
+        self.space = namespace_of(found)
+        self.place = found.backend.place
+
+
+_UNKNOWN = object()
+_kinds: dict[type, Any] = dict.fromkeys(PLAIN)
+"""What the short cut knows: a `_Kind` for types of arrays, None for types that are none and hold none."""
+
+
+def _finding(function: Any, shape: Shape) -> Any:
+    """Return the function with its arguments looked at, and ``xp`` given to it."""
+    skipped, xp_at, takes_xp = shape.skipped, shape.xp_at, shape.takes_xp
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if len(args) > xp_at or "xp" in kwargs:
+            return _the_long_way(function, shape, args, kwargs)
+        values = args[skipped:] if skipped else args
+        kind = _common((*values, *kwargs.values()) if kwargs else values)
+        if kind is None:
+            return _the_long_way(function, shape, args, kwargs)
+        return function(*args, **kwargs, xp=kind.space) if takes_xp else function(*args, **kwargs)
+
+    if not inspect.iscoroutinefunction(function):
+        return call
+
+    @functools.wraps(function)
+    async def call_later(*args: Any, **kwargs: Any) -> Any:
+        return await call(*args, **kwargs)
+
+    return call_later
+
+
+def _common(values: tuple[Any, ...]) -> _Kind | None:
+    """Return what is known of the arrays, if all are of one type and on one device; None means the long way."""
+    first: Any = None
+    array = None
+    for value in values:
+        kind = _kinds.get(type(value), _UNKNOWN)
+        if kind is None or (kind is _UNKNOWN and type(value) in (tuple, list) and PLAIN.issuperset(map(type, value))):
+            continue  # numbers and words, and sequences of them: axes, shapes
+        if kind is _UNKNOWN:
+            return None
+        if first is None:
+            first, array = kind, value
+        elif kind is not first or kind.place(value) != first.place(array):
+            return None
+    found: _Kind | None = first
+    return found
+
+
+def _the_long_way(function: Any, shape: Shape, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    found = arrays_in(shape.named(args, kwargs))
+    if found:
+        refuse_mixed(f"{shape.name}(...)", found)
+    if shape.takes_xp and not shape.gives_xp(args, kwargs):
+        args, kwargs = given(shape, found, args, kwargs)
+    for one in found:
+        _learn(one)
+    for _, value in shape.named(args, kwargs):
+        _learn_plain(value)
+    return function(*args, **kwargs)
+
+
+def _learn(found: Found) -> None:
+    kind = type(found.array)
+    # Not of scalars, which mix with arrays of another library; nor where the namespace depends on the array (float0 is JAX's).
+    if kind not in _kinds and _is_lasting(kind) and not found.backend.is_scalar(found.array):
+        learnt = _Kind(found)
+        if learnt.space is found.backend.namespace():
+            _kinds[kind] = learnt
+
+
+def _learn_plain(value: Any) -> None:
+    kind = type(value)
+    if kind not in _kinds and _is_lasting(kind) and is_single(value):
+        _kinds[kind] = None
+
+
+def _is_lasting(kind: type) -> bool:
+    """Whether a type is found in its module, so that it lives as long as the table, which holds it."""
+    return getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind

@@ -1,0 +1,1 @@
+"""Trees: containers taken apart into their leaves, and rebuilt around others."""

@@ -1,0 +1,238 @@
+"""Containers that optree does not take apart, and how each is taken apart and made anew.
+
+optree knows the exact types of Python, plain named tuples, and what is registered with it. Everything else is a leaf to
+it: dataclasses, attrs classes, namespaces, and subclasses of dict, list, tuple and deque, which would keep their arrays
+unconverted and unsaid. A new one is made without running the class's own checks, on arrays that they may not expect.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque
+from types import BuiltinFunctionType, MappingProxyType, MemberDescriptorType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+from interop.errors import UnsupportedTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["VALUES", "Kind", "kind_of", "stuck"]
+
+T = TypeVar("T")
+
+
+class Kind(NamedTuple):
+    """A kind of container: what is appended to the path of each part, the parts, and how a new one is made of others, if it can be.
+
+    Also, for `interop._trees.walk`, the names of its fields, if reading and setting these is all that there is to it.
+    """
+
+    suffixes: Callable[[Any], Iterable[str]]
+    parts: Callable[[Any], Sequence[Any]]
+    renew: Callable[[Any, Sequence[Any]], Any] | None
+    fields: tuple[str, ...] | None = None
+
+
+def _by_type(function: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Remember the answers for types, as long as these live."""
+    known: WeakKeyDictionary[type, T] = WeakKeyDictionary()
+
+    @functools.wraps(function)
+    def ask(kind: Any) -> T:
+        try:
+            return known[kind]
+        except KeyError:
+            found = known[kind] = function(kind)
+            return found
+
+    return ask
+
+
+# How an empty object of a class is made, with the attributes that are no parts of it.
+
+
+class _Making(NamedTuple):
+    """What a class says of its objects; holds nothing that would keep the class alive."""
+
+    new: Callable[[Any], Any]
+    slots: tuple[str, ...]
+    cached: frozenset[str]
+
+
+@_by_type
+def _making(kind: Any) -> _Making:
+    # The constructor of the nearest base that is not written in Python: of those, `object` has one at the latest.
+    new = next(own for base in kind.__mro__ if isinstance(own := vars(base).get("__new__"), BuiltinFunctionType))
+    named = {name for base in kind.__mro__ for name in vars(base)}
+    return _Making(new, _slots(kind), frozenset(name for name in named if _is_cached(kind, name)))
+
+
+def _is_cached(kind: type, name: str) -> bool:
+    return isinstance(inspect.getattr_static(kind, name, None), functools.cached_property)
+
+
+def _slots(kind: Any) -> tuple[str, ...]:
+    found = []
+    for base in kind.__mro__:
+        own = base.__dict__.get("__slots__", ())
+        names = (own,) if isinstance(own, str) else own
+        found += [f"_{base.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name for name in names]
+    return tuple(name for name in found if name not in ("__dict__", "__weakref__"))
+
+
+def _twin(whole: Any) -> Any:
+    """Return an object of the same class with the same attributes, empty otherwise.
+
+    Not `copy.copy`, which a class may answer with itself, and which runs the class's own code on arrays.
+    """
+    kind: Any = type(whole)
+    new, slots, cached = _making(kind)
+    made = new(kind)
+    for name in slots:
+        if hasattr(whole, name):
+            object.__setattr__(made, name, getattr(whole, name))
+    own = getattr(whole, "__dict__", None)
+    if own:  # what was computed from the old fields is computed anew
+        vars(made).update({name: value for name, value in own.items() if name not in cached} if cached else own)
+    return made
+
+
+# Classes with fields: dataclasses, attrs, namespaces.
+
+
+def _declared(kind: Any) -> tuple[str, ...]:
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    return tuple(attribute.name for attribute in kind.__attrs_attrs__)
+
+
+def _with_fields(kind: Any, *, renews: bool = True) -> Kind:
+    """Return the kind of the instances of a class with declared fields; one that was never set is no part."""
+    declared = _declared(kind)
+    found = _with_attributes(lambda whole: [name for name in declared if hasattr(whole, name)], renews=renews)
+    return found._replace(fields=declared) if renews and _is_plain(kind, declared) else found
+
+
+def _is_plain(kind: Any, declared: tuple[str, ...]) -> bool:
+    """Whether an object of the class is made and filled by `object` itself, with all fields in its `__dict__` or all in slots."""
+    new, slots, _ = _making(kind)
+    if new is not object.__new__ or kind.__getattribute__ is not object.__getattribute__:
+        return False
+    found = [next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None) for name in declared]
+    if kind.__dictoffset__ == 0:
+        return set(slots) == set(declared) and all(isinstance(one, MemberDescriptorType) for one in found)
+    return not slots and not any(hasattr(type(one), "__set__") or hasattr(type(one), "__delete__") for one in found)
+
+
+def _with_attributes(names: Callable[[Any], list[str]], *, renews: bool = True) -> Kind:
+    def renew(whole: Any, parts: Sequence[Any]) -> Any:
+        made = _twin(whole)
+        for name, part in zip(names(whole), parts, strict=True):
+            object.__setattr__(made, name, part)  # frozen ones too
+        return made
+
+    return Kind(
+        lambda whole: [f".{name}" for name in names(whole)],
+        lambda whole: [getattr(whole, name) for name in names(whole)],
+        renew if renews else None,
+    )
+
+
+_NAMESPACE = _with_attributes(lambda whole: list(vars(whole)))
+
+
+# Mappings and sequences.
+
+
+def _keys(whole: Any) -> list[str]:
+    return [f"[{key!r}]" for key in whole]
+
+
+def _indices(whole: Any) -> list[str]:
+    names = getattr(whole, "_fields", None) or range(len(whole))
+    return [f".{name}" if isinstance(name, str) else f"[{name}]" for name in names]
+
+
+def _renewed_mapping(whole: Any, parts: Sequence[Any]) -> Any:
+    made = _twin(whole)
+    items = zip(list(whole), parts, strict=True)
+    if isinstance(made, UserDict):
+        made.data = dict(items)
+        return made
+    if isinstance(made, defaultdict):
+        made.default_factory = whole.default_factory
+    setter = OrderedDict.__setitem__ if isinstance(made, OrderedDict) else dict.__setitem__
+    for key, part in items:
+        setter(made, key, part)
+    return made
+
+
+def _renewed_attributed(whole: Any, parts: Sequence[Any]) -> Any:
+    vars(parts[0]).update(vars(whole))
+    return parts[0]
+
+
+def _renewed_tuple(whole: Any, parts: Sequence[Any]) -> Any:
+    made = tuple.__new__(type(whole), parts)
+    if own := getattr(whole, "__dict__", None):
+        vars(made).update(own)
+    return made
+
+
+def _renewed_list(whole: Any, parts: Sequence[Any]) -> Any:
+    made = _twin(whole)
+    if isinstance(made, deque):
+        deque.__init__(made, parts, whole.maxlen)
+    else:
+        list.extend(made, parts)
+    return made
+
+
+def stuck(whole: Any) -> UnsupportedTypeError:
+    """Return the error for a container that holds arrays and cannot be made anew around others."""
+    kind = f"{type(whole).__module__}.{type(whole).__qualname__}".removeprefix("builtins.")
+    hint = "Make a dict or a list of it first, or register its type with optree."
+    return UnsupportedTypeError(f"a {kind} with arrays in it cannot be made anew around others", hint=hint)
+
+
+# An ordered dict itself, with attributes: it is one part, which optree knows, because a state dict may be large.
+_ATTRIBUTED = Kind(lambda _: [""], lambda whole: [OrderedDict(whole)], _renewed_attributed)
+_MAPPING = Kind(_keys, lambda whole: [whole[key] for key in whole], _renewed_mapping)
+_TUPLE = Kind(_indices, list, _renewed_tuple)
+_LIST = Kind(_indices, list, _renewed_list)
+_UNIQUE = Kind(lambda whole: [""] * len(whole), list, None)
+_FIXED = Kind(_keys, lambda whole: list(whole.values()), None)
+
+
+VALUES: set[type] = set()
+"""Dataclasses that are values, and so leaves; complete before the first tree is taken apart."""
+
+
+@_by_type
+def kind_of(kind: Any) -> Kind | None:
+    """Return the kind of container that the instances of a type are, of those that optree knows nothing of; None for others."""
+    if issubclass(kind, tuple(VALUES)):
+        return None
+    if dataclasses.is_dataclass(kind) or "__attrs_attrs__" in vars(kind):
+        # One that is a dict as well (transformers' outputs) holds each array twice.
+        return _with_fields(kind, renews=not issubclass(kind, dict | list | tuple | set | UserDict))
+    if kind is OrderedDict:
+        return _ATTRIBUTED
+    for base, found in _BASES:
+        if issubclass(kind, base):
+            return found
+    return None
+
+
+_BASES: tuple[tuple[Any, Kind], ...] = (
+    (SimpleNamespace, _NAMESPACE),
+    (dict | UserDict, _MAPPING),
+    (tuple, _TUPLE),
+    (list | deque, _LIST),
+    (set | frozenset, _UNIQUE),
+    (MappingProxyType | ChainMap, _FIXED),
+)

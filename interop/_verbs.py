@@ -1,0 +1,269 @@
+"""The public verbs: describe, plan, execute; and the context of every error, added here once.
+
+The signatures spell out every permission, so that an editor completes them; `tests/test_signatures.py` holds
+them to the one list (`interop.policy.FIELDS`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from interop._engine.call import Call, look, run, start, target_of, told
+from interop._engine.fastpath import checked, front, general
+
+# Not for type checkers only: typing.get_type_hints of a verb has to find them.
+from interop._model.description import Description  # noqa: TC001
+from interop._model.plan import Plan  # noqa: TC001
+from interop._model.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, TransferRule  # noqa: TC001
+from interop.backends import find_backend
+
+__all__ = ["convert", "describe", "explain", "shares_memory", "to_cupy", "to_numpy", "to_torch"]
+
+
+@general
+def convert(
+    x: Any,
+    to: Any = None,
+    /,
+    *,
+    like: Any = None,
+    device: Any = None,
+    dtype: Any = None,
+    copy: bool | None = None,
+    stream: Any = None,
+    policy: Policy | str | None = None,
+    grad: Grad | None = None,
+    transfer: TransferRule | None = None,
+    readonly: ReadOnly | None = None,
+    casting: Casting | None = None,
+    mask: Mask | None = None,
+    layout: Layout | None = None,
+) -> Any:
+    """Return `x` as an array of another library, on the same memory wherever that library can address it.
+
+    Parameters
+    ----------
+    x : array
+        A NumPy, torch or CuPy array, or any object that speaks DLPack. It is never modified.
+    to : str or module
+        The target: a backend's name, or its namespace module (array-api-compat's wrappers too).
+    like : array, optional
+        Instead of `to`: the library and the device of this array. Moving there needs ``transfer="allow"``.
+    device : str or native device, optional
+        Where the result shall live; asking for it permits the crossing. Default: where the data are.
+    dtype : str or dtype, optional
+        An explicit cast, whose loss is thereby permitted. Default: the dtype of `x`.
+    copy : bool, optional
+        The array API's meaning: None shares if possible, False shares or raises, True never aliases.
+        It speaks of copies on the same device; a crossing is permitted by `device` or `transfer`.
+    stream : int or native stream, optional
+        The consumer's stream, as in ``__dlpack__``; default: the target library's current stream on the device,
+        always passed explicitly. The producer's work is ordered before work on that stream; the host does not wait,
+        unless the data cross to the host. Memory that is let go of while that stream still works on it is not handed out again
+        before (dmlc/dlpack#176); ``-1`` leaves both to the caller.
+    policy : Policy or str, optional
+        A `Policy`, ``"strict"``, ``"default"`` or ``"coerce"``; default: the enclosing scope's.
+    grad, transfer, readonly, casting, mask, layout : str, optional
+        Single permissions (see `Policy`); None means as the policy says. With ``grad="detach"`` memory that
+        stays shared is read-only where the target can say so; ``readonly="share"`` makes it writable.
+
+    Returns
+    -------
+    array
+        Of the target library. If it shares memory it keeps the source's memory alive. `x` itself if it is
+        of the target kind already and nothing has to change.
+
+    Raises
+    ------
+    InteropError
+        The subclass says what stands in the way first, the text names everything, and passing
+        ``**error.permissions`` back makes the call succeed unless the refusal is final.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a = np.arange(6.0).reshape(2, 3)
+    >>> t = convert(a, "torch")
+    >>> t[0, 0] = 7.0
+    >>> float(a[0, 0])
+    7.0
+    """
+    return run(Call("convert", x, target_of(to, like), locals()))
+
+
+@front("numpy")
+def to_numpy(
+    x: Any,
+    /,
+    *,
+    device: Any = None,
+    dtype: Any = None,
+    copy: bool | None = None,
+    stream: Any = None,
+    policy: Policy | str | None = None,
+    grad: Grad | None = None,
+    transfer: TransferRule | None = None,
+    readonly: ReadOnly | None = None,
+    casting: Casting | None = None,
+    mask: Mask | None = None,
+    layout: Layout | None = None,
+    blocking: bool | None = None,
+) -> Any:
+    """Return `x` as a NumPy array; `convert` to ``"numpy"``, with the same keywords, result and errors.
+
+    Parameters
+    ----------
+    blocking : bool, optional
+        With False a `Transfer` is returned at once: its ``result()`` waits for the data, which are on their way from a device to page-locked
+        memory that the array keeps. Whatever is not on a device is converted at once. Default: the array, when it is there.
+
+    Examples
+    --------
+    >>> import torch
+    >>> p = torch.nn.Parameter(torch.ones(2))
+    >>> to_numpy(p, grad="detach")
+    array([1., 1.], dtype=float32)
+    """
+    call = Call("to_numpy", x, "numpy", locals())
+    if not isinstance(blocking, bool | None):
+        raise TypeError(f"blocking={blocking!r} is no bool.")
+    return start(call) if blocking is False else run(call)
+
+
+@front("torch")
+def to_torch(
+    x: Any,
+    /,
+    *,
+    device: Any = None,
+    dtype: Any = None,
+    copy: bool | None = None,
+    stream: Any = None,
+    policy: Policy | str | None = None,
+    grad: Grad | None = None,
+    transfer: TransferRule | None = None,
+    readonly: ReadOnly | None = None,
+    casting: Casting | None = None,
+    mask: Mask | None = None,
+    layout: Layout | None = None,
+) -> Any:
+    """Return `x` as a torch tensor; `convert` to ``"torch"``, with the same keywords, result and errors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> to_torch(np.array([3.0, 2.0, 1.0])[::-1])  # a negative stride, which torch does not have: copied
+    tensor([1., 2., 3.], dtype=torch.float64)
+    """
+    return run(Call("to_torch", x, "torch", locals()))
+
+
+@front("cupy")
+def to_cupy(
+    x: Any,
+    /,
+    *,
+    device: Any = None,
+    dtype: Any = None,
+    copy: bool | None = None,
+    stream: Any = None,
+    policy: Policy | str | None = None,
+    grad: Grad | None = None,
+    transfer: TransferRule | None = None,
+    readonly: ReadOnly | None = None,
+    casting: Casting | None = None,
+    mask: Mask | None = None,
+    layout: Layout | None = None,
+) -> Any:
+    """Return `x` as a CuPy array; `convert` to ``"cupy"``, with the same keywords, result and errors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> to_cupy(torch.ones(2, device="cuda"))  # doctest: +SKIP
+    array([1., 1.], dtype=float32)
+    """
+    return run(Call("to_cupy", x, "cupy", locals()))
+
+
+@checked
+def explain(
+    x: Any,
+    to: Any = None,
+    /,
+    *,
+    like: Any = None,
+    device: Any = None,
+    dtype: Any = None,
+    copy: bool | None = None,
+    stream: Any = None,
+    policy: Policy | str | None = None,
+    grad: Grad | None = None,
+    transfer: TransferRule | None = None,
+    readonly: ReadOnly | None = None,
+    casting: Casting | None = None,
+    mask: Mask | None = None,
+    layout: Layout | None = None,
+) -> Plan:
+    """Return the plan of `convert` with the same arguments; moves nothing, and never raises for a refusal.
+
+    `x` may also be a `Description`, made by hand or by `interop.parse`, so that a GPU case can be planned
+    on a machine without one.
+
+    Examples
+    --------
+    >>> import interop
+    >>> x = interop.Description(backend="torch", type="torch.Tensor", shape=(2, 2), device=interop.Device("cuda"), requires_grad=True, nbytes=16)
+    >>> plan = explain(x, "numpy")
+    >>> plan.permissions
+    {'grad': 'detach', 'transfer': 'allow'}
+    >>> explain(x, "numpy", **plan.permissions).bytes_copied
+    16
+    """
+    return look(Call("explain", x, target_of(to, like), locals()))
+
+
+def describe(x: Any) -> Description:
+    """Return what interop sees of an array; raises UnsupportedTypeError if it is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> print(describe(np.zeros((2, 3), "int16")[:, ::2]))
+    numpy.ndarray int16[2, 2] on cpu, strides (3, 2)
+    """
+    with told(lambda: "describe(x)"):
+        return find_backend(x).describe(x)
+
+
+def shares_memory(a: Any, b: Any) -> bool:
+    """Return whether two arrays, of any libraries, have a byte in common.
+
+    Exact: the bytes of the elements count, not the extents between the first and the last (two interleaved
+    columns do not overlap). Nothing is read, moved or synchronised. Arrays without strided memory
+    (sparse, fake, ...) share with nothing but themselves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a = np.zeros((4, 2))
+    >>> shares_memory(a[:, 0], a[:, 1]), shares_memory(a[:, 0], to_torch(a))
+    (False, True)
+    """
+    with told(lambda: "shares_memory(a, b), the first argument"):
+        first = find_backend(a).describe(a)
+    with told(lambda: "shares_memory(a, b), the second argument"):
+        second = find_backend(b).describe(b)
+    odd = (find_backend(a).capabilities.odd_strides, find_backend(b).capabilities.odd_strides)
+    if a is b:
+        return bool(first.size)
+    strided = all(x.strides is not None or can for x, can in zip((first, second), odd, strict=True))
+    known = strided and all(x.pointer and x.size and x.layout == "strided" for x in (first, second))
+    one_space = first.device == second.device or "plain" not in (first.memory, second.memory)
+    if not known or not one_space:
+        return known and one_space
+    from interop.backends.numpy.backend import overlap
+
+    # Strides that are not whole elements are known to the ndarray only, which is all that such an array has inside.
+    arrays = [find_backend(x).host_view(x) if seen.strides is None else x for x, seen in ((a, first), (b, second))]
+    return overlap(first, second, *arrays)

@@ -1,0 +1,233 @@
+"""Keep an eye on crossings: `record` writes them down, `guard` forbids them; both for this context only.
+
+A conversion asks `forbidden` while it is planned and tells `note` when it is done. Either block bars the quick path, so
+nothing gets past. How far a block reaches is said in `interop._model.scope`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from interop._model.scope import Entry, block, in_force, put
+from interop._model.spelling import nearest
+from interop.backends import backend_names, library_part, load_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interop._model.description import Description, Device
+    from interop._model.plan import Plan
+
+__all__ = ["Crossing", "Log", "forbidden", "guard", "note", "record", "unwatched", "watched"]
+
+Rule = Literal["allow", "error"]
+_HERE = str(Path(__file__).parent.parent) + os.sep
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """One conversion that was done, and changed the library, the device or the memory.
+
+    Attributes
+    ----------
+    source : Description
+        What the array was. It is not kept alive.
+    target : str
+        The library that it was converted to.
+    device : Device
+        Where the result lives.
+    bytes : int
+        Bytes that were copied; 0 if the memory is shared.
+    shared : bool
+        Whether the result is on the source's own memory.
+    why : str
+        Why it was copied, in words; empty if it was not.
+    site : str
+        File and line of the call, outside of interop.
+    path : str
+        Where in a tree; empty for a single array.
+    """
+
+    source: Description
+    target: str
+    device: Device
+    bytes: int
+    shared: bool
+    why: str
+    site: str
+    path: str = ""
+
+    @property
+    def crossed_device(self) -> bool:
+        """Whether the data went to another device."""
+        return self.device != self.source.device
+
+    def row(self) -> tuple[str, ...]:
+        """Return the cells of its line in the table."""
+        how = "shared" if self.shared else f"{self.bytes:,} bytes"
+        site = f"{Path(self.site).name} {self.path}".rstrip()
+        shape = ", ".join("?" if extent is None else str(extent) for extent in self.source.shape)
+        origin = f"{self.source.backend} {self.source.dtype}[{shape}] on {self.source.device}"
+        return origin, f"{self.target} on {self.device}", how, site, self.why
+
+
+_HEAD = ("from", "to", "copied", "at", "why")
+
+
+@dataclass(slots=True)
+class Log:
+    """What crossed while it was open; `str` of it is a table."""
+
+    crossings: list[Crossing] = field(default_factory=list)
+
+    @property
+    def bytes_copied(self) -> int:
+        """Bytes that were copied, on a device or between two."""
+        return sum(crossing.bytes for crossing in self.crossings)
+
+    @property
+    def copies(self) -> list[Crossing]:
+        """Those that copied and stayed on their device."""
+        return [crossing for crossing in self.crossings if not crossing.shared and not crossing.crossed_device]
+
+    @property
+    def transfers(self) -> list[Crossing]:
+        """Those that went to another device."""
+        return [crossing for crossing in self.crossings if crossing.crossed_device]
+
+    def __str__(self) -> str:
+        if not self.crossings:
+            return "no crossings"
+        rows = [_HEAD, *(crossing.row() for crossing in self.crossings)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        counts = f"{len(self.copies)} copies, {len(self.transfers)} transfers, {self.bytes_copied:,} bytes copied"
+        return "\n".join([*lines, f"{len(self.crossings)} crossings: {counts}"])
+
+
+@block
+def record() -> Iterator[Log]:
+    """Write down every crossing that interop makes in this context; blocks nest, and each has its own log.
+
+    Counted is what changes the library, the device or the memory: sharing between two libraries too, with 0 bytes, and
+    what a call asks for by name (``device=``, ``copy=True``). An array that is returned as it is crosses nothing,
+    and neither does a conversion that is refused.
+
+    Returns
+    -------
+    context manager of Log
+        With ``crossings``, ``copies``, ``transfers`` and ``bytes_copied``; it ends with the block, also for tasks that go on.
+
+    Examples
+    --------
+    >>> import interop, numpy as np
+    >>> with interop.record() as log:
+    ...     t = interop.to_torch(np.ones(3))
+    ...     u = interop.to_torch(np.ones(3)[::-1])
+    >>> len(log.crossings), log.bytes_copied, log.copies[0].why
+    (2, 24, 'torch has no negative strides')
+    """
+    log = Log()
+    kept = log.crossings
+    with put(Entry("record", kept)):
+        try:
+            yield log
+        finally:
+            log.crossings = list(kept)  # a task that outlives the block goes on with the old list, which nobody reads
+
+
+@block
+def guard(*, copies: Rule | None = None, transfers: Rule | None = None, grads: Rule | None = None, native: bool = False) -> Iterator[None]:
+    """Forbid crossings in this context: no permission given inside, in a call or in a scope, lifts it.
+
+    Sharing memory between two libraries is none of these. A refusal that a guard causes is final, and names the guard.
+    Guards nest, and what one forbids an inner one cannot allow.
+
+    Parameters
+    ----------
+    copies, transfers, grads : str, optional
+        ``"error"`` or ``"allow"``: copies on the same device; data that go to another device, by name (``device=``) or
+        not; a tracked source that is detached. What is not named is allowed if another is ``"error"``, and else
+        forbidden: ``guard()`` forbids all, ``guard(transfers="error")`` only transfers, ``guard(copies="allow")`` the other two.
+    native : bool
+        Also forbid what goes past interop, where a library shows it: torch's own moves between devices and
+        gradients that leave it, JAX's moves between devices and to the host. Of the libraries that are loaded when the block begins.
+        What they do not show is listed in ``docs/neutral.md``.
+
+    Raises
+    ------
+    CopyError, TransferError, GradError
+        From the conversion inside; with `native` also from the libraries' own verbs.
+
+    Examples
+    --------
+    >>> import interop, numpy as np
+    >>> with interop.guard(copies="error"):
+    ...     interop.to_torch(np.ones(2), copy=True)
+    Traceback (most recent call last):
+    ...
+    interop.errors.CopyError: to_torch(x, copy=True) cannot convert numpy.ndarray float64[2] on cpu; this stands in the way:
+      - [copy] a guard forbids copies here, and no permission lifts it: copy=True never aliases
+    <BLANKLINE>
+    Hint: Do it outside of the guard that forbids copies.
+    """
+    found = _named({"copies": copies, "transfers": transfers, "grads": grads})
+    with put(Entry("guard", found)), contextlib.ExitStack() as stack:
+        for native_guard in list(_native_guards(found)) if native else ():
+            stack.enter_context(native_guard)
+        yield
+
+
+def _named(rules: dict[str, Rule | None]) -> frozenset[str]:
+    for name, value in rules.items():
+        if value not in (None, "allow", "error"):
+            raise ValueError(f"{name}={value!r} is not a rule of a guard{nearest(str(value), ('allow', 'error'))} Rules: 'allow', 'error'.")
+    errors = frozenset(name for name, value in rules.items() if value == "error")
+    return errors or frozenset(name for name, value in rules.items() if value is None)
+
+
+def _native_guards(found: frozenset[str]) -> Iterator[contextlib.AbstractContextManager[None]]:
+    for name in backend_names():
+        if name in sys.modules:
+            yield (library_part("interop._watch.{}", name) or load_backend(name)).native_guard(found)
+
+
+@contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """Leave this context's records and guards out: for what looks at arrays on somebody else's behalf (`interop.testing`)."""
+    with put(Entry("unwatched", None, bars=False), instead=True):
+        yield
+
+
+def watched() -> bool:
+    """Return whether a log is open in this context."""
+    return bool(in_force("record"))
+
+
+def forbidden() -> frozenset[str]:
+    """Return what the guards of this context forbid."""
+    return frozenset().union(*in_force("guard"))
+
+
+def note(plan: Plan, path: str = "") -> None:
+    """Write a plan that was carried out into the logs of this context."""
+    logs: list[list[Crossing]] = in_force("record")
+    if not logs or not plan.steps:
+        return
+    why = "; ".join(step.reason for step in plan.copies)
+    crossing = Crossing(plan.description, plan.target, plan.device, plan.bytes_copied, plan.shares_memory, why, _call_site(), path)
+    for log in logs:
+        log.append(crossing)
+
+
+def _call_site() -> str:
+    """Return file and line of the innermost frame that is not interop's own."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename.startswith(_HERE) and frame.f_back is not None:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

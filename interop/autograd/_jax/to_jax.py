@@ -1,0 +1,219 @@
+"""`to_jax`: a function of torch inside JAX, with its gradient.
+
+What JAX is handed is a *task*: it can be run on arrays (``run``), inside of a callback (``host``), and not at all, to see what its
+results would be (``specs``); and its gradient is a task again (``pulled``), so that the order of derivatives ends where torch's does.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from interop._model.policy import check_names
+from interop._model.spelling import nearest
+from interop.autograd._arguments import Arguments, Results, Signature
+from interop.autograd._border import Border
+from interop.autograd._torch.gradients import by_itself, copied, kinds_of, pulled
+from interop.backends import find_backend, is_array, load_backend
+from interop.errors import DTypeError, UnsupportedTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Unpack
+
+    from interop._engine.call import Permissions
+    from interop.autograd._torch.gradients import Function, Kind
+
+__all__ = ["to_jax"]
+
+# Not "expand_dims": the gradient of what is not batched would come back with an axis of length 1.
+_VMAP = ("sequential", "sequential_unrolled", "broadcast_all")
+_PERMISSIONS = ("readonly", "transfer", "policy")
+_PLACE = "its autograd.to_jax(...)"
+
+
+def to_jax(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    fake: Callable[..., Any] | None = None,
+    vmap_method: str = "sequential",
+    **permissions: Unpack[Permissions],
+) -> Any:
+    """Put a function of torch, with its gradient, into JAX.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(*args)``: it is given tensors in the place of JAX's and NumPy's arrays, and returns tensors (a tuple of them, or
+        trees). All other arguments are handed over as they are. NumPy's become JAX's first, by JAX's own rules (without
+        ``jax_enable_x64`` 64 bits become 32).
+    fake : callable, optional
+        Under `jax.jit` and the like the shapes and dtypes of the results have to be known before the function is run. Usually it
+        is run once on tensors without data (torch's FakeTensorMode) to see them. `fake` is run so in its place, as in
+        `torch.library.register_fake`: for functions that look at values, or leave torch in between.
+    vmap_method : str
+        Under `jax.vmap`, as in `jax.pure_callback`: ``"sequential"`` and ``"sequential_unrolled"`` run the function for each slice;
+        ``"broadcast_all"`` once for all, if it takes tensors with more axes in front (every one has them then).
+    **permissions
+        ``readonly="share"`` hands out tensors on the memory of JAX's arrays, for functions that never write to their inputs; by
+        default they are copies, since nothing may write to JAX's. ``transfer=`` and ``policy=`` as in `interop.convert`.
+
+    Returns
+    -------
+    callable
+        A function of JAX, for `jax.jit`, `jax.grad`, `jax.vjp`, `jax.vmap`, `jax.jacrev`.
+
+    Raises
+    ------
+    NoDataError
+        Under `jax.jit`: the function cannot be run on tensors without data.
+    DTypeError
+        For results in a dtype that JAX lacks; 64 bits without ``jax_enable_x64`` among them.
+
+    Notes
+    -----
+    Gradients flow to the arrays among the arguments, as often as torch can differentiate the function: ``jacrev(jacrev(f))`` is its
+    Hessian. JAX knows its rule for the backward pass only, so `jax.jvp` and what is made of it (`jax.jacfwd`, `jax.hessian`) raise
+    JAX's own TypeError. Complex gradients are in JAX's convention.
+
+    **No gradient flows to tensors that the function captures**, the parameters of a module among them, whether they require one or
+    not: pass them as arguments, with `torch.func.functional_call`.
+
+    Under `jax.jit` the function runs in a callback on the host, in another thread: its tensors are on the CPU, scopes of `interop.policy`,
+    `interop.record` and `interop.guard` do not reach it, and what it raises arrives as JAX's own error with its text.
+    As JAX demands, it has to be pure: it may be run more than once, or not at all.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, torch
+    >>> from interop.autograd import to_jax
+    >>> @to_jax
+    ... def smooth(x):
+    ...     return torch.nn.functional.softplus(x).sum()
+    >>> x = jnp.zeros(2)
+    >>> print(jax.jit(smooth)(x), jax.grad(smooth)(x))
+    1.3862944 [0.5 0.5]
+    """
+    if function is None:
+        return functools.partial(to_jax, fake=fake, vmap_method=vmap_method, **permissions)
+    if not callable(function):
+        raise TypeError(f"to_jax takes a function, got {function!r}.")
+    if vmap_method not in _VMAP:
+        raise ValueError(f"vmap_method={vmap_method!r} is not a value{nearest(vmap_method, _VMAP)} Values: {', '.join(map(repr, _VMAP))}.")
+    check_names(dict(permissions), _PERMISSIONS)
+    load_backend("jax")  # with interop's error where it is not installed
+    from interop.autograd._jax.derivatives import embed
+
+    shape = Signature(function)
+    way = _Way(Border("jax", _PLACE, dict(permissions)), Border("numpy", _PLACE, dict(permissions)), shape.name)
+    way.jax.policy()  # raises for values that there are not
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        arguments = Arguments(shape, args, kwargs, _is_input)
+        arrays = arguments.tensors
+        form = _Form(function, fake, arguments.emptied(), shape.name)
+        made = embed(_Task(way, form, form.unreal, form.arguments.names, form.names), arrays, vmap_method)
+        return form.results.filled(made)
+
+    return call
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The borders of a function: JAX's, and NumPy's inside of a callback."""
+
+    jax: Border
+    numpy: Border
+    name: str
+
+
+class _Form:
+    """The function of a call, from flat tensors to flat tensors; it remembers the form of the results, and holds no array."""
+
+    results: Results
+
+    def __init__(self, function: Callable[..., Any], fake: Callable[..., Any] | None, arguments: Arguments, name: str) -> None:
+        self.function, self.fake, self.arguments, self.name = function, fake, arguments, name
+
+    def __call__(self, *tensors: Any) -> list[Any]:
+        return self._of(self.function, tensors)
+
+    def unreal(self, kinds: Sequence[Kind]) -> list[Kind]:
+        """Return what the results would be."""
+        return kinds_of(lambda *tensors: self._of(self.fake or self.function, tensors), kinds, f"{self.name}(...)")
+
+    def names(self) -> list[str]:
+        return self.results.names()
+
+    def _of(self, function: Callable[..., Any], tensors: Sequence[Any]) -> list[Any]:
+        args, kwargs = self.arguments.filled(tensors)
+        results = Results(function(*args, **kwargs), self.name)
+        made, results.arrays = results.arrays, []
+        for one in made:
+            if not _is_tensor(one):
+                hint = "Return tensors, or trees of them."
+                raise UnsupportedTypeError(f"{self.name} returned a {type(one).__module__}.{type(one).__qualname__}.", hint=hint)
+        self.results = results
+        return made
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A function of flat tensors, as JAX is handed it."""
+
+    way: _Way
+    function: Function
+    unreal: Callable[[Sequence[Kind]], list[Kind]]
+    incoming: Callable[[], list[str]]
+    outgoing: Callable[[], list[str]]
+
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
+        """Return the results as arrays of JAX's, on memory of their own: torch may still write to what the function returned."""
+        return self.way.jax.there(list(map(copied, self._tensors(arrays))), self._text(), self.outgoing)
+
+    def host(self, *arrays: Any) -> list[Any]:
+        """Return the results as NumPy arrays."""
+        return self.way.numpy.there(self._tensors(arrays), self._text(), self.outgoing)
+
+    def specs(self, kinds: Sequence[Kind]) -> list[Kind]:
+        """Return what the results would be."""
+        found = self.unreal(kinds)
+        known = load_backend("jax").capabilities
+        for _, dtype in found:
+            if dtype not in known.dtypes:
+                why = known.why_lacking.get(dtype, "it has no such dtype")
+                hint = "Let the function return another one, as in result.float()."
+                raise DTypeError(f"{self._text()} returns {dtype}, which JAX does not have here: {why}.", hint=hint)
+        return found
+
+    def pulled(self, needs: tuple[bool, ...], moved: tuple[bool, ...]) -> _Task:
+        """Return the gradient, as a task."""
+
+        def unreal(kinds: Sequence[Kind]) -> list[Kind]:
+            return [kind for kind, need in zip(kinds[: len(needs)], needs, strict=True) if need]
+
+        def incoming() -> list[str]:
+            return [*self.incoming(), *(f"the gradient of {name}" for name, moves in zip(self.outgoing(), moved, strict=True) if moves)]
+
+        def outgoing() -> list[str]:
+            return [f"the gradient of {name}" for name, need in zip(self.incoming(), needs, strict=True) if need]
+
+        return _Task(self.way, pulled(self.function, needs, moved, self._text()), unreal, incoming, outgoing)
+
+    def _tensors(self, arrays: Sequence[Any]) -> list[Any]:
+        with by_itself():
+            return self.function(*self.way.jax.kept(list(arrays), None, self._text(), self.incoming))
+
+    def _text(self) -> str:
+        return f"{self.way.name}(...)"
+
+
+def _is_tensor(leaf: Any) -> bool:
+    return find_backend(leaf).name == "torch"
+
+
+def _is_input(leaf: Any) -> bool:
+    return is_array(leaf) and find_backend(leaf).name in ("jax", "numpy")

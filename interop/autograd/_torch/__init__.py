@@ -1,0 +1,1 @@
+"""torch's graph and dispatcher: autograd functions, operators and their schemas."""

@@ -1,0 +1,137 @@
+"""Functions of other libraries in torch's graph: `torch.autograd.Function`, without knowing what the function does.
+
+Two kinds of functions do the same: one for every day, and one for the transformations of `torch.func`, which set the context
+up apart from the run, at several levels, with tensors that have no memory. So the rules are tasks as well wherever something may
+look at them: torch brings each down to tensors with memory before it is run.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from torch.autograd import Function
+
+from interop.autograd._torch.slices import vmapped
+from interop.backends.torch.modes import transforms
+from interop.errors import GradError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from interop.autograd._torch.tasks import Task, Tensors, Trace
+
+__all__ = ["TENSORS", "alive", "apply", "functions_named"]
+
+TENSORS: frozenset[type] = frozenset({torch.Tensor, torch.nn.Parameter})
+"""The types of tensors that are met most often."""
+
+_is_of_older_vmap = torch._C._functorch.is_legacy_batchedtensor
+alive = torch._C._functorch.unwrap_if_dead
+"""Returns for what is left of a transformation that has ended the tensor that it stood for."""
+# C's own: that of Function looks at the signature of `forward` each time.
+_apply = vars(torch._C._FunctionBase)["apply"]
+
+
+class _Rules(Function):
+    """What both kinds have in common."""
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        trace, needs = ctx.trace, ctx.needs_input_grad[1:]
+        saved, grads = ctx.saved_tensors, grads[: ctx.results]
+        for grad in grads:
+            if grad is not None and _is_of_older_vmap(grad):
+                _refuse_older_vmap(ctx)
+        if not trace.once or not (torch.is_grad_enabled() or transforms()):
+            return None, *trace.pull(saved, grads, needs)
+        return None, *_looked_at(trace.pulling(needs, _holes(saved, grads)), saved, grads)
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, *tangents: Any) -> Any:
+        trace = ctx.trace
+        saved = ctx.saved_tensors if trace.saved_forward else ()
+        found = _looked_at(trace.pushing(_holes(saved, tangents)), saved, tangents)
+        return found[0] if trace.single else (*found, *[None] * (trace.extras + 1))
+
+
+class _Everyday(_Rules):
+    """Outside of `torch.func`'s transformations."""
+
+    @staticmethod
+    def forward(ctx: Any, task: Task, *tensors: Any) -> Any:
+        made, trace = task.run(tensors)
+        _set_up(ctx, trace, tensors, made)
+        # Each value that comes out has a place in the graph, which costs something in every backward pass.
+        return made[0] if trace.single else (*made, trace)
+
+
+class _Transformed(_Rules):
+    """Inside of them."""
+
+    @staticmethod
+    def forward(task: Task, *tensors: Any) -> Any:
+        made, trace = task.run(tensors)
+        return *made, trace
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        _set_up(ctx, output[-1], inputs[1:], output[:-1])
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, task: Task, *tensors: Any) -> Any:
+        return vmapped(apply, info.batch_size, in_dims[1:], task, tensors)
+
+
+def apply(task: Task, tensors: Sequence[Any]) -> tuple[Tensors, Any]:
+    """Run a task in torch's graph: return its results, and the trace."""
+    everyday, transformed = functions_named(task.name)
+    if transforms():
+        *made, trace = transformed.apply(task, *tensors)
+    else:
+        *made, trace = everyday(task, *map(alive, tensors))  # the trace of such a task is not `single`
+    return made, trace
+
+
+@lru_cache(maxsize=1024)
+def functions_named(name: str) -> tuple[Any, Any]:
+    """Return the functions whose nodes in the graph have this name: for every day the call of C's, else the class."""
+    return _apply.__get__(None, type(name, (_Everyday,), {})), type(name, (_Transformed,), {})
+
+
+def _set_up(ctx: Any, trace: Trace, tensors: Sequence[Any], made: Sequence[Any]) -> None:
+    ctx.trace = trace
+    if trace.usual:
+        ctx.results = 1
+        ctx.save_for_backward(*tensors)
+        return
+
+    def named(numbers: Sequence[int | None]) -> list[Any]:
+        return [None if n is None else tensors[n] if n >= 0 else made[~n] for n in numbers]
+
+    ctx.results = len(made) - trace.extras
+    ctx.save_for_backward(*named(trace.saved))
+    if trace.saved_forward:
+        ctx.save_for_forward(*named(trace.saved_forward))
+    if trace.dead or trace.extras:
+        ctx.mark_non_differentiable(*(made[n] for n in trace.dead), *made[ctx.results :])
+    if not trace.materializes:
+        ctx.set_materialize_grads(False)
+
+
+def _refuse_older_vmap(ctx: Any) -> NoReturn:
+    name = type(ctx).__name__.removesuffix("Backward")
+    hint = "Use torch.func.vmap over torch.func.vjp, or torch.func.jacrev; in gradcheck, check_batched_grad=False."
+    raise GradError(f"torch's older vmap (is_grads_batched=True) cannot run the backward of {name}, which it cannot look into.", hint=hint)
+
+
+def _holes(*groups: Sequence[Any]) -> list[bool]:
+    return [one is None for group in groups for one in group]
+
+
+def _looked_at(task: Task, *groups: Sequence[Any]) -> list[Any]:
+    """Run a rule where torch may differentiate or vectorise it."""
+    made, trace = apply(task, [one for group in groups for one in group if one is not None])
+    spread: list[Any] = trace.spread(made)
+    return spread

@@ -1,0 +1,49 @@
+"""CuPy's side of a handoff on a CUDA device that needs no decision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cupy
+
+from interop.backends.cuda.streams import LEGACY, seen
+from interop.backends.cuda.types import Taker
+from interop.backends.cupy.release import lent
+from interop.backends.cupy.streams import is_alias
+from interop.dlpack import CUDA, Handover
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    import numpy as np
+
+__all__ = ["current_pointer", "hand_over", "taker"]
+
+
+def current_pointer(index: int) -> int:
+    """Return the pointer of CuPy's current stream on a device, 0 for the legacy default stream."""
+    stream = cupy.cuda.get_current_stream(index)
+    pointer = int(stream.ptr)
+    if not is_alias(stream):
+        seen(stream, pointer)
+    return pointer
+
+
+def hand_over(x: Any, dtypes: Container[np.dtype[Any]], to: Taker) -> Any | None:
+    """Return what the other library makes of an array; None for the long way."""
+    flags = x.flags
+    if not x.size or x.dtype not in dtypes or not (flags.c_contiguous or flags.f_contiguous) or x.data.ptr % x.itemsize:
+        return None
+    device = x.__dlpack_device__()
+    index = device[1]
+    if device[0] != CUDA or index != cupy.cuda.runtime.getDevice():
+        return None
+    own, theirs = current_pointer(index), to.pointer(index)
+    number = theirs or LEGACY
+    # Also on one stream: the memory may have been allocated on another.
+    return to.take(lent(x, number, -1 if own == theirs else number), index)
+
+
+def taker(dtypes: frozenset[str]) -> Taker:
+    """Return how CuPy takes a capsule."""
+    return Taker(dtypes, current_pointer, lambda capsule, index: cupy.from_dlpack(Handover(capsule, (CUDA, index))))

@@ -1,0 +1,118 @@
+"""CuPy's memory while another library works on it: not handed out again before that work is done.
+
+CuPy's pool gives memory out anew as soon as nobody holds it, to work on the stream on which it was allocated. Memory that was handed
+over to work on another stream may be let go of while that work is still to come, and DLPack's deleter knows no stream
+(dmlc/dlpack#176). So it is lent: when the other library lets go of it, it waits here for the work that its stream has by then.
+It is what `torch.Tensor.record_stream` does for torch's memory.
+
+What comes back while its stream captures a graph waits for the end of that. A graph works on its memory whenever it is replayed, so its
+inputs have to be kept for as long.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import cupy
+from cupy.cuda import memory
+
+from interop.backends.cuda.deferred_release import Kept, all_done
+from interop.backends.cuda.driver import Relaxed
+from interop.backends.cuda.streams import LEGACY, PER_THREAD, holders_of
+from interop.backends.cupy.streams import native_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["keep", "keep_for", "lent", "settle"]
+
+lend: Callable[[Any, Callable[[Any], None]], Any] | None
+try:
+    lend = importlib.import_module("interop.native.lend").lend
+except ImportError:  # an installation without a compiler: `_Lent` does the same, in four times the time
+    lend = None
+
+_waiting = Kept()
+
+
+def lent(x: Any, stream: int, asked: int | None) -> Any:
+    """Return a capsule of an array on memory that is lent to work on a stream; `asked` is what CuPy is asked to order the work on."""
+    settle()
+    device = x.data.mem.device_id
+    if lend is None:
+        pointer = memory.MemoryPointer(_Lent(x.data.mem, stream), x.data.ptr - x.data.mem.ptr)
+        x = cupy.ndarray(x.shape, x.dtype, memptr=pointer, strides=x.strides)
+        return x.__dlpack__(stream=asked, max_version=_VERSION)
+    came_back = functools.partial(_came_back, device, stream, holders_of(stream))
+    return lend(x.__dlpack__(stream=asked, max_version=_VERSION), came_back)
+
+
+_VERSION = (1, 0)
+
+
+def settle() -> None:
+    """Let go of the memory for which the work is done, in the order in which it came back."""
+    _waiting.settle()
+
+
+def keep(event: Any, what: Any) -> None:
+    """Keep something until an event has come that was recorded on the current stream; noticed with the next handoff."""
+    settle()
+    stream = cupy.cuda.get_current_stream()
+    _waiting.keep((cupy.cuda.runtime.getDevice(), stream.ptr), lambda: bool(event.done), what)
+
+
+def keep_for(number: int, what: Any) -> None:
+    """Keep something for the work that a stream of the current device has by now; of one that captures a graph, for what it has after that."""
+    settle()
+    _came_back(cupy.cuda.runtime.getDevice(), number, holders_of(number), what)
+
+
+def _came_back(device: int, stream: int, holders: Any, own: Any) -> None:
+    """Keep memory until the work is done that a stream has by now; `holders` are what it may belong to."""
+    if not sys.is_finalizing():
+        _waiting.keep_for((device, stream), functools.partial(_ask, device, stream), (own, holders))
+
+
+class _Lent(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
+    """Memory of CuPy's in the hands of another library, where nothing was compiled."""
+
+    def __init__(self, own: Any, stream: int) -> None:
+        self.ptr, self.size, self.device_id = own.ptr, own.size, own.device_id
+        self._own, self._stream, self._holders = own, stream, holders_of(stream)
+
+    def __del__(self) -> None:
+        _came_back(self.device_id, self._stream, self._holders, self._own)
+
+
+def _ask(device: int, stream: int) -> Callable[[], bool] | None:
+    """Return what tells whether the work is done that a stream has by now; None while it captures a graph."""
+    runtime = cupy.cuda.runtime
+    if device != runtime.getDevice():
+        with cupy.cuda.Device(device):
+            return _ask(device, stream)
+    # The per-thread one is another in each thread, and this may be any; the legacy one comes behind all of them.
+    pointer = 0 if stream in (LEGACY, PER_THREAD) else stream
+    with Relaxed():
+        try:
+            # An event costs more than asking first, and mostly there is nothing left to do. What captures must not be asked.
+            if runtime.streamIsCapturing(pointer):
+                return None
+            if stream != PER_THREAD and runtime.streamQuery(pointer) == _SUCCESS:
+                return all_done
+            event = cupy.cuda.Event(block=False, disable_timing=True)
+            event.record(native_stream(pointer or LEGACY))
+        except RuntimeError as error:
+            # Nothing can be recorded on the legacy stream while one is captured that it waits for, nor where a capture is broken already.
+            if getattr(error, "status", _CAPTURE_IMPLICIT) == _CAPTURE_IMPLICIT:
+                return None
+            # It was destroyed before the memory came back, by somebody who gave its number. What it had to do may go on.
+            runtime.deviceSynchronize()
+            return all_done
+    return lambda: bool(event.done)
+
+
+_SUCCESS, _CAPTURE_IMPLICIT = 0, 906

@@ -1,0 +1,76 @@
+"""CuPy's own stream objects for the numbers that ``__dlpack__(stream=...)`` takes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import TYPE_CHECKING, Any
+
+import cupy
+
+from interop.backends.cuda.streams import LEGACY, PER_THREAD, holders_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["current", "is_alias", "native_stream"]
+
+_HAS_PROTOCOL = int(cupy.__version__.partition(".")[0]) >= 14
+
+
+class _StreamNumber:
+    """A stream pointer in the words of the ``__cuda_stream__`` protocol."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer = pointer
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._pointer
+
+
+def native_stream(number: int) -> Any:
+    """Return CuPy's stream of a number; on the device that is current.
+
+    The same object each time: memory of CuPy's stream-ordered allocator refers to the object weakly, and is freed in the order of
+    whatever stream is current when it is gone.
+    """
+    if number == LEGACY:
+        return cupy.cuda.Stream.null
+    if number == PER_THREAD:
+        return cupy.cuda.Stream.ptds
+    owner = next((one for one in holders_of(number) if isinstance(one, cupy.cuda.Stream)), None)
+    return _external(number, cupy.cuda.runtime.getDevice()) if owner is None else owner
+
+
+@contextlib.contextmanager
+def current(number: int) -> Iterator[None]:
+    """Make a stream the current one of the current device, and the one before again after that."""
+    before, index = cupy.cuda.get_current_stream(), cupy.cuda.runtime.getDevice()
+    if before.ptr == (0 if number == LEGACY else number):
+        yield  # not under another name: CuPy's stream-ordered memory refers to the object
+        return
+    inside = native_stream(number)
+    inside.__enter__()
+    try:
+        yield
+    finally:
+        with cupy.cuda.Device(index):  # whichever is current by now
+            inside.__exit__(None, None, None)
+            # CuPy 14 goes back to the stream that was entered last, and forgets one of `Stream.use()` (trouble `cupy-with-forgets-use`).
+            if cupy.cuda.get_current_stream().ptr != before.ptr:
+                before.use()
+
+
+@functools.cache
+def _external(number: int, device: int) -> Any:  # noqa: ARG001 - streams of two devices may have had one number
+    made = cupy.cuda.Stream.from_external(_StreamNumber(number)) if _HAS_PROTOCOL else cupy.cuda.ExternalStream(number)
+    _aliases.add(id(made))
+    return made
+
+
+_aliases: set[int] = set()
+
+
+def is_alias(stream: Any) -> bool:
+    """Return whether it is an object that was made here for a number, to which the stream does not belong."""
+    return id(stream) in _aliases

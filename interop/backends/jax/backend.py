@@ -1,0 +1,270 @@
+"""JAX: immutable arrays, compact and aligned memory, 32 bits unless told otherwise.
+
+What is special here: JAX takes host memory as its own only where it is compact and starts at a multiple of 64 bytes,
+and copies elsewhere, so the plan asks first. It works later than it says: ``jax.numpy.array(a, copy=True)`` of NumPy's
+memory and casts return before they have read it, so what is copied here is copied by NumPy, or waited for. With
+``jax_enable_x64`` off (the default) it has no 64-bit dtypes and would narrow them unasked, so here they are missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.dlpack
+
+from interop._model.capabilities import Capabilities
+from interop._model.description import CPU, Description, Device, c_strides
+from interop._model.dtypes import DTYPES
+from interop.backends.base import Backend
+from interop.backends.cuda.streams import LEGACY, cuda_stream_number
+from interop.backends.dlpack import backend as dlpack_backend
+from interop.backends.jax.known_issues import TROUBLES
+from interop.backends.jax.memory import ALIGNMENT, laid, legacy, producer
+from interop.backends.numpy.backend import native_dtype
+from interop.dlpack import handover
+from interop.errors import DeviceUnavailableError, StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["JAXBackend", "backend"]
+
+# int4 and the like are packed two to a byte, which neither NumPy nor DLPack's consumers read.
+_DTYPES = frozenset(
+    name
+    for name in DTYPES
+    if DTYPES[name].bits >= 8 and name not in ("longdouble", "clongdouble", "complex32") and hasattr(jax.numpy, name)
+) | {"bool"}
+_WIDE = frozenset({"int64", "uint64", "float64", "complex128"})
+_WHY = "jax_enable_x64 is off: jax.config.update('jax_enable_x64', True) at the start of the program gives it"
+
+
+def _capabilities(dtypes: frozenset[str], **words: Any) -> Capabilities:
+    return Capabilities(
+        name="jax",
+        title="JAX",
+        dtypes=dtypes,
+        devices=frozenset({"cpu", "cuda", "rocm"}),
+        readonly_arrays=True,  # none of its arrays can be written to
+        # XLA's kernels on a GPU refuse parameters that start elsewhere, but only when they run (CheckAlignment in its
+        # gpu_executable.cc; kEntryParameterAlignBytes is 16).
+        alignment={"cpu": ALIGNMENT, "cuda": 16, "rocm": 16},
+        compact=True,
+        casts_opaque=("jax.",),
+        **words,
+    )
+
+
+_WITH_X64 = _capabilities(_DTYPES)
+_WITHOUT_X64 = _capabilities(_DTYPES - _WIDE, why_lacking=dict.fromkeys(_WIDE, _WHY))
+
+_config: Any = jax.config  # its attributes are not in its type
+_ready: Any = jax.block_until_ready
+_crossing: ContextVar[bool] = ContextVar("interop_jax_crossing", default=False)
+"""Whether data cross the border now. Within JAX its own rules hold (modes, meshes, subnormals that are flushed to zero)."""
+
+
+class JAXBackend(Backend):
+    """JAX arrays on one device, and its tracers, which have no data."""
+
+    troubles = TROUBLES
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What JAX can hold as it is configured now, in this thread."""
+        return _WITH_X64 if _config.jax_enable_x64 else _WITHOUT_X64
+
+    def owns(self, x: Any) -> bool:
+        return isinstance(x, jax.Array)
+
+    def describe(self, x: Any) -> Description:
+        kind, dtype = type(x), _name(x)
+        said: dict[str, Any] = {
+            "backend": "jax",
+            "type": "jax.Array" if kind.__qualname__ == "ArrayImpl" else f"{kind.__module__}.{kind.__qualname__}",
+            "shape": tuple(extent if isinstance(extent, int) else None for extent in x.shape),
+            "dtype": dtype,
+            "nbytes": x.size * x.dtype.itemsize if isinstance(x.size, int) else 0,
+            "readonly": True,
+            "advice": _advice(dtype),
+        }
+        said["device"] = self.place(x)
+        if (why := _why_no_data(x)) is not None:
+            return Description(**said, strides=None, no_data=why)
+        if (layout := _layout(x)) != "strided":
+            return Description(**said | {"advice": _LAYOUTS[layout]}, strides=None, layout=layout)
+        if dtype not in DTYPES or said["device"].type not in self.capabilities.devices:  # its storage is nobody's business
+            return Description(**said)
+        return Description(**said, strides=_strides(x), pointer=x.unsafe_buffer_pointer() if x.size else 0)
+
+    # For code that is written for any library.
+
+    def namespace(self) -> Any:
+        return jax.numpy
+
+    def native_device(self, device: Device) -> Any:
+        return _native(device)
+
+    def spots(self) -> tuple[str, ...]:
+        accelerators = [str(_device(one)) for one in jax.devices() if one.platform != "cpu"]
+        return (*([] if self.why_unavailable(CPU) else ["cpu"]), *accelerators)
+
+    # Devices and streams.
+
+    def place(self, x: Any) -> Device:
+        # By the sharding, which a deleted array has too.
+        return CPU if isinstance(x, jax.core.Tracer) else _device(min(x.sharding.device_set, key=lambda device: device.id))
+
+    def device_of(self, device: Any) -> Device:
+        if not isinstance(device, jax.Device):
+            return super().device_of(device)
+        if device.platform == "cpu" and device != _native(CPU):
+            hint = f"Leave device out, and say it to JAX afterwards: jax.device_put(result, jax.devices('cpu')[{device.id}])."
+            raise DeviceUnavailableError("for interop the host is one device, the first of JAX's CPU devices", hint=hint)
+        return _device(device)
+
+    def why_unavailable(self, device: Device) -> str | None:
+        try:
+            _native(device)
+        except DeviceUnavailableError as error:
+            return error.message
+        return None
+
+    def stream_pointer(self, stream: Any, device: Device) -> int | None:
+        if device.type != "cuda":
+            return None
+        if stream is not None and cuda_stream_number(stream) != -1:
+            raise StreamError("JAX works on streams of its own, and cannot be told to work on another.", hint="Leave stream out.")
+        # It has no current stream; this is the one on which it waits for memory from outside.
+        return -1 if stream is not None else _native(device).get_stream_for_external_ready_events() or LEGACY
+
+    @contextlib.contextmanager
+    def plainly(self) -> Iterator[None]:
+        # A crossing that interop makes was judged already; JAX's guard, trace and NaN checks in scope are about the others.
+        token = _crossing.set(True)
+        try:
+            with jax.transfer_guard("allow"), jax.ensure_compile_time_eval(), jax.debug_nans(False), jax.debug_infs(False):
+                yield
+        finally:
+            _crossing.reset(token)
+
+    # Within JAX. The memory may be somebody else's, who writes to it as soon as this returns, so the copy is waited for.
+
+    def copy(self, x: Any) -> Any:
+        if self._is_hosted(x):
+            return self.from_host(laid(self.host_view(x), _name(x)))
+        with jax.transfer_guard("allow"):  # for JAX's guard, even a copy on one device is a transfer
+            return _ready(jax.device_put(x, may_alias=False))
+
+    def cast(self, x: Any, dtype: str) -> Any:
+        if self._is_hosted(x):
+            return self.from_host(laid(self.host_view(x), dtype))
+        if x.dtype.kind == "c" and DTYPES[dtype].kind not in ("complex", "bool"):
+            x = x.real
+        return _ready(x.astype(native_dtype(dtype)))
+
+    def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
+        with jax.transfer_guard("allow"):
+            return _ready(jax.device_put(x, _native(device)))
+
+    def _is_hosted(self, x: Any) -> bool:
+        """Whether its copies are made on the way across the border, where NumPy can make them."""
+        return _crossing.get() and _name(x) in DTYPES and self.place(x) == CPU
+
+    # Across the border.
+
+    def host_view(self, x: Any) -> Any:
+        # Its export waits until the values are there; numpy.asarray would copy where the axes are permuted.
+        return dlpack_backend.host_view(dlpack_backend.open(x, _nowhere))
+
+    def from_host(self, view: Any) -> Any:
+        if not view.size:  # nothing to share, and its address need not be aligned
+            return jax.device_put(view, _native(CPU))
+        # What comes back keeps the view alive; the plan has looked at alignment and strides, so nothing is copied.
+        return jax.dlpack.from_dlpack(producer(view), copy=False)
+
+    def arrive(self, view: Any, device: Device, stream: int | None) -> Any:
+        copied = laid(view, view.dtype.name)
+        return self.from_host(copied) if device == CPU else jax.device_put(copied, _native(device))
+
+    def export(self, x: Any, stream: int | None) -> Any:
+        return handover(x.__dlpack__(stream=stream))
+
+    def adopt(self, producer: Any, device: Device) -> Any:
+        return jax.dlpack.from_dlpack(legacy(producer))
+
+    def report(self) -> dict[str, Any]:
+        devices = [f"{_device(one)} {one.device_kind}" if one.platform != "cpu" else "cpu" for one in jax.devices()]
+        return {"version": jax.__version__, "devices": devices}
+
+
+def _name(x: Any) -> str:
+    name = str(x.dtype.name)
+    return f"jax.{name}" if name in DTYPES and DTYPES[name].bits < 8 else name
+
+
+def _advice(name: str) -> str:
+    if name.startswith("key<"):
+        return "Hand over the words of the key: jax.random.key_data(x)."
+    return "Give each element a byte: x.astype('int8'), or name a dtype, as in dtype='int8'." if name.startswith("jax.") else ""
+
+
+_LAYOUTS = {
+    "sharded": "Bring it to one device first: jax.device_put(x, jax.devices()[0]).",
+    "pinned_host": "Bring it to its device first: jax.device_put(x, x.sharding.with_memory_kind('device')).",
+}
+_LAYOUTS["unpinned_host"] = _LAYOUTS["pinned_host"]
+
+
+def _why_no_data(x: Any) -> str | None:
+    if isinstance(x, jax.core.Tracer):
+        return "traced"
+    return "deleted" if x.is_deleted() else None
+
+
+def _layout(x: Any) -> str:
+    if len(x.sharding.device_set) > 1 or not x.is_fully_addressable:
+        return "sharded"
+    # An accelerator's array may lie in host memory all the same. On the CPU all kinds of memory are one.
+    kind = x.sharding.memory_kind
+    return str(kind) if kind in _LAYOUTS and _device(next(iter(x.sharding.device_set))) != CPU else "strided"
+
+
+def _strides(x: Any) -> tuple[int, ...]:
+    """Return the strides in elements; compiled code may leave the axes permuted."""
+    axes: int = x.ndim
+    if axes < 2:
+        return (1,) * axes
+    order: tuple[int, ...] = x.format.layout.major_to_minor
+    steps = c_strides(tuple(max(x.shape[axis], 1) for axis in order))  # as the others say it of empty arrays
+    return tuple(steps[order.index(axis)] for axis in range(axes))
+
+
+def _device(native: Any) -> Device:
+    if native.platform == "cpu":
+        return CPU  # all of JAX's CPU devices are one host memory
+    kind = {"gpu": "rocm" if "rocm" in native.client.platform_version.lower() else "cuda", "METAL": "metal"}.get(native.platform, "ext")
+    return Device(kind, native.local_hardware_id or 0)
+
+
+def _native(device: Device) -> Any:
+    hint = "Run `interop doctor` to see which devices each library sees."
+    try:
+        found = jax.local_devices(backend=device.type)
+    except RuntimeError as error:
+        raise DeviceUnavailableError(f"JAX has no {device.type} devices here", hint=hint) from error
+    for one in found:
+        if _device(one) == device:
+            return one
+    names = ", ".join(str(_device(one)) for one in found)
+    raise DeviceUnavailableError(f"JAX has {names} here", hint=hint)
+
+
+def _nowhere(_: Device) -> int | None:
+    return None
+
+
+backend = JAXBackend()

@@ -1,0 +1,91 @@
+"""Memory that JAX takes as its own: how it has to lie on the host, and how it is handed over.
+
+Before 0.12 JAX takes memory from legacy DLPack capsules only. NumPy makes them for neither read-only memory nor the small
+floats; JAX writes to none of it, not even where such an array is donated, so both are put right here. Others are asked
+for the newest form, since it says more, and get a legacy one around it. Apart from the backend because no JAX is needed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from interop._model.dtypes import DTYPES
+from interop.backends.numpy.backend import is_extension, memory_dtype, native_dtype, tidy
+from interop.dlpack import Capsule, DLManagedTensor, DLManagedTensorVersioned, Handover, Owner, handover
+
+__all__ = ["ALIGNMENT", "laid", "legacy", "producer"]
+
+ALIGNMENT = 64
+"""Bytes, at a multiple of which host memory has to start."""
+
+
+def laid(view: Any, dtype: str) -> Any:
+    """Return the values of an ndarray in new memory that JAX takes as it is, cast if the dtype is another."""
+    wanted = native_dtype(dtype)
+    if view.dtype.kind == "c" and DTYPES[dtype].kind not in ("complex", "bool"):
+        view = view.real
+    nbytes = view.size * wanted.itemsize
+    raw = np.empty(nbytes + ALIGNMENT, "uint8")
+    start = -raw.__array_interface__["data"][0] % ALIGNMENT
+    made = raw[start : start + nbytes].view(wanted).reshape(view.shape)
+    with np.errstate(all="ignore"):  # what overflows was permitted with the cast
+        made[...] = view
+    return made
+
+
+class _Writable:
+    """Says that memory may be written to."""
+
+    def __init__(self, view: Any) -> None:
+        self.view = view  # which keeps the memory
+        self.__array_interface__ = view.__array_interface__ | {"data": (view.__array_interface__["data"][0], False)}
+
+
+def producer(view: Any) -> Handover:
+    """Return a producer of a legacy capsule on an ndarray's memory, whatever its dtype, read-only or not."""
+    name, view = view.dtype.name, tidy(view)
+    plain = view.view(memory_dtype(name)) if is_extension(name) else view
+    raw = (plain if plain.flags.writeable else np.asarray(_Writable(plain))).__dlpack__()
+    if is_extension(name):
+        Capsule(raw).retype(name)
+    return handover(raw)
+
+
+_NAME = b"dltensor"
+_api = ctypes.pythonapi
+_new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(("PyCapsule_New", _api))
+# In a destructor the capsule has no reference left, so it may only be touched by its address.
+_name_at = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(("PyCapsule_GetName", _api))
+_pointer_at = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(("PyCapsule_GetPointer", _api))
+
+_kept: dict[int, tuple[DLManagedTensor, Owner]] = {}
+"""What JAX holds now, by address: the structure that it was given, and whose memory it is."""
+
+
+def _let_go(address: int) -> None:
+    _kept.pop(address, None)
+
+
+def _end(capsule: int) -> None:
+    if _name_at(capsule) == _NAME:  # it was not taken
+        _kept.pop(_pointer_at(capsule, _NAME), None)
+
+
+# A deleter takes the GIL: JAX lets go of memory in threads of its own. A capsule's end has it already.
+_deleter, _destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_let_go), ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(_end)
+
+
+def legacy(given: Handover) -> Handover:
+    """Return a producer of the same memory in a legacy capsule; the other capsule is consumed."""
+    capsule = Capsule(given.__dlpack__())
+    if capsule.version is None:
+        return given
+    inside = DLManagedTensorVersioned.from_address(_pointer_at(id(capsule.raw), b"dltensor_versioned"))
+    owner = capsule.consume()
+    made = DLManagedTensor(inside.tensor, None, ctypes.cast(_deleter, ctypes.c_void_p))
+    address = ctypes.addressof(made)
+    _kept[address] = made, owner
+    return handover(_new(address, _NAME, ctypes.cast(_destructor, ctypes.c_void_p)))

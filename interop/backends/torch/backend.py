@@ -1,0 +1,472 @@
+"""PyTorch: tensors on many devices, in a graph, with lazy conjugation, modes, wrappers and fakes.
+
+torch's own checks have holes, so everything is looked at here before memory is handed out: `.numpy()` under
+`no_grad` lets tracked tensors through, DLPack exports the negative bit with the wrong sign
+(pytorch#145000), null pointers of wrappers become uninitialised memory, duals lose their tangent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.autograd import forward_ad
+from torch.utils import _python_dispatch
+
+from interop._model.capabilities import Capabilities
+from interop._model.description import Description, Device
+from interop._model.dtypes import DTYPES
+from interop.backends.base import Backend, Shortcut
+from interop.backends.cuda.copies import SMALL, packs
+from interop.backends.cuda.driver import version
+from interop.backends.cuda.streams import LEGACY, PER_THREAD, cuda_stream_number
+from interop.backends.cuda.types import Card, CudaView, MemorySource
+from interop.backends.numpy.backend import BEHAVED, is_extension, memory_dtype, native_dtype, tidy
+from interop.backends.numpy.backend import backend as numpy_backend
+from interop.backends.torch import copies as _torch_staging
+from interop.backends.torch import handoff as _torch_handoff
+from interop.backends.torch import host_copies as _torch_departure
+from interop.backends.torch import kinds
+from interop.backends.torch import pool as _torch_pool
+from interop.backends.torch.known_issues import TROUBLES
+from interop.backends.torch.release import keep, lent, native_stream
+from interop.dlpack import VERSION, handover
+from interop.errors import DTypeError, LayoutError, TransferError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from interop.backends.cuda.copies import Departure
+    from interop.backends.cuda.types import PoolUse, Taker
+
+__all__ = ["TorchBackend", "backend"]
+
+# torch also has int1 to int7, uint1 to uint7, bits and packed fp4, as shells: their elements have no value
+# that an operation could read, and DLPack exports them as 8-bit integers. They are no dtypes here.
+_SHELLS = {f"{kind}int{bits}" for kind in ("", "u") for bits in range(1, 8)}
+_SHELL_DTYPES = {getattr(torch, name) for name in _SHELLS if hasattr(torch, name)}
+_DTYPES = {name: getattr(torch, name) for name in DTYPES if hasattr(torch, name) and name not in _SHELLS}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+_modes = torch._C._len_torch_dispatch_stack
+_REQUIRES_GRAD: Any = torch.Tensor.requires_grad
+_tracing = torch._C._is_tracing
+_functorch_level = torch._C._functorch.peek_interpreter_stack
+
+
+class TorchBackend(Backend):
+    """torch tensors, parameters and subclasses."""
+
+    # No negative strides (deviation `torch-negative-stride-abort`) and no read-only arrays (deviation `torch-readonly-ignored`,
+    # deviation `torch-from-numpy-readonly`), which is what Capabilities says of a library unless told otherwise.
+    capabilities = Capabilities(
+        name="torch",
+        title="torch",
+        dtypes=frozenset(_DTYPES),
+        devices=frozenset({"cpu", "cuda", "mps", "xpu", "meta"}),
+        lacking={"mps": frozenset({"float64", "complex128", *(d for d in _DTYPES if d.startswith("float8"))})},
+    )
+    troubles = TROUBLES
+    has_streams = True
+
+    def owns(self, x: Any) -> bool:
+        return isinstance(x, torch.Tensor)
+
+    def describe(self, x: Any) -> Description:
+        with torch._C.DisableTorchFunction():
+            return (
+                self._describe(x)
+                if kinds.is_own(x)
+                else self._describe(self.strip(x)).replace(
+                    type=f"{type(x).__module__}.{type(x).__qualname__}",
+                    requires_grad=_REQUIRES_GRAD.__get__(x),
+                )
+            )
+
+    def _describe(self, x: Any) -> Description:
+        no_data, layout = kinds.why_no_data(x), kinds.layout_of(x)
+        masked = kinds.is_masked(x)
+        plain = no_data is None and layout == "strided" and not masked
+        shape = kinds.shape_of(x)
+        dtype = _NAMES.get(x.dtype) or str(x.dtype)  # a shell keeps its prefix: no such dtype elsewhere
+        memory = kinds.data_of(x) if masked else x
+        return Description(
+            backend="torch",
+            type=f"{type(x).__module__}.{type(x).__qualname__}",
+            shape=shape,
+            dtype=dtype,
+            device=kinds.device_of(x),
+            strides=tuple(memory.stride()) if layout == "strided" and no_data is None else None,
+            nbytes=kinds.nbytes(shape, x.dtype),
+            pointer=kinds.address_of(memory) if plain or (masked and no_data is None) else None,
+            requires_grad=x.requires_grad,
+            tangent=_tangent(x),
+            pending=kinds.pending(x),
+            layout=layout,
+            densifies=layout in kinds.DENSIFIES,
+            dense_dtype="float32" if layout == "quantized" else None,
+            memory="pinned" if plain and _is_pinned(x) else "plain",
+            masked=masked,
+            advice=kinds.advice(layout, dtype),
+            no_data=no_data,
+        )
+
+    def version_of(self, x: Any) -> Any:
+        return None if x.is_inference() else x._version
+
+    # For code that is written for any library.
+
+    def namespace(self) -> Any:
+        import array_api_compat.torch
+
+        return array_api_compat.torch
+
+    def spots(self) -> tuple[str, ...]:
+        accelerators = [
+            f"{kind}:{n}"
+            for kind in ("cuda", "xpu", "mps")
+            if not self.why_unavailable(Device(kind))
+            for n in range(getattr(torch, kind).device_count())
+        ]
+        return ("cpu", *accelerators)
+
+    def states(self) -> Mapping[str, Callable[[Any], Any]]:
+        return {"grad": lambda x: x.requires_grad_() if x.is_floating_point() or x.is_complex() else x}
+
+    # Devices and streams.
+
+    def place(self, x: Any) -> Device:
+        return kinds.device_of(x)
+
+    def current_index(self) -> int:
+        return torch.cuda.current_device() if torch.cuda.is_available() else 0
+
+    def why_unavailable(self, device: Device) -> str | None:
+        if device.type in ("cpu", "meta"):
+            return None
+        module = getattr(torch, device.type, None)
+        if device.type == "cuda" and not torch.backends.cuda.is_built():
+            return "this torch is a build for the CPU only"
+        if module is None or not module.is_available():
+            return f"torch sees no {device.type} device"
+        count = module.device_count()
+        return None if device.index < count else f"there are {count} {device.type} devices, counted from 0"
+
+    def stream_pointer(self, stream: Any, device: Device) -> int | None:
+        if device.type != "cuda" or not torch.cuda.is_available():
+            return None
+        if stream is not None:
+            return cuda_stream_number(stream, device.index)
+        return torch.cuda.current_stream(device.index).cuda_stream or LEGACY
+
+    @contextlib.contextmanager
+    def on_stream(self, stream: int | None, device: Device) -> Iterator[None]:
+        if device.type != "cuda":
+            yield
+            return
+        with torch.cuda.device(device.index):
+            if stream is None or stream == -1:
+                yield
+                return
+            with torch.cuda.stream(torch.cuda.ExternalStream(stream) if stream == PER_THREAD else native_stream(stream)):
+                yield
+
+    # Within torch: these keep the graph, unless `plainly` is around them.
+
+    def copy(self, x: Any) -> Any:
+        if x.dtype in _SHELL_DTYPES:  # torch has no copy kernel for them, but their bytes can be copied
+            return x.view(torch.uint8).clone().view(x.dtype)
+        with kinds.explained(LayoutError, "copy", x):
+            return x.clone()
+
+    def cast(self, x: Any, dtype: str) -> Any:
+        wanted = _DTYPES[dtype]
+        if x.is_complex() and not wanted.is_complex and wanted is not torch.bool:
+            x = x.real  # what .to() does with a warning, about a loss that the call permitted by name
+        with kinds.explained(DTypeError, f"cast to {wanted}", x):
+            return (x.dequantize() if x.is_quantized else x).to(wanted, copy=True)
+
+    def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
+        # Not non_blocking: memory that the host reads before the copy has ended is garbage (pytorch#140296).
+        on = kinds.runs_on(x)
+        leaves = on.type == "cuda" and device.type == "cpu"
+        where = self._to_host(x, stream) if leaves else self.on_stream(stream, device)
+        with where, kinds.explained(TransferError, f"move to {device}", x):
+            there = torch.device(str(device))
+            if {on.type, device.type} != {"cpu", "cuda"}:
+                return x.to(there)
+            _torch_staging.refuse_capture()  # of the stream that was named
+            if _is_memory_only(x):
+                return _torch_staging.to_host(x) if on.type == "cuda" else _torch_staging.to_device(x, there)
+            return x.to(there)
+
+    @contextlib.contextmanager
+    def behind(self, x: Any, stream: int | None) -> Iterator[None]:
+        on = kinds.runs_on(x)
+        if on.type != "cuda":
+            yield
+            return
+        before = torch.cuda.current_stream(on.index)
+        with self.on_stream(stream, on):
+            now = torch.cuda.current_stream()
+            if stream is None or now == before:
+                yield
+                return
+            now.wait_stream(before)
+            yield
+            keep(x, stream)
+
+    @contextlib.contextmanager
+    def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:
+        with self.on_stream(None, kinds.runs_on(x)):
+            _torch_staging.refuse_capture()  # before another stream joins the capture by waiting
+        with self.behind(x, stream):
+            yield
+
+    def depart(self, x: Any, stream: int | None, origin: Any) -> Departure:
+        on = kinds.runs_on(x)
+        if on.type != "cuda":
+            return super().depart(x, stream, origin)
+        with self._to_host(x, stream), kinds.explained(TransferError, "move to cpu", x):
+            return _torch_departure.depart(x, origin)
+
+    def fetch(self, arrays: list[Any], device: Device) -> list[Any]:
+        with self.plainly(), self.on_stream(None, device), kinds.explained(TransferError, "move to cpu", arrays[0]):
+            return [made for pack in packs(arrays) for made in _torch_departure.fetch(pack)]
+
+    def strip(self, x: Any) -> Any:
+        return x if kinds.is_own(x) else torch.Tensor.as_subclass(x, torch.Tensor)
+
+    def detach(self, x: Any) -> Any:
+        return x.detach()
+
+    def unmask(self, x: Any) -> Any:
+        return kinds.data_of(x).detach()
+
+    def densify(self, x: Any) -> Any:
+        with kinds.explained(LayoutError, "make dense", x):
+            return x.dequantize() if x.is_quantized else x.to_dense()
+
+    def resolve(self, x: Any) -> Any:
+        if torch._is_zerotensor(x):
+            x = x.clone()
+        with kinds.explained(DTypeError, "carry out the pending operation on", x):
+            return x.resolve_conj().resolve_neg()
+
+    def plainly(self) -> AbstractContextManager[Any]:
+        stack = contextlib.ExitStack()
+        # No subclass and no function mode is asked what the memory means.
+        stack.enter_context(torch._C.DisableTorchFunction())
+        if _functorch_level() is not None:
+            # Inside vmap and the like even a plain tensor's views would come out as wrappers.
+            stack.enter_context(_without_functorch())
+        if _modes():
+            # A mode (FakeTensorMode, a tracer) would answer for the real tensor.
+            stack.enter_context(_without_modes())
+        return stack
+
+    # Across the border.
+
+    def host_view(self, x: Any) -> Any:
+        name = _NAMES[x.dtype]
+        if is_extension(name):
+            return x.view(getattr(torch, memory_dtype(name).name)).numpy().view(native_dtype(name))
+        return x.numpy()
+
+    def from_host(self, view: Any) -> Any:
+        name = view.dtype.name
+        view = tidy(view)
+        if is_extension(name):
+            return _take(view.view(memory_dtype(name))).view(_DTYPES[name])
+        return _take(view)
+
+    def export(self, x: Any, stream: int | None) -> Any:
+        device, x = kinds.device_of(x), _torch_handoff.alias(x)
+        with self.on_stream(None, device):
+            capsule = x.__dlpack__(stream=_awaited(stream), max_version=VERSION)
+            # DLPack's deleter knows no stream (dmlc/dlpack#176): memory that the consumer lets go of before its work is done would be
+            # handed out anew.
+            if device.type == "cuda" and stream is not None and stream != -1:
+                capsule = lent(x, capsule, stream)
+            return handover(capsule)
+
+    def adopt(self, producer: Any, device: Device) -> Any:
+        with self.on_stream(None, device):
+            return torch.from_dlpack(producer)
+
+    # Short cuts.
+
+    def shortcuts(self) -> Mapping[tuple[str, str], Mapping[Any, Shortcut]]:
+        import numpy as np
+
+        tracked = (torch.Tensor.requires_grad,)
+        outside: dict[str, Any] = {"negative": ((vars(forward_ad), "_current_level"),), "quiet": (_modes, _tracing)}
+        # torch's own checks in C refuse conj, neg, other devices, layouts, dtypes and functorch's wrappers before
+        # anything is made. They do not see no_grad, duals and modes; nor null pointers (functionalised tensors,
+        # freed storage), for which NumPy allocates memory of its own.
+        checked: dict[str, Any] = {"refuses": (RuntimeError, TypeError, ValueError), "borrows": np.ndarray, "lives": kinds.has_memory}
+        # In grad mode torch refuses tracked tensors itself; under no_grad it would let them through.
+        to_numpy = Shortcut(torch.Tensor.numpy, strict=torch.is_grad_enabled, falsy=(tracked,), **outside, **checked)
+        # .data does what detach() does, in two thirds of the time; nobody can reach the graph from here anyway.
+        detached = Shortcut(torch.Tensor.numpy, truthy=(tracked,), via=(torch.Tensor.data,), sealed=True, **outside, **checked)
+        # Inside a node of the graph it does not matter whether autograd follows a tensor: the node speaks for it.
+        inside = Shortcut(torch.Tensor.numpy, via=(torch.Tensor.data,), sealed=True, **outside, **checked)
+        # torch checks dtype, byte order, negative and odd strides; it warns about read-only, and accepts unaligned.
+        # Inside functionalize it would answer with a wrapper.
+        arriving = Shortcut(torch.from_numpy, truthy=(BEHAVED,), quiet=(_modes, _functorch_level), refuses=(TypeError, ValueError))
+        still: dict[str, Any] = {
+            "negative": outside["negative"],
+            "quiet": (*outside["quiet"], _functorch_level),
+            "refuses": (RuntimeError,),
+        }
+        leaving = Shortcut(_leaving, falsy=(tracked,), **still)
+        left_behind = Shortcut(_leaving, via=(torch.Tensor.data,), **still)
+        itself = Shortcut(handoff=_itself)
+        own = {torch.Tensor: itself, torch.nn.Parameter: itself}
+        return {
+            ("numpy", ""): {torch.Tensor: to_numpy, torch.nn.Parameter: to_numpy},
+            ("numpy", "grad=detach"): {torch.Tensor: detached, torch.nn.Parameter: detached},
+            ("numpy", "sealed"): {torch.Tensor: inside, torch.nn.Parameter: inside},
+            ("numpy", "leaving"): {torch.Tensor: leaving, torch.nn.Parameter: leaving},
+            ("numpy", "leaving, grad=detach"): {torch.Tensor: left_behind, torch.nn.Parameter: left_behind},
+            ("torch", ""): {np.ndarray: arriving, **own},
+            ("torch", "grad=detach"): {np.ndarray: arriving, **own},
+        }
+
+    def taking(self) -> Taker | None:
+        return _torch_handoff.taker(self.capabilities.dtypes) if torch.backends.cuda.is_built() else None
+
+    def giving(self, taker: Taker) -> Mapping[Any, Shortcut]:
+        if not torch.backends.cuda.is_built() or torch.version.hip is not None:  # another device in DLPack's numbering
+            return {}
+        dtypes = {dtype for name, dtype in _DTYPES.items() if name in taker.dtypes}
+        hand_over = Shortcut(
+            lambda x: _torch_handoff.hand_over(x, dtypes, taker),
+            falsy=((torch.Tensor.requires_grad,),),
+            negative=((vars(forward_ad), "_current_level"),),
+            quiet=(_modes, torch._C._len_torch_function_stack, _tracing, _functorch_level),
+            refuses=(RuntimeError, BufferError),
+        )
+        return {torch.Tensor: hand_over, torch.nn.Parameter: hand_over}
+
+    # Memory on a CUDA device.
+
+    def lending(self) -> AbstractContextManager[MemorySource]:
+        torch.cuda.init()  # which torch puts off until its first tensor there
+        return contextlib.nullcontext(MemorySource(_torch_pool.allocate, _torch_pool.release, is_used=lambda: True))
+
+    @contextlib.contextmanager
+    def drawing(self, source: MemorySource) -> Iterator[Callable[[], bool]]:
+        assert source.library is not None
+        with _torch_pool.drawing(source.library):
+            yield lambda: True  # torch does not say where it allocates
+
+    def pools(self, device: Device) -> dict[str, PoolUse]:
+        return _torch_pool.pools(device.index)
+
+    def free_memory(self, device: Device) -> tuple[int, int]:
+        free, total = torch.cuda.mem_get_info(device.index)
+        return int(free), int(total)
+
+    def cuda(self) -> CudaView | None:
+        if not torch.cuda.is_available() or torch.version.cuda is None:
+            return None
+        count = torch.cuda.device_count()
+        words = version() or "unknown", torch.version.cuda, torch.cuda.get_allocator_backend()
+        return CudaView(*words, tuple(_card(index, count) for index in range(count)))
+
+    def report(self) -> dict[str, Any]:
+        cuda = torch.cuda.is_available()
+        devices = ["cpu", *(f"cuda:{n} {torch.cuda.get_device_name(n)}" for n in range(torch.cuda.device_count() if cuda else 0))]
+        return {
+            "version": torch.__version__,
+            "devices": devices,
+            "cuda_build": torch.version.cuda,
+            "dlpack_exports": "1.0",
+            "dlpack_imports": "1.0 (READ_ONLY ignored)",
+            "dlpack_exchange_api": hasattr(torch.Tensor, "__dlpack_c_exchange_api__"),
+        }
+
+
+def _awaited(stream: int | None) -> int | None:
+    """Return the stream that torch is asked to let wait; -1 where that has been done here."""
+    if stream != PER_THREAD:
+        return stream
+    # torch.Tensor.__dlpack__ refuses this one: "per-thread default stream is not supported".
+    torch.cuda.ExternalStream(PER_THREAD).wait_stream(torch.cuda.current_stream())
+    return -1
+
+
+def _card(index: int, count: int) -> Card:
+    said = torch.cuda.get_device_properties(index)
+    bus = f"{getattr(said, 'pci_domain_id', 0):04x}:{getattr(said, 'pci_bus_id', 0):02x}:{getattr(said, 'pci_device_id', 0):02x}"
+    peers = (other for other in range(count) if other != index and torch.cuda.can_device_access_peer(index, other))
+    return Card(said.name, bus, tuple(peers))
+
+
+# Their bytes are the result's.
+_TRAVELLING = {dtype for name, dtype in _DTYPES.items() if name in numpy_backend.capabilities.dtypes}
+
+
+def _leaving(x: torch.Tensor) -> torch.Tensor | None:
+    """Return a tensor that can travel to the host with others."""
+    plain = x.is_cuda and x.layout is torch.strided and x.dtype in _TRAVELLING and x.is_contiguous() and not x.is_conj() and not x.is_neg()
+    return x if plain and x.nbytes <= SMALL and _torch_handoff.has_data(x) else None
+
+
+def _itself(x: Any) -> Any:
+    return x
+
+
+def _in_dual_level() -> bool:
+    return forward_ad._current_level >= 0
+
+
+def _is_memory_only(x: torch.Tensor) -> bool:
+    """Return whether nothing but the memory crosses: no graph, no tangent, no class or mode that would want to know."""
+    plain = type(x) is torch.Tensor and not x.requires_grad and _functorch_level() is None
+    return plain and not _modes() and not _tracing() and not _tangent(x)
+
+
+def _tangent(x: torch.Tensor) -> bool:
+    # Guards against deviation `torch-dual-export`.
+    if not _in_dual_level():
+        return False
+    if _functorch_level() is None:
+        return forward_ad.unpack_dual(x).tangent is not None
+    from interop.backends.torch.tracking import rules_for
+
+    return "jvp" in rules_for(x)
+
+
+def _is_pinned(x: torch.Tensor) -> bool:
+    # Guards against deviation `torch-device-asks-pinned`.
+    if x.device.type != "cpu" or x.is_conj() or x.is_neg():  # for a pending one torch would make a copy to ask
+        return False
+    if torch.cuda._is_in_bad_fork():  # a worker that was forked from a process with CUDA must not ask (pytorch#144687)
+        return False
+    if not _modes():
+        return x.is_pinned()
+    with _without_modes():  # it is an operation, which a mode would be asked about
+        return x.is_pinned()
+
+
+def _without_modes() -> AbstractContextManager[Any]:
+    return _python_dispatch._disable_current_modes() if _modes() else contextlib.nullcontext()
+
+
+def _without_functorch() -> AbstractContextManager[Any]:
+    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+    return temporarily_clear_interpreter_stack()
+
+
+def _take(view: Any) -> torch.Tensor:
+    """Return a tensor on an ndarray's memory, read-only memory included (the plan said that it may)."""
+    # from_numpy warns about read-only memory; from_dlpack ignores the flag. Here that is what is wanted.
+    return torch.from_numpy(view) if view.flags.writeable else torch.from_dlpack(view)
+
+
+backend = TorchBackend()

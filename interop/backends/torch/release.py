@@ -1,0 +1,160 @@
+"""torch's memory while another library works on it: not handed out again before that work is done.
+
+torch does that itself (`torch.Tensor.record_stream`): when the memory comes back it asks each stream that was named how far it has come.
+So those streams have to be there until then, whoever made them: with one that was destroyed, giving memory back would be an error of CUDA
+in the middle of a finaliser.
+
+In two cases torch does not: its allocator on CUDA's own pool refuses memory that is not its own, and before 2.13 the streams that are named
+inside of a `torch.cuda.MemPool` are forgotten (pytorch#175015). There the memory is lent as CuPy's is.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from interop.backends.cuda.deferred_release import Kept
+from interop.backends.cuda.driver import Relaxed
+from interop.backends.cuda.streams import LEGACY, PER_THREAD, holders_of
+from interop.backends.torch import kinds
+from interop.backends.torch import pool as _torch_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Held", "hold", "keep", "lent", "native_stream", "under_way"]
+
+lend: Callable[[Any, Callable[[Any], None]], Any] | None
+try:
+    lend = importlib.import_module("interop.native.lend").lend
+except ImportError:  # an installation without a compiler
+    lend = None
+
+under_way = Kept()
+"""Tensors that work on a device goes on with, though nobody else has them."""
+
+
+def lent(x: Any, capsule: Any, number: int, stream: Any = None) -> Any:
+    """Return a capsule of a tensor on memory that is lent to work on a stream of the current device; `stream` is torch's object for it."""
+    if lend is None or _records():
+        # Nothing happens for memory of that very stream, nor for memory that is not torch's.
+        x.record_stream(native_stream(number) if stream is None else stream)
+        hold(x, number)
+        return capsule
+    under_way.settle()
+    return lend(capsule, functools.partial(_came_back, x.get_device(), number, holders_of(number)))
+
+
+def keep(x: Any, number: int) -> None:
+    """Keep a tensor's memory for the work that a stream of the current device has by now."""
+    if _records() and _is_plain(x):
+        x.record_stream(native_stream(number))
+        hold(x, number)
+    else:
+        _came_back(torch.cuda.current_device(), number, holders_of(number), x)
+
+
+def native_stream(number: int) -> Any:
+    """Return torch's stream of a number, on the device that is current.
+
+    The per-thread one is another in each thread, and memory may come back in any; the legacy one comes behind all of them.
+    """
+    current = torch.cuda.current_stream()
+    if number == PER_THREAD:
+        return torch.cuda.default_stream()
+    if (current.cuda_stream or LEGACY) == number:
+        return current
+    return torch.cuda.default_stream() if number == LEGACY else torch.cuda.ExternalStream(number)
+
+
+def hold(x: Any, number: int) -> None:
+    """Have the object that a stream belongs to live as long as a tensor's memory."""
+    for holder in holders_of(number):
+        _held.hold(holder, x.untyped_storage())
+
+
+def _records() -> bool:
+    """Return whether torch keeps memory for the streams that it is told of."""
+    return _is_native() and (_REMEMBERS or not _torch_pool.is_open())
+
+
+@functools.cache
+def _is_native() -> bool:
+    return torch.cuda.get_allocator_backend() == "native"
+
+
+_REMEMBERS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
+
+
+def _came_back(device: int, number: int, holders: Any, own: Any) -> None:
+    """Keep memory until the work is done that a stream has by now; `holders` are what it may belong to."""
+    if not sys.is_finalizing():
+        under_way.keep_for((device, number), functools.partial(_ask, device, number), (own, holders))
+
+
+def _ask(device: int, number: int) -> Callable[[], bool] | None:
+    """Return what tells whether the work is done that a stream has by now; None while it captures a graph."""
+    with torch.cuda.device(device), Relaxed():
+        stream = native_stream(number)
+        with torch.cuda.stream(stream):
+            if torch.cuda.is_current_stream_capturing():
+                return None
+        event = torch.cuda.Event()
+        event.record(stream)
+    asked: Callable[[], bool] = event.query
+    return asked
+
+
+def _is_plain(x: Any) -> bool:
+    """Return whether torch can be told of it: it has no such function for sparse and quantized tensors, nor for wrappers."""
+    plain = type(x) in (torch.Tensor, torch.nn.Parameter) and kinds.layout_of(x) == "strided"
+    return plain and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+
+
+class Held:
+    """Objects that are held until storages are gone; looked after now and then, as nobody is told when a storage goes."""
+
+    def __init__(self) -> None:
+        self._by_holder: dict[int, tuple[Any, dict[int, StorageWeakRef]]] = {}
+        self._last: list[Any] = []
+        self._count, self._limit = 0, LEAST
+        self._lock = threading.RLock()  # in the middle of this the garbage collector may run a finaliser that comes here
+
+    def __len__(self) -> int:
+        return len(self._by_holder)
+
+    def hold(self, holder: Any, storage: Any) -> None:
+        """Hold an object for as long as a storage lives, and a while longer."""
+        with self._lock:
+            _, storages = self._by_holder.setdefault(id(holder), (holder, {}))
+            if storage._cdata in storages:  # not another's: while there is a weak reference its place is not given away
+                return
+            storages[storage._cdata] = StorageWeakRef(storage)
+            self._count += 1
+            if self._count > self._limit:
+                self.sweep()
+
+    def sweep(self) -> None:
+        """Let go of what nobody needs any more: of the objects the next time, as a storage counts as gone before its memory is back."""
+        with self._lock:
+            self._last.clear()
+            for key, (holder, storages) in list(self._by_holder.items()):
+                for place in [place for place, storage in storages.items() if storage.expired()]:
+                    del storages[place]
+                if not storages:
+                    self._last.append(holder)
+                    del self._by_holder[key]
+            self._count = sum(len(storages) for _, storages in self._by_holder.values())
+            self._limit = max(LEAST, 2 * self._count)
+
+
+LEAST = 64
+"""Storages that are held for at least before it is looked whether they are gone."""
+
+_held = Held()

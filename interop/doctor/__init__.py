@@ -1,0 +1,5 @@
+"""What is installed here, what is wrong with it, and what is known of these versions: `examine`."""
+
+from interop.doctor.examination import examine
+
+__all__ = ["examine"]

@@ -1,0 +1,1 @@
+"""The checks of gradcheck: against numerical derivatives, and against other runs."""
