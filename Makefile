@@ -23,8 +23,8 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet -c constraints.txt pip setuptools
 
-$(VENV)/.installed-%: pyproject.toml constraints.txt $(wildcard interop/native/*.[ch]) | $(BIN)/python
-	$(PIP) install --quiet -c constraints.txt -e '.[$*]'
+$(VENV)/.installed-%: pyproject.toml conformance/pyproject.toml constraints.txt $(wildcard interop/native/*.[ch]) | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e '.[$*]' $(if $(filter demo,$*),,-e ./conformance)
 	@touch $@
 
 # The page is written also when there are findings; their exit status is the target's.
@@ -58,7 +58,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.run --output benchmarks/results/cpu.json
 
 gpu:
-	PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m tools.gpu
+	PYTHONPATH=.:conformance$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m tools.gpu
 
 # On the emulated device; with an environment of one's own: python -m tools.rehearsal
 gpu-rehearsal: $(VENV)/.installed-test
@@ -66,7 +66,7 @@ gpu-rehearsal: $(VENV)/.installed-test
 
 constraints: $(VENV)/.installed-dev $(VENV)/.installed-demo
 	(echo "# What the project is developed and tested with; regenerate with 'make constraints'."; \
-	 $(PIP) freeze --all --exclude array-interop | sed 's/+cpu$$//' | LC_ALL=C sort -f) > constraints.txt
+	 $(PIP) freeze --all --exclude array-interop --exclude array-interop-conformance | sed 's/+cpu$$//' | LC_ALL=C sort -f) > constraints.txt
 
 clean:
-	rm -rf $(VENV) build *.egg-info demo-output conformance-output
+	rm -rf $(VENV) build *.egg-info conformance/build conformance/*.egg-info demo-output conformance-output

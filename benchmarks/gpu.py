@@ -21,6 +21,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from interop_conformance.adapters._cuda import context_fault
+
 from benchmarks.environment import NoDeviceError, gpu_environment
 from benchmarks.gpu_cases import CASES, DEVICE
 from benchmarks.interrupts import Interrupts, StoppedError
@@ -28,7 +30,6 @@ from benchmarks.record import Record
 from benchmarks.run import arguments, chosen, conclude, tell
 from benchmarks.runner import rows_of
 from benchmarks.timing import FULL, QUICK, Settings
-from conformance.adapters._cuda import context_fault
 
 if TYPE_CHECKING:
     import argparse

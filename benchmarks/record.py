@@ -21,9 +21,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from interop_conformance.running.journal import Journal
+
 from benchmarks.report import document, write
 from benchmarks.runner import unmeasured
-from conformance.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

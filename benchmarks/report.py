@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from conformance.journal import write_whole
+from interop_conformance.running.journal import write_whole
 
 __all__ = ["FEWEST", "SCHEMA", "bandwidth", "document", "read", "text", "verdict", "write"]
 

@@ -8,14 +8,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from conformance.adapters import Adapter, load_adapters
-from conformance.command import run_command
-from conformance.dtypes import DTYPES
-from conformance.layouts import LAYOUTS
-from conformance.outcomes import OUTCOMES
-from conformance.rules import LEVELS, ROLES, rules
-from conformance.states import STATES
+from interop_conformance.adapters import Adapter, load_adapters
+from interop_conformance.command import run_command
+from interop_conformance.matrix.dtypes import DTYPES
+from interop_conformance.matrix.layouts import LAYOUTS
+from interop_conformance.matrix.states import STATES
+from interop_conformance.protocol.rules import LEVELS, ROLES, rules
+from interop_conformance.results.outcomes import OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,18 +10,18 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.deviations import deviations, is_bad, known
-from conformance.outcomes import BAD, NEUTRAL
-from conformance.policy_facts import HOLDS
-from conformance.report import html, label, readme_table
-from conformance.results import read
-from conformance.rules import rules
+from interop_conformance.policy.facts import HOLDS
+from interop_conformance.protocol.rules import rules
+from interop_conformance.report import html, label, readme_table
+from interop_conformance.results.deviations import deviations, is_bad, known
+from interop_conformance.results.files import read
+from interop_conformance.results.outcomes import BAD, NEUTRAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.deviations import Deviation
-    from conformance.results import Results
+    from interop_conformance.results.deviations import Deviation
+    from interop_conformance.results.files import Results
 
 __all__ = ["PAGE", "PARTS", "page", "same_page"]
 

@@ -71,9 +71,9 @@ def backends() -> str:
 
 def unseen() -> str:
     """Return what torch does not show to a native guard: the list in the docstring of the file that watches it."""
-    from interop._watch import torch as _torch_sentry
+    from interop._watch import torch as native_guard
 
-    lines = (inspect.getdoc(_torch_sentry) or "").splitlines()
+    lines = (inspect.getdoc(native_guard) or "").splitlines()
     listed = [number for number, line in enumerate(lines) if line.startswith("- ")]
     return "\n".join(lines[listed[0] : lines.index("", listed[-1])])
 

@@ -1,5 +1,5 @@
 """The suite's crafted producer, where interop's own tests look for it."""
 
-from conformance.crafted import Producer
+from interop_conformance.capsules.crafted import Producer
 
 __all__ = ["Producer"]

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from interop_conformance.running.journal import Journal
 
 from benchmarks import gpu
 from benchmarks.case import Case, Reference
 from benchmarks.interrupts import Interrupts, StoppedError
 from benchmarks.report import document, read
 from benchmarks.timing import Settings
-from conformance.journal import Journal
 
 ROOT = Path(__file__).parent.parent
 ONCE = Settings(rounds=2, turn=0.0, launches=0)

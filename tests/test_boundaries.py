@@ -183,7 +183,7 @@ def test_the_suite_knows_libraries_in_its_adapters_only(path):
 
 def test_listing_the_cases_imports_no_array_library_but_numpy():
     loaded = loaded_after(
-        "from conformance.selection import all_cases; from conformance.adapters import load_adapters; list(all_cases(load_adapters()))"
+        "from interop_conformance.selection import all_cases; from interop_conformance.adapters import load_adapters; list(all_cases(load_adapters()))"
     )
     assert not loaded & FOREIGN
-    assert "conformance.handoff" in loaded
+    assert "interop_conformance.matrix.handoff" in loaded

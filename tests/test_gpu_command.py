@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from interop_conformance.gpu import FINDINGS, SECONDS
 
 from benchmarks.environment import NoDeviceError
-from conformance.gpu import FINDINGS, SECONDS
 from tests.gpu_checkout import FACTS, HEAD, as_run, checkout
 from tools import gpu
 from tools.checkout import COMPILED, build, gpu_test_files, source_of
@@ -30,7 +30,7 @@ CONFORMANCE = "import sys, time\nprint(sys.argv)\n{}\n"
 
 BENCHMARK = """
 import json, os, pathlib, sys, time
-from conformance.journal import Journal
+from interop_conformance.running.journal import Journal
 
 path = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
 journal = Journal(path.with_suffix(".jsonl"))

@@ -5,8 +5,8 @@ import textwrap
 import time
 
 import pytest
+from interop_conformance.running.journal import Journal
 
-from conformance.journal import Journal
 from tests.gpu_checkout import FACTS, HEAD, as_run, checkout, outcomes, reasons, run
 from tools import gpu
 from tools.recorder import anonymous, line

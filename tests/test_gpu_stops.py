@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from interop_conformance.running.journal import Journal
 
-from conformance.journal import Journal
 from tests.gpu_checkout import FACTS, HEAD, as_run, checkout, outcomes, reasons, run
 from tools.results import IncompleteError, all_passed, compose, read, write
 

@@ -23,8 +23,8 @@ from torch.utils.checkpoint import checkpoint
 
 import interop
 from interop import GradError, TransferError
-from interop._watch import torch as _torch_sentry
-from interop._watch.torch import sentry
+from interop._watch import torch as guard_module
+from interop._watch.torch import native_guard
 from tests import corpus
 
 TRANSFERS, GRADS, COPIES = (frozenset({word}) for word in ("transfers", "grads", "copies"))
@@ -87,10 +87,10 @@ def test_a_copy_to_another_device_is_refused(action, state):
     with state():
         x = vector()
         for forbidden in (NOTHING, GRADS, COPIES):
-            with sentry(forbidden):
+            with native_guard(forbidden):
                 action(x)
         with (
-            sentry(TRANSFERS),
+            native_guard(TRANSFERS),
             pytest.raises(TransferError, match="in a guard that forbids transfers, copies from cpu to meta: ") as caught,
         ):
             action(x)
@@ -139,7 +139,7 @@ STAYING = {
 def test_what_stays_on_its_device_is_no_transfer(action, state):
     with state():
         action(vector(), void(3))
-        with sentry(BOTH | COPIES):
+        with native_guard(BOTH | COPIES):
             action(vector(), void(3))
 
 
@@ -169,17 +169,17 @@ def test_a_guard_under_fake_tensors_shows_what_would_be_moved(action, state):
     with state(), FakeTensorMode():
         c = on_fake_gpu()
         with (
-            sentry(TRANSFERS),
+            native_guard(TRANSFERS),
             pytest.raises(TransferError, match=r"copies from (cuda:0 to (cpu|cuda:1)|cpu to cuda:0|cuda:1 to cuda:0): ") as caught,
         ):
             action(c)
         assert caught.value.description.no_data == "fake"
-        with sentry(GRADS), contextlib.suppress(torch._subclasses.fake_tensor.DataDependentOutputException):
+        with native_guard(GRADS), contextlib.suppress(torch._subclasses.fake_tensor.DataDependentOutputException):
             action(c)  # whatever else torch raises
 
 
 def test_under_fake_tensors_numbers_may_become_tensors_and_host_numbers_may_take_part():
-    with FakeTensorMode(), sentry(TRANSFERS):
+    with FakeTensorMode(), native_guard(TRANSFERS):
         c = on_fake_gpu()
         assert torch.tensor([1.0, 2.0], device="cuda").device.type == "cuda"
         assert torch.as_tensor((1, np.float32(2)), device="cuda").device.type == "cuda"
@@ -197,9 +197,9 @@ def test_under_fake_tensors_numbers_may_become_tensors_and_host_numbers_may_take
 
 def test_a_dlpack_capsule_for_another_device():
     x = vector()
-    with sentry(TRANSFERS), pytest.raises(TransferError, match=r"^torch.Tensor.__dlpack__, .* copies from cpu to cuda:0"):
+    with native_guard(TRANSFERS), pytest.raises(TransferError, match=r"^torch.Tensor.__dlpack__, .* copies from cpu to cuda:0"):
         x.__dlpack__(dl_device=(2, 0))
-    with sentry(TRANSFERS):
+    with native_guard(TRANSFERS):
         assert x.__dlpack__(dl_device=(1, 0)) is not None
 
 
@@ -216,7 +216,7 @@ def test_a_dlpack_capsule_for_another_device():
     ids=["cpu", "tolist", "item", "numpy", "copy_"],
 )
 def test_the_way_back_from_meta_is_refused_by_torch_itself(action, error, forbidden):
-    with sentry(forbidden), pytest.raises(error) as caught:
+    with native_guard(forbidden), pytest.raises(error) as caught:
         action(void(3))
     assert not isinstance(caught.value, interop.InteropError)
 
@@ -286,10 +286,10 @@ def holder(p):
 @pytest.mark.parametrize("action", LOSING.values(), ids=LOSING)
 def test_a_tracked_value_does_not_leave_torch(action):
     for forbidden in (NOTHING, TRANSFERS, COPIES):
-        with sentry(forbidden):
+        with native_guard(forbidden):
             assert action(weight()) is not None
     with (
-        sentry(GRADS),
+        native_guard(GRADS),
         pytest.raises(GradError, match=r"in a guard that forbids grads, hands out (without its gradient|values of a tracked)") as caught,
     ):
         action(weight())
@@ -310,7 +310,7 @@ def test_what_torch_refuses_is_refused_in_the_words_of_the_guard(action):
     with pytest.raises((RuntimeError, BufferError)) as caught:
         action(weight())
     assert not isinstance(caught.value, GradError)
-    with sentry(GRADS), pytest.raises(GradError):
+    with native_guard(GRADS), pytest.raises(GradError):
         action(weight())
 
 
@@ -342,13 +342,13 @@ KEEPING = {
 @pytest.mark.parametrize("action", KEEPING.values(), ids=KEEPING)
 def test_what_loses_no_gradient_is_not_refused(action):
     action(weight(), vector())
-    with sentry(BOTH):
+    with native_guard(BOTH):
         action(weight(), vector())
 
 
 @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True to a scalar")  # torch's opinion of float(loss)
 def test_a_number_of_a_tracked_tensor_is_no_array():
-    with sentry(BOTH):
+    with native_guard(BOTH):
         assert float(weight().sum()) == 10.0
         assert weight()[0, 0].tolist() == 1.0
         with pytest.raises(GradError):
@@ -370,21 +370,21 @@ def test_a_forward_mode_tangent_is_a_gradient(action):
             return action(forward_ad.make_dual(vector(), torch.ones(3)))
 
     assert run().tolist() == [1.0, 2.0, 3.0]
-    with sentry(GRADS), pytest.raises(GradError):
+    with native_guard(GRADS), pytest.raises(GradError):
         run()
-    with sentry(GRADS), forward_ad.dual_level():
+    with native_guard(GRADS), forward_ad.dual_level():
         assert action(vector()).tolist() == [1.0, 2.0, 3.0]
 
 
 @pytest.mark.filterwarnings(JIT)
 def test_a_dual_tensor_that_crosses_is_described():
-    with sentry(BOTH), forward_ad.dual_level(), pytest.raises(TransferError, match=r"copies from cpu to meta: .*, carries a tangent\."):
+    with native_guard(BOTH), forward_ad.dual_level(), pytest.raises(TransferError, match=r"copies from cpu to meta: .*, carries a tangent\."):
         forward_ad.make_dual(vector(), torch.ones(3)).to("meta")
 
 
 def test_a_storage_that_takes_the_place_of_a_dead_one_is_not_taken_for_it():
     places = set()
-    with sentry(GRADS):
+    with native_guard(GRADS):
         for _ in range(500):
             p = torch.nn.Parameter(torch.ones(4))
             p.detach()
@@ -398,13 +398,13 @@ def test_a_storage_that_takes_the_place_of_a_dead_one_is_not_taken_for_it():
 def test_what_is_remembered_of_dead_storages_does_not_grow(monkeypatch):
     made = []
 
-    class Counted(_torch_sentry._Storages):
+    class Counted(guard_module._Storages):
         def __init__(self):
             super().__init__()
             made.append(self)
 
-    monkeypatch.setattr(_torch_sentry, "_Storages", Counted)
-    with sentry(GRADS):
+    monkeypatch.setattr(guard_module, "_Storages", Counted)
+    with native_guard(GRADS):
         for _ in range(1000):
             (weight() * 2).detach()
         assert 0 < len(made[0].refs) <= 64
@@ -443,7 +443,7 @@ HARMLESS = {
 @pytest.mark.parametrize("action", HARMLESS.values(), ids=HARMLESS)
 def test_harmless_and_refused_all_the_same(action):
     action(weight())
-    with sentry(GRADS), pytest.raises(GradError):
+    with native_guard(GRADS), pytest.raises(GradError):
         action(weight())
 
 
@@ -452,47 +452,47 @@ def test_harmless_and_refused_all_the_same(action):
 
 def detached_before():
     d = weight().detach()
-    with sentry(BOTH):
+    with native_guard(BOTH):
         return d.numpy()
 
 
 def by_address():
     p = weight()
-    with sentry(BOTH):
+    with native_guard(BOTH):
         return (ctypes.c_float * 4).from_address(p.data_ptr())[:]
 
 
 def in_a_hook():
     p, seen = weight(), []
     p.register_hook(lambda grad: seen.append(p.detach().numpy().copy()))
-    with sentry(BOTH):
+    with native_guard(BOTH):
         (p * 2).sum().backward()
     return seen[0]
 
 
 def in_a_transformation():
     seen = []
-    with sentry(BOTH):
+    with native_guard(BOTH):
         torch.func.grad(lambda x: (seen.append(x.detach().tolist()), x.sum())[1])(weight().detach())
     return seen[0]
 
 
 def saved():
     file = io.BytesIO()
-    with sentry(BOTH):
+    with native_guard(BOTH):
         torch.save(weight(), file)
     file.seek(0)
     return torch.load(file).tolist()
 
 
 def without_torch_function():
-    with sentry(BOTH), torch._C.DisableTorchFunction():
+    with native_guard(BOTH), torch._C.DisableTorchFunction():
         return weight().detach().numpy()
 
 
 def in_a_thread():
     out = []
-    with sentry(BOTH):
+    with native_guard(BOTH):
         thread = threading.Thread(target=lambda: out.append((weight().detach().numpy(), torch.ones(2).to("meta"))[0]))
         thread.start()
         thread.join()
@@ -501,7 +501,7 @@ def in_a_thread():
 
 def guarded(action):
     def run():
-        with sentry(BOTH):
+        with native_guard(BOTH):
             return action()
 
     return run
@@ -539,7 +539,7 @@ def test_a_copy_inside_of_a_compiled_kernel_goes_unseen():
         return (x * 2).to("meta")
 
     x = vector()
-    with sentry(BOTH):
+    with native_guard(BOTH):
         assert torch.compile(send, backend="inductor")(x).is_meta
         with pytest.raises(TransferError):
             torch.compile(send, backend="aot_eager")(x)
@@ -551,10 +551,10 @@ def test_copies_in_hooks_and_where_torch_function_is_disabled_are_seen():
     p, sent = weight(), []
     p.register_hook(lambda grad: sent.append(grad.to("meta")))
     (p * 2).sum().backward()
-    with sentry(TRANSFERS), pytest.raises(TransferError, match=r"^torch.Tensor.backward \(aten._to_copy"):
+    with native_guard(TRANSFERS), pytest.raises(TransferError, match=r"^torch.Tensor.backward \(aten._to_copy"):
         (p * 2).sum().backward()
     assert len(sent) == 1
-    with sentry(TRANSFERS):
+    with native_guard(TRANSFERS):
         torch.tensor([1.0], device="meta")  # from numbers, which may: but only this call
         with torch._C.DisableTorchFunction(), pytest.raises(TransferError, match=r"^aten._to_copy"):
             vector().to("meta")
@@ -564,21 +564,21 @@ def test_copies_in_hooks_and_where_torch_function_is_disabled_are_seen():
 
 
 def test_a_refusal_says_what_was_called_on_what_and_what_to_do():
-    with sentry(BOTH), pytest.raises(TransferError) as caught:
+    with native_guard(BOTH), pytest.raises(TransferError) as caught:
         weight().to("meta")
     assert caught.value.message == (
         "torch.Tensor.to (aten._to_copy.default), in a guard that forbids transfers, copies from cpu to meta: "
         "torch.nn.parameter.Parameter float32[2, 2] on cpu, requires grad."
     )
     assert caught.value.description.shape == (2, 2)
-    with sentry(BOTH), pytest.raises(GradError) as caught:
+    with native_guard(BOTH), pytest.raises(GradError) as caught:
         weight().detach()[0].numpy()
     assert str(caught.value) == (
         "torch.Tensor.numpy, in a guard that forbids grads, hands out values of a tracked tensor, taken out of their graph in this block: "
         "torch.Tensor float32[2] on cpu.\n\n"
         "Hint: Do it through interop, outside of the guard that forbids grads."
     )
-    with sentry(BOTH), pytest.raises(GradError, match=r"^torch.Tensor.__array__, .* hands out without its gradient: .*, requires grad\."):
+    with native_guard(BOTH), pytest.raises(GradError, match=r"^torch.Tensor.__array__, .* hands out without its gradient: .*, requires grad\."):
         np.asarray(weight())
 
 
@@ -590,7 +590,7 @@ def stacks():
         overrides._get_current_function_mode_stack(),
         _python_dispatch._get_current_dispatch_mode_stack(),
         _python_dispatch.is_in_torch_dispatch_mode(),
-        _torch_sentry._watching.get(),
+        guard_module._watching.get(),
     )
 
 
@@ -599,16 +599,16 @@ BARE = ([], [], False, ())
 
 @pytest.mark.parametrize("forbidden", [NOTHING, COPIES], ids=["nothing", "copies"])
 def test_nothing_is_installed_where_nothing_is_to_be_seen(forbidden):
-    with sentry(forbidden):
+    with native_guard(forbidden):
         assert stacks() == BARE
-    with sentry(GRADS):
+    with native_guard(GRADS):
         assert stacks() != BARE
 
 
 @pytest.mark.parametrize("raised", [None, KeyError, TransferError, GradError, KeyboardInterrupt], ids=str)
 def test_torch_is_as_before_after_the_block(raised):
     before = stacks()
-    with contextlib.suppress(raised or ()), sentry(BOTH):
+    with contextlib.suppress(raised or ()), native_guard(BOTH):
         if raised is TransferError:
             torch.ones(2).to("meta")
         elif raised is GradError:
@@ -621,7 +621,7 @@ def test_torch_is_as_before_after_the_block(raised):
 
 
 def test_a_refusal_inside_of_the_block_does_not_end_it():
-    with sentry(BOTH):
+    with native_guard(BOTH):
         for _ in range(3):
             with pytest.raises(TransferError):
                 torch.ones(2).to("meta")
@@ -642,10 +642,10 @@ def test_blocks_nest(outer, inner):
             with pytest.raises(error) if word in forbidden else plain():
                 action()
 
-    with sentry(outer):
+    with native_guard(outer):
         check(outer)
         d = weight().detach()
-        with sentry(inner):
+        with native_guard(inner):
             check(outer | inner)
             with pytest.raises(GradError) if "grads" in outer else plain():
                 d.numpy()  # detached in the outer block: the inner one need not know
@@ -661,7 +661,7 @@ def test_other_threads_work_as_ever_and_have_their_own_blocks():
         try:
             inside.wait()
             torch.ones(2).to("meta")
-            with sentry(GRADS):
+            with native_guard(GRADS):
                 torch.ones(2).to("meta")
                 with pytest.raises(GradError):
                     weight().detach().numpy()
@@ -673,7 +673,7 @@ def test_other_threads_work_as_ever_and_have_their_own_blocks():
 
     thread = threading.Thread(target=other)
     thread.start()
-    with sentry(TRANSFERS):
+    with native_guard(TRANSFERS):
         inside.set()
         checked.wait()
         with pytest.raises(TransferError):
@@ -686,7 +686,7 @@ def test_other_threads_work_as_ever_and_have_their_own_blocks():
 @pytest.mark.parametrize("first_out", [0, 1])
 def test_the_tasks_of_an_event_loop_have_each_their_own_block(first_out):
     async def guarded_task(forbidden, entered, leave):
-        with sentry(forbidden):
+        with native_guard(forbidden):
             entered.set()
             await leave.wait()
             with pytest.raises(TransferError) if forbidden == TRANSFERS else plain():
@@ -717,7 +717,7 @@ def test_a_task_that_the_block_starts_is_in_it():
             torch.ones(2).to("meta")
 
     async def main():
-        with sentry(TRANSFERS):
+        with native_guard(TRANSFERS):
             await asyncio.create_task(child())
 
     asyncio.run(main())
@@ -736,7 +736,7 @@ def test_no_tensor_is_kept_alive():
                 action()
         return weakref.ref(p), p.untyped_storage()._weak_ref()
 
-    block = sentry(BOTH)
+    block = native_guard(BOTH)
     with block:
         assert dies(*used())  # not even while it lasts
         p = weight()
@@ -771,7 +771,7 @@ def test_training_on_one_device():
         return results
 
     free = train()
-    with sentry(BOTH):
+    with native_guard(BOTH):
         assert train() == free
 
 
@@ -820,7 +820,7 @@ def with_mode(mode):
 def test_the_rest_of_torch_works_in_the_block(action):
     action()
     before = stacks()
-    with sentry(BOTH):
+    with native_guard(BOTH):
         action()
     assert stacks() == before
 
@@ -832,31 +832,31 @@ def test_tensors_of_a_transformation(action):
 
     with pytest.raises((RuntimeError, ValueError)) as outside:
         vmapped()
-    with sentry(BOTH), pytest.raises(type(outside.value)) as inside:
+    with native_guard(BOTH), pytest.raises(type(outside.value)) as inside:
         vmapped()
     assert str(outside.value) == str(inside.value)  # torch refuses these itself
-    with sentry(BOTH), pytest.raises(GradError, match=r"no data \(grad\)"):
+    with native_guard(BOTH), pytest.raises(GradError, match=r"no data \(grad\)"):
         torch.func.grad(lambda x: (action(x), x.sum())[1])(vector())
 
 
 def test_a_view_that_a_third_party_defines():
-    with torch.library._scoped_library("interop_sentry", "FRAGMENT") as library:
+    with torch.library._scoped_library("interop_guarded", "FRAGMENT") as library:
         library.define("row(int i, Tensor(a) x) -> Tensor(a)")
         library.define("nothing(Tensor(a) x) -> Tensor(a)?")
         library.impl("row", lambda i, x: x[i], "CompositeExplicitAutograd")
         library.impl("nothing", lambda x: None, "CompositeExplicitAutograd")
         p = weight()
-        with sentry(BOTH):
-            assert torch.ops.interop_sentry.nothing(p.detach()) is None
-            row = torch.no_grad()(torch.ops.interop_sentry.row)(1, p.detach().clone())
-            assert torch.ops.interop_sentry.row(1, torch.eye(2)).numpy().tolist() == [0, 1]
+        with native_guard(BOTH):
+            assert torch.ops.interop_guarded.nothing(p.detach()) is None
+            row = torch.no_grad()(torch.ops.interop_guarded.row)(1, p.detach().clone())
+            assert torch.ops.interop_guarded.row(1, torch.eye(2)).numpy().tolist() == [0, 1]
             with pytest.raises(GradError):
                 row.numpy()
 
 
 @pytest.mark.parametrize("order", ["outside", "inside"])
 def test_fake_tensors(order):
-    fake, watch = FakeTensorMode(), sentry(BOTH)
+    fake, watch = FakeTensorMode(), native_guard(BOTH)
     with contextlib.ExitStack() as stack:
         for context in (fake, watch) if order == "outside" else (watch, fake):
             stack.enter_context(context)
@@ -865,7 +865,7 @@ def test_fake_tensors(order):
         assert interop.describe(x).no_data == "fake"
         with pytest.raises(TransferError):
             x.to("meta")
-    with sentry(BOTH):
+    with native_guard(BOTH):
         converted = fake.from_tensor(vector())
         assert converted.shape == (3,)
         assert FakeTensorMode().from_tensor(weight()).requires_grad
@@ -906,7 +906,7 @@ def test_a_compiled_function_stays_compiled(called_before, fullgraph):
     x = vector()
     expected = compiled(x) if called_before else x.sin() + x[0]
     for _ in range(10):
-        with sentry(BOTH):
+        with native_guard(BOTH):
             torch.testing.assert_close(compiled(x), expected)
         torch.testing.assert_close(compiled(x), expected)
     assert backend.compiled == 2  # once without function modes, once for the blocks
@@ -917,7 +917,7 @@ def test_a_compiled_function_stays_compiled(called_before, fullgraph):
 def test_operations_of_a_compiled_function_are_seen():
     compiled = torch.compile(lambda x: (x * 2).to("meta"), backend="eager")
     assert compiled(vector()).is_meta
-    with sentry(BOTH), pytest.raises(TransferError):
+    with native_guard(BOTH), pytest.raises(TransferError):
         compiled(vector())
     assert compiled(vector()).is_meta
 
@@ -925,7 +925,7 @@ def test_operations_of_a_compiled_function_are_seen():
 @pytest.mark.usefixtures("dynamo")
 def test_compiled_training():
     p = weight()
-    with sentry(BOTH):
+    with native_guard(BOTH):
         torch.compile(lambda x: (x * x).sum(), backend="aot_eager")(p).backward()
     torch.testing.assert_close(p.grad, 2 * weight().detach())
 
@@ -935,7 +935,7 @@ def test_compiled_numpy_code_works_or_fails_as_under_any_function_mode():
     compiled = torch.compile(lambda x: x.numpy() * 2, backend="eager")
     assert compiled(vector()).tolist() == [2.0, 4.0, 6.0]
     fails = pytest.raises(torch._dynamo.exc.TorchRuntimeError, match="'ndarray' object has no attribute")  # pytorch#140884
-    for block in (Counting(), sentry(BOTH)):
+    for block in (Counting(), native_guard(BOTH)):
         torch._dynamo.reset()
         with block, fails if torch.__version__ < "2.15" else plain():
             assert compiled(vector()).tolist() == [2.0, 4.0, 6.0]
@@ -947,7 +947,7 @@ def test_compiled_numpy_code_works_or_fails_as_under_any_function_mode():
 @pytest.mark.parametrize("forbidden", [TRANSFERS, GRADS, BOTH], ids="+".join)
 def test_conversions_of_interop_are_not_seen(forbidden):
     p, a = weight(), np.arange(3.0)
-    with sentry(forbidden):
+    with native_guard(forbidden):
         x = vector()
         assert interop.shares_memory(x, interop.to_numpy(x))
         assert interop.shares_memory(p, interop.to_numpy(p, grad="detach"))
@@ -975,7 +975,7 @@ def test_interop_sees_and_does_the_same_in_the_block(source):
 
     with source.inside():
         free = outcome()
-        with sentry(BOTH):
+        with native_guard(BOTH):
             assert outcome() == free
 
 
@@ -1016,9 +1016,9 @@ ON_GPU = {
 def test_on_a_gpu_a_transfer_is_refused(action, state):
     with state():
         action()
-        with sentry(GRADS):
+        with native_guard(GRADS):
             action()
-        with sentry(TRANSFERS), pytest.raises(TransferError, match=r"copies from (cuda:0 to cpu|cpu to cuda:0)"):
+        with native_guard(TRANSFERS), pytest.raises(TransferError, match=r"copies from (cuda:0 to cpu|cpu to cuda:0)"):
             action()
 
 
@@ -1037,14 +1037,14 @@ STAYING_ON_GPU = {
 @pytest.mark.gpu
 def test_on_a_gpu_a_module_does_not_move():
     torch.nn.Linear(2, 2).cuda()
-    with sentry(TRANSFERS), pytest.raises(TransferError, match=r"copies from cpu to cuda:0"):
+    with native_guard(TRANSFERS), pytest.raises(TransferError, match=r"copies from cpu to cuda:0"):
         torch.nn.Linear(2, 2).cuda()
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("action", STAYING_ON_GPU.values(), ids=STAYING_ON_GPU)
 def test_on_a_gpu_what_stays_is_not_refused(action):
-    with sentry(BOTH):
+    with native_guard(BOTH):
         action(cuda())
 
 
@@ -1067,7 +1067,7 @@ LOSING_ON_GPU = {
 @pytest.mark.parametrize("action", LOSING_ON_GPU.values(), ids=LOSING_ON_GPU)
 def test_on_a_gpu_a_tracked_value_does_not_leave_torch(action):
     action(on_gpu())
-    with sentry(GRADS), pytest.raises(GradError):
+    with native_guard(GRADS), pytest.raises(GradError):
         action(on_gpu())
 
 
@@ -1078,7 +1078,7 @@ def test_on_a_gpu_a_backward_pass_in_autograds_own_threads_is_seen():
 
     loss().backward()
     crossing, staying = loss(), (on_gpu() * 2).sum()
-    with sentry(BOTH):
+    with native_guard(BOTH):
         staying.backward()
         with pytest.raises(TransferError):
             crossing.backward()
@@ -1086,7 +1086,7 @@ def test_on_a_gpu_a_backward_pass_in_autograds_own_threads_is_seen():
 
 @pytest.mark.gpu
 def test_on_a_gpu_training_stays():
-    with sentry(BOTH):
+    with native_guard(BOTH):
         model = torch.nn.Linear(4, 1, device="cuda")
         for kind in (torch.optim.SGD, torch.optim.Adam):
             optimizer = kind(model.parameters(), lr=0.01)

@@ -29,9 +29,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from interop_conformance.gpu import FINDINGS
+from interop_conformance.running.journal import Journal
+
 from benchmarks.environment import NoDeviceError, environment_name
-from conformance.gpu import FINDINGS
-from conformance.journal import Journal
 from tools.checkout import build, gpu_test_files, source_of
 from tools.results import BAD, OUTCOMES, all_passed, compose, failures, write
 from tools.supervise import Watched, how, launch, supervise
@@ -277,12 +278,12 @@ def run_conformance(run: Run) -> str:
     """Run the conformance suite's cases with a GPU; returns what went wrong, or nothing."""
     seconds = max(1, int(run.deadline.left("conformance")) - 8)
     words = ["--output", str(run.path("conformance").parent), "--seconds", str(seconds), *(["--resume"] if run.resume else [])]
-    return launch(run.watched("conformance.gpu", *words), until=run.deadline.of("conformance"))
+    return launch(run.watched("interop_conformance.gpu", *words), until=run.deadline.of("conformance"))
 
 
 def variables(output: Path | None = None) -> dict[str, str]:
     """Return the environment variables for a stage: a missing GPU is a failure, and a stranger's pytest plugins stay out."""
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(ROOT), str(ROOT / "conformance"), os.environ.get("PYTHONPATH"))))
     own = {"INTEROP_REQUIRE_GPU": os.environ.get("INTEROP_REQUIRE_GPU", "1"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": path}
     # JAX would take three quarters of the card when it starts: docs.jax.dev, "GPU memory allocation".
     own["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"

@@ -1,7 +1,7 @@
 """A pytest plugin that notes every event at once: ``-p tools.recorder --record FILE``.
 
 On a GPU a test can take the whole interpreter down, or leave a context in which every later call fails. So the record is a journal
-(`conformance.journal`): what is in it after the end is what happened before the end. `tools.supervise` starts another process, which
+(`interop_conformance.running.journal`): what is in it after the end is what happened before the end. `tools.supervise` starts another process, which
 skips what has a result already; `tools.results` makes the results from the journal.
 """
 
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from interop_conformance.adapters._cuda import context_fault
+from interop_conformance.running.journal import Journal
 
-from conformance.adapters._cuda import context_fault
-from conformance.journal import Journal
 from tools.supervise import ended
 
 if TYPE_CHECKING:

@@ -27,11 +27,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from interop_conformance.gpu import NOT_REACHED
+from interop_conformance.results import files as conformance_results
+from interop_conformance.results.deviations import findings
+from interop_conformance.running.journal import Journal
+
 from benchmarks import report
-from conformance import results as conformance_results
-from conformance.deviations import findings
-from conformance.gpu import NOT_REACHED
-from conformance.journal import Journal
 from tests.emulated.building import why_not
 from tests.emulated.limits import reason_for
 from tests.emulated.surroundings import environment

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conformance.journal import write_whole
+from interop_conformance.running.journal import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -1,6 +1,6 @@
 """Has a process work off a list, whatever becomes of the process: a crash, a hang or a dead device costs one item and not the rest.
 
-The process notes in a journal (`conformance.journal`) which item it begins (``started``), what came of it, and that it has come to
+The process notes in a journal (`interop_conformance.running.journal`) which item it begins (``started``), what came of it, and that it has come to
 the end of its list (``finished``). It skips what the journal has already. Here it is watched: where it dies or hangs, the item that
 it was at gets the blame (``died``), and another process goes on with the next one. Who stops the watcher stops all, and blames nobody.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from conformance.journal import Journal
+    from interop_conformance.running.journal import Journal
 
 __all__ = ["GRACE_S", "Ending", "Watched", "end", "ended", "how", "launch", "started", "supervise"]
 

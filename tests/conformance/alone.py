@@ -11,7 +11,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING
 
-from conformance.outcomes import Observed
+from interop_conformance.results.outcomes import Observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from interop_conformance.adapters import Adapter, Unsupported
 
-from conformance.adapters import Adapter, Unsupported
 from tests.conformance.mini_producer import CPU, CUDA, EXT, MANAGED, PINNED, Mini, Streams, aligned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import ExitStack
 
-    from conformance.layouts import Layout
+    from interop_conformance.matrix.layouts import Layout
 
 
 class MiniAdapter(Adapter):

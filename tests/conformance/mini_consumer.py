@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import ml_dtypes
 import numpy as np
+from interop_conformance.adapters import Adapter, Unsupported
+from interop_conformance.capsules.crafted import LEGACY, SUBBYTE_PADDED, USED, VERSIONED, rename
 
-from conformance.adapters import Adapter, Unsupported
-from conformance.crafted import LEGACY, SUBBYTE_PADDED, USED, VERSIONED, rename
 from interop._model.description import c_strides
 from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned, dtype_of_code
 
 if TYPE_CHECKING:
-    from conformance.layouts import Layout
+    from interop_conformance.matrix.layouts import Layout
 
 CPU, CUDA = (1, 0), (2, 0)
 READ_ONLY, IS_COPIED = 1, 2

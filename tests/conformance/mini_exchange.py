@@ -13,16 +13,16 @@ import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from interop_conformance.capsules import exchange_api as api
+from interop_conformance.capsules.crafted import Producer
 
-from conformance import exchange_api as api
-from conformance.crafted import Producer
 from interop.dlpack import DLManagedTensorVersioned
 from tests.conformance.mini_consumer import READ_ONLY, VERSIONED, Mini, Owner
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from conformance.layouts import Layout
+    from interop_conformance.matrix.layouts import Layout
 
 _python = ctypes.pythonapi
 _new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(("PyCapsule_New", _python))

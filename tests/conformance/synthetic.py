@@ -3,10 +3,10 @@
 from itertools import product
 from types import SimpleNamespace
 
-from conformance.outcomes import OUTCOMES
-from conformance.records import Case, Record
-from conformance.results import Results
-from conformance.rules import Rule
+from interop_conformance.protocol.rules import Rule
+from interop_conformance.results.files import Results
+from interop_conformance.results.outcomes import OUTCOMES
+from interop_conformance.results.records import Case, Record
 
 NASTY = "<img src=x onerror=\"document.title='gone'\"> & 'quotes' | `ticks`"
 LONG = "strides must be positive"

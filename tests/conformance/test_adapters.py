@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from interop_conformance.adapters import GROUP, load_adapters
+from interop_conformance.results import deviations
 
-from conformance import deviations
-from conformance.adapters import GROUP, load_adapters
 from interop.cli import cli
 
 PAGE = (Path(__file__).parents[2] / "docs" / "conformance-adapter.md").read_text(encoding="utf-8")
@@ -140,7 +140,7 @@ def install(folder):
 @pytest.mark.slow
 def test_an_entry_point_makes_an_adapter(folder):
     install(folder)
-    command = [sys.executable, "-m", "conformance", "run", "--case", CASE, "--json"]
+    command = [sys.executable, "-m", "interop_conformance", "run", "--case", CASE, "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=here(folder))
     assert ran.returncode == 1, ran.stderr
     said = json.loads(ran.stdout)
@@ -176,7 +176,7 @@ def test_the_projects_files_are_those_of_the_tutorial():
 # What is no adapter.
 
 ODD = """
-from conformance.adapters import Adapter
+from interop_conformance.adapters import Adapter
 from toyarray_adapter import ToyAdapter
 
 class Half(Adapter):
@@ -206,7 +206,7 @@ adapter = ToyAdapter()
         ("toyarray_adapter:Toy", "module 'toyarray_adapter' has no attribute 'Toy'"),
         ("toyarray_adapter", "module 'toyarray_adapter' has no attribute 'ADAPTER'"),
         (":ToyAdapter", "an adapter is named as module:object"),
-        ("toyarray:from_dlpack", "toyarray:from_dlpack is a function, and no conformance.adapters.Adapter"),
+        ("toyarray:from_dlpack", "toyarray:from_dlpack is a function, and no interop_conformance.adapters.Adapter"),
         ("toyarray:Array", "toyarray:Array: "),
         ("broken:Toy", "broken:Toy: its import raises ZeroDivisionError: division by zero"),
         ("odd:Half", "Can't instantiate abstract class Half with abstract methods from_dlpack, make, pointer, values, version, writeable"),
@@ -235,7 +235,7 @@ def test_an_adapter_may_be_an_object(folder):
 # What an adapter does wrong is told as its own fault, and not a library's.
 
 FAULTY = """
-from conformance.adapters import Unsupported
+from interop_conformance.adapters import Unsupported
 from toyarray_adapter import ToyAdapter
 
 class Unindexed(ToyAdapter):

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-
-from conformance.capsule import Counted, NotACapsuleError, consume, read, values
-from conformance.crafted import Producer
+from interop_conformance.capsules.capsule import Counted, NotACapsuleError, consume, read, values
+from interop_conformance.capsules.crafted import Producer
 
 
 def test_fields_are_read_as_they_are():

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from interop_conformance.command import command
+from interop_conformance.matrix.dtypes import DTYPES
+from interop_conformance.protocol.rules import rules
+from interop_conformance.results import deviations as module
+from interop_conformance.results.deviations import deviations
+from interop_conformance.results.files import Results, read, write
+from interop_conformance.results.outcomes import OUTCOMES
+from interop_conformance.results.records import Case, Record
+from interop_conformance.selection import LAYERS
 
-from conformance import deviations as module
-from conformance.command import command
-from conformance.deviations import deviations
-from conformance.dtypes import DTYPES
-from conformance.outcomes import OUTCOMES
-from conformance.records import Case, Record
-from conformance.results import Results, read, write
-from conformance.rules import rules
-from conformance.selection import LAYERS
 from interop.cli import cli
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_wrong_use_is_status_2_and_says_what_is_right(line, answer):
 
 
 def test_a_library_that_is_not_there_says_why_no_case_fits(monkeypatch):
-    from conformance.adapters.pyarrow import PyArrow
+    from interop_conformance.adapters.pyarrow import PyArrow
 
     monkeypatch.setattr(PyArrow, "available", lambda self: "pyarrow is not installed")
     done = conformance("run --producer pyarrow")
@@ -89,8 +89,8 @@ def test_help(name):
 
 
 def test_it_runs_without_being_installed():
-    done = subprocess.run([sys.executable, "-m", "conformance", "--help"], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.startswith("Usage: python -m conformance")
+    done = subprocess.run([sys.executable, "-m", "interop_conformance", "--help"], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.startswith("Usage: python -m interop_conformance")
 
 
 # A run.
@@ -114,7 +114,7 @@ def test_a_case_that_kills_its_process_is_told_and_known():
 
 
 def test_a_bad_outcome_that_nothing_explains_is_a_finding(monkeypatch):
-    monkeypatch.setattr("conformance.deviations._here", lambda key: ())
+    monkeypatch.setattr("interop_conformance.results.deviations._here", lambda key: ())
     done = conformance(f"run --case {MASKED} --json")
     assert done.exit_code == 1
     (finding,) = json.loads(done.stdout)["findings"]
@@ -147,7 +147,7 @@ def test_a_bar_on_a_terminal_and_plain_output_beside_it():
     import pty
 
     terminal, end = pty.openpty()
-    line = [sys.executable, "-m", "conformance", "run", "--case", ONE]
+    line = [sys.executable, "-m", "interop_conformance", "run", "--case", ONE]
     done = subprocess.run(line, stdout=subprocess.PIPE, stderr=end, text=True, check=True, cwd=ROOT, env={**os.environ, "TERM": "xterm"})
     os.close(end)
     seen = os.read(terminal, 1 << 16).decode()

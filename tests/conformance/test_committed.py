@@ -8,17 +8,16 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-
-from conformance import handoff
-from conformance.adapters import load_adapters
-from conformance.deviations import findings, is_bad, known
-from conformance.diff import differences
-from conformance.environment import environment_of, name_of
-from conformance.outcomes import BAD
-from conformance.results import SCHEMA_FILE, IncompleteError, Results, read, write
-from conformance.rules import rules
-from conformance.run import run
-from conformance.selection import Selection, all_cases
+from interop_conformance.adapters import load_adapters
+from interop_conformance.matrix import handoff
+from interop_conformance.protocol.rules import rules
+from interop_conformance.results.deviations import findings, is_bad, known
+from interop_conformance.results.diff import differences
+from interop_conformance.results.files import SCHEMA_FILE, IncompleteError, Results, read, write
+from interop_conformance.results.outcomes import BAD
+from interop_conformance.running.environment import environment_of, name_of
+from interop_conformance.running.run import run
+from interop_conformance.selection import Selection, all_cases
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "conformance" / "results"

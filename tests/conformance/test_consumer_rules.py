@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from interop_conformance.adapters import Unsupported
+from interop_conformance.protocol import Variant, checks
+from interop_conformance.protocol.rules import rules
+from interop_conformance.results.outcomes import GOOD, Observed
 
-from conformance.adapters import Unsupported
-from conformance.outcomes import GOOD, Observed
-from conformance.protocol import Variant, checks
-from conformance.rules import rules
 from tests.conformance.alone import alone
 from tests.conformance.mini_consumer import Mini
 
@@ -64,7 +64,7 @@ def test_every_rule_catches_its_liar(rule, fault):
 
 def test_what_is_seen_of_a_read_only_capsule_is_not_by_chance():
     honest, liar = Mini(), Mini("readonly-kept")
-    from conformance.crafted import READ_ONLY, Producer
+    from interop_conformance.capsules.crafted import READ_ONLY, Producer
 
     for adapter, expected in ((honest, False), (liar, True)):
         assert adapter.writeable(adapter.from_dlpack(Producer.of(np.ones(3, "float32"), flags=READ_ONLY))) is expected

@@ -4,14 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+from interop_conformance.adapters import load_adapters
+from interop_conformance.results import deviations as module
+from interop_conformance.results.deviations import Deviation, deviations, findings, known
+from interop_conformance.results.files import Results
+from interop_conformance.results.records import Case, Record
 from packaging.specifiers import SpecifierSet
 
 import interop
-from conformance import deviations as module
-from conformance.adapters import load_adapters
-from conformance.deviations import Deviation, deviations, findings, known
-from conformance.records import Case, Record
-from conformance.results import Results
 
 BACKENDS = Path(interop.__file__).parent / "backends"
 ROOT = Path(interop.__file__).parents[1]

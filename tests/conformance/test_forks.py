@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from interop_conformance.running.nursery import BATCH, STARTED
+from interop_conformance.running.run import ENVIRONMENT
 
-from conformance.nursery import BATCH, STARTED
-from conformance.run import ENVIRONMENT
 from tests.emulated import building, surroundings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,7 +29,7 @@ def python(variables, code, *, given=""):
 
 ASKS = """
 import ctypes
-from conformance.adapters._cuda import started
+from interop_conformance.adapters._cuda import started
 before = started()
 ctypes.CDLL("libcuda.so.1").cuInit(0)
 print(before, started())
@@ -43,7 +43,7 @@ def test_whether_cuda_was_started_is_known_without_starting_it(variables):
 
 ADAPTER = """
 import ctypes
-from conformance.adapters.cupy import CuPy
+from interop_conformance.adapters.cupy import CuPy
 
 class Starts(CuPy):
     name = "starts"
@@ -57,7 +57,7 @@ class Starts(CuPy):
 def nursery(variables, asked):
     """Return the answers and the exit status of the process that forks."""
     done = subprocess.run(
-        [sys.executable, "-m", "conformance.nursery"],
+        [sys.executable, "-m", "interop_conformance.running.nursery"],
         cwd=ROOT,
         env=variables,
         input=json.dumps(asked).encode(),
@@ -92,8 +92,8 @@ def test_the_cases_of_a_cuda_library_run_however_many_they_are(variables, count)
 
 TORCHS = """
 import numpy, torch
-from conformance.adapters import load_adapters
-from conformance.adapters._cuda import started
+from interop_conformance.adapters import load_adapters
+from interop_conformance.adapters._cuda import started
 torch.cuda._device_count_nvml = lambda: -1  # as where NVML does not answer
 adapters = load_adapters()
 for name in ("torch", "torch-cuda", "cupy", "tvm-ffi", "jax"):

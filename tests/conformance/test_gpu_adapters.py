@@ -10,23 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interop_conformance.adapters import Unsupported, _cuda, load_adapters
+from interop_conformance.adapters._cuda import BUSY_NS, POISON, STREAMS, CUDAAdapter, Device, strided
+from interop_conformance.adapters.cupy import CuPy
+from interop_conformance.adapters.torch import Torch
+from interop_conformance.adapters.torch_cuda import TorchCUDA
+from interop_conformance.matrix import handoff
+from interop_conformance.matrix.dtypes import DTYPES, dtype_named, values_of
+from interop_conformance.matrix.layouts import LAYOUTS
+from interop_conformance.matrix.sources import difference, source
+from interop_conformance.matrix.states import STATES
+from interop_conformance.protocol.producers.cuda import LEGACY, PER_THREAD
+from interop_conformance.results.outcomes import Observed
+from interop_conformance.results.records import Case
+from interop_conformance.running.environment import environment_of
+from interop_conformance.running.observe import observe
+from interop_conformance.selection import Selection
 
-from conformance import handoff
-from conformance.adapters import Unsupported, _cuda, load_adapters
-from conformance.adapters._cuda import BUSY_NS, POISON, STREAMS, CUDAAdapter, Device, strided
-from conformance.adapters.cupy import CuPy
-from conformance.adapters.torch import Torch
-from conformance.adapters.torch_cuda import TorchCUDA
-from conformance.dtypes import DTYPES, dtype_named, values_of
-from conformance.environment import environment_of
-from conformance.layouts import LAYOUTS
-from conformance.observe import observe
-from conformance.outcomes import Observed
-from conformance.protocol.producer_cuda import LEGACY, PER_THREAD
-from conformance.records import Case
-from conformance.selection import Selection
-from conformance.sources import difference, source
-from conformance.states import STATES
 from tests.conformance.alone import alone
 
 ROOT = Path(__file__).parent.parent.parent
@@ -547,7 +547,7 @@ def test_the_device_stands_in_the_header(monkeypatch):
 
 
 NOTHING_STARTED = """
-from conformance.adapters import load_adapters
+from interop_conformance.adapters import load_adapters
 adapters = load_adapters()
 for name in ("cupy", "torch-cuda"):
     if not adapters[name].available():
@@ -567,7 +567,7 @@ assert os.waitpid(pid, 0)[1] == 0
 
 
 def in_a_process(code):
-    from conformance.run import ENVIRONMENT
+    from interop_conformance.running.run import ENVIRONMENT
 
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))  # and what was brought along
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
@@ -686,7 +686,7 @@ def test_on_the_device_a_pinned_tensor_is_pinned_and_a_managed_array_managed(her
 
 ASSERTS_ON_THE_DEVICE = """
 import torch
-from conformance.adapters.torch_cuda import TorchCUDA
+from interop_conformance.adapters.torch_cuda import TorchCUDA
 TorchCUDA().settle()
 try:
     torch.zeros(1, device="cuda")[torch.tensor([5], device="cuda")].tolist()

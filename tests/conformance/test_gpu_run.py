@@ -5,15 +5,14 @@ import signal
 import time
 
 import pytest
-
-from conformance import gpu
-from conformance.adapters import _cuda, load_adapters
-from conformance.adapters.torch_cuda import TorchCUDA
-from conformance.environment import environment_of
-from conformance.journal import Journal
-from conformance.outcomes import Observed
-from conformance.results import read, write
-from conformance.run import Stop, results_of
+from interop_conformance import gpu
+from interop_conformance.adapters import _cuda, load_adapters
+from interop_conformance.adapters.torch_cuda import TorchCUDA
+from interop_conformance.results.files import read, write
+from interop_conformance.results.outcomes import Observed
+from interop_conformance.running.environment import environment_of
+from interop_conformance.running.journal import Journal
+from interop_conformance.running.run import Stop, results_of
 
 
 @pytest.fixture(name="a_gpu")
@@ -32,7 +31,7 @@ def pretended(monkeypatch):
 
 
 def answering(count, *, then=lambda: None, outcome="shared", asked=None):
-    """Return what stands for `conformance.run.run`: so many answers, and then something that may stop it."""
+    """Return what stands for `interop_conformance.running.run.run`: so many answers, and then something that may stop it."""
 
     def run(cases, adapters, *, selection, jobs, told, known):
         answers, reason = dict(known), "it just ended"

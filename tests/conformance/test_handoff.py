@@ -5,15 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-from conformance.adapters import Idiom, SuiteFault, Unsupported
-from conformance.adapters.numpy import NumPy
-from conformance.dtypes import DTYPES, dlpack_code, dtype_named, values_of
-from conformance.layouts import LAYOUTS
-from conformance.observe import observe
-from conformance.records import Case
-from conformance.sources import difference, source
-from conformance.states import STATES
+from interop_conformance.adapters import Idiom, SuiteFault, Unsupported
+from interop_conformance.adapters.numpy import NumPy
+from interop_conformance.matrix.dtypes import DTYPES, dlpack_code, dtype_named, values_of
+from interop_conformance.matrix.layouts import LAYOUTS
+from interop_conformance.matrix.sources import difference, source
+from interop_conformance.matrix.states import STATES
+from interop_conformance.results.records import Case
+from interop_conformance.running.observe import observe
 
 
 class Consumer(NumPy):

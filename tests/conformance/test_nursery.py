@@ -6,11 +6,10 @@ import sys
 import time
 
 import pytest
-
-from conformance import nursery
-from conformance.nursery import Nursery
-from conformance.outcomes import Observed
-from conformance.records import Case
+from interop_conformance.results.outcomes import Observed
+from interop_conformance.results.records import Case
+from interop_conformance.running import nursery
+from interop_conformance.running.nursery import Nursery
 
 poisoned = False
 
@@ -93,14 +92,14 @@ def test_what_a_case_prints_does_not_reach_the_output(monkeypatch, capfd):
 
 @pytest.mark.parametrize("variable", ["MALLOC_PERTURB_", "OMP_NUM_THREADS"])
 def test_the_process_that_runs_the_cases_is_prepared(variable):
-    from conformance.run import ENVIRONMENT
+    from interop_conformance.running.run import ENVIRONMENT
 
     assert ENVIRONMENT[variable]
 
 
 def test_fresh_memory_is_poisoned():
     """What the setting is for: without it, a fresh page is all zeros, and zeros can be right by luck."""
-    from conformance.run import ENVIRONMENT
+    from interop_conformance.running.run import ENVIRONMENT
 
     code = "import ctypes; libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; print(ctypes.string_at(libc.malloc(64), 64).count(0))"
 

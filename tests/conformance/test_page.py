@@ -5,9 +5,9 @@ import shutil
 import urllib.parse
 
 import pytest
+from interop_conformance.report import html
+from interop_conformance.results.files import Results
 
-from conformance.report import html
-from conformance.results import Results
 from tests.conformance.synthetic import ALSO, DEVIATION, LONG, NASTY, OTHER, RESULTS, RULES, environment, known, matrix
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")

@@ -7,17 +7,17 @@ from dataclasses import replace
 import array_api_strict
 import numpy as np
 import pytest
+from interop_conformance.matrix.dtypes import DTYPES
+from interop_conformance.matrix.layouts import LAYOUTS
+from interop_conformance.matrix.states import STATES
+from interop_conformance.policy import layer as policy
+from interop_conformance.policy.facts import HOLDS, SOURCES, TARGETS
+from interop_conformance.policy.law import TABLE, matters, policies, situation
+from interop_conformance.results.outcomes import GOOD
+from interop_conformance.results.records import Case
+from interop_conformance.running.observe import observe as observe_in_run
 
 import interop
-from conformance import policy
-from conformance.dtypes import DTYPES
-from conformance.layouts import LAYOUTS
-from conformance.observe import observe as observe_in_run
-from conformance.outcomes import GOOD
-from conformance.policy_facts import HOLDS, SOURCES, TARGETS
-from conformance.policy_law import TABLE, matters, policies, situation
-from conformance.records import Case
-from conformance.states import STATES
 from interop import COERCE, DEFAULT, STRICT, Policy
 from interop._model.description import Device
 from interop._model.policy import FIELDS

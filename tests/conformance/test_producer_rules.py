@@ -7,11 +7,11 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from interop_conformance.adapters import Unsupported
+from interop_conformance.protocol import checks
+from interop_conformance.protocol.rules import rules
+from interop_conformance.results.outcomes import NEUTRAL, Observed
 
-from conformance.adapters import Unsupported
-from conformance.outcomes import NEUTRAL, Observed
-from conformance.protocol import checks
-from conformance.rules import rules
 from tests.conformance import faulty_answers, faulty_elements  # noqa: F401 - they register their liars
 from tests.conformance.faulty_producers import CRASHES, FAULTS
 from tests.conformance.mini_adapters import MiniAdapter, MiniCuda
@@ -20,8 +20,8 @@ from tests.conformance.mini_producer import EXPORTS, Mini
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conformance.adapters import Adapter
-    from conformance.protocol import Check, Variant
+    from interop_conformance.adapters import Adapter
+    from interop_conformance.protocol import Check, Variant
 
 RULES = [rule for rule in rules().values() if rule.role == "producer"]
 
@@ -31,7 +31,7 @@ FORKS = pytest.mark.filterwarnings("ignore:os.fork\\(\\) was called:RuntimeWarni
 
 
 def producer_checks() -> Mapping[str, Check]:
-    from conformance import protocol
+    from interop_conformance import protocol
 
     found = checks([name for name in protocol._FILES if name.startswith("producer")])
     return {name: check for name, check in found.items() if name.startswith("producer.")}

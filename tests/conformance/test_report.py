@@ -11,15 +11,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from interop_conformance.report import command, html, junit, markdown, readme_table
+from interop_conformance.report.columns import FIELDS
+from interop_conformance.report.counts import chips, tally, tokens
+from interop_conformance.report.page import ASSETS, SCRIPTS
+from interop_conformance.report.verdicts import judge, labels, nothing_known
+from interop_conformance.results.files import Results
+from interop_conformance.results.outcomes import BAD, OUTCOMES
+from interop_conformance.results.records import Case, Record
 
-from conformance.outcomes import BAD, OUTCOMES
-from conformance.records import Case, Record
-from conformance.report import command, html, junit, markdown, readme_table
-from conformance.report.columns import FIELDS
-from conformance.report.counts import chips, tally, tokens
-from conformance.report.page import ASSETS, SCRIPTS
-from conformance.report.verdicts import judge, labels, nothing_known
-from conformance.results import Results
 from tests.conformance.synthetic import DEVIATION, NASTY, OTHER, RESULTS, RULES, environment, known, matrix
 
 

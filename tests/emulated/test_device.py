@@ -5,8 +5,7 @@ import time
 
 import numpy as np
 import pytest
-
-from conformance.adapters._cuda import Device
+from interop_conformance.adapters._cuda import Device
 
 cp = pytest.importorskip("cupy", reason="CuPy is not installed")
 

@@ -1,6 +1,6 @@
 """What torch's operations move: the tensors, and the device to which each goes.
 
-Part of the sentry (`interop._watch.torch`); apart from it so that the table can be read on its own.
+Part of the native guard (`interop._watch.torch`); apart from it so that the table can be read on its own.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The handoff layer: libraries, dtypes, layouts, states and sources."""

@@ -1,0 +1,1 @@
+"""The policy layer: the permission table over described arrays."""

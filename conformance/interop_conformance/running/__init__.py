@@ -1,0 +1,1 @@
+"""How cases are run: each in a process that a crash or a hang costs alone."""
