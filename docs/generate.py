@@ -2,7 +2,7 @@
 
 A generated part stands between two comments that name it; everything around it is written by hand. The
 errors come from their classes' docstrings, the permissions from `interop.policy.FIELDS`, the speed from the
-committed results, and what is about the conformance suite from its tables. `tests/test_docs.py` fails when a page is not what this program writes.
+committed results, and what is about the conformance suite from its tables. `tests/docs/test_docs.py` fails when a page is not what this program writes.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Evidence(NamedTuple):
     figures: Mapping[str, str]
 
 
-_TRACE, _FILE, _LIFE = "tests/test_gpu_trace.py", "tests/test_gpu_evidence.py", "tests/test_gpu_lifetime.py"
+_TRACE, _FILE, _LIFE = "tests/gpu/test_trace.py", "tests/gpu/test_evidence.py", "tests/gpu/test_lifetime.py"
 EVIDENCE = (
     Evidence(
         "Calls of CUDA's runtime in a handoff, and what the device did: on one stream nothing, on two an event and a wait",

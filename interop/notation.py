@@ -2,7 +2,7 @@
 
 For the command line, for tables of cases and for bug reports: an array that nobody has to own. A text says
 what differs from a plain array, so every word of it is a row of one table (`interop._model.vocabulary`), and the rest (strides, bytes, type)
-is filled in as the backends would describe such an array; `tests/test_spec.py` compares the two.
+is filled in as the backends would describe such an array; `tests/test_notation.py` compares the two.
 
 Whether the library has such a dtype is not checked here: that would take the library.
 """

@@ -36,7 +36,7 @@ def build(root: Path, until: float, variables: Mapping[str, str]) -> str:
 def _missing(root: Path) -> list[str]:
     suffixes = importlib.machinery.EXTENSION_SUFFIXES
     paths = {name: root.joinpath(*name.split(".")) for name in COMPILED}
-    newest = max((path.stat().st_mtime for path in (root / "interop").glob("*.[ch]")), default=0.0)
+    newest = max((path.stat().st_mtime for path in (root / "interop" / "native").glob("*.[ch]")), default=0.0)
 
     def is_there(path: Path) -> bool:
         built = (path.with_name(path.name + suffix) for suffix in suffixes)

@@ -5,7 +5,7 @@ this module only looks them up and asks the guards, in order. Whatever is not pl
 decides. So a short cut can give up, but it can never decide anything.
 
 There are two of them, alike: in C (`_quick.c`), and here in Python where no compiler was at hand.
-`tests/test_quick.py` holds both against the long way.
+`tests/engine/test_fastpath.py` holds both against the long way.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Every obstacle is looked for, also after one was found, so that a refusal names them all; and each is
 judged as if the others were permitted, so that passing the permissions back always gets through.
-`tests/test_decide_law.py` holds that law over the whole enumeration.
+`tests/model/test_decide.py` holds that law over the whole enumeration.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A record is an object that holds nothing but declared fields, in a `__dict__` or in slots. What `interop._trees.structure` does for any
 container, one by one; here for the plain case, because a tree may hold thousands of small containers, each of which would
 cost as much as the conversion of its arrays. Whatever is not plain is left to it.
-In C (`_quick_walk.c`) and, where no compiler was at hand, in Python; `tests/test_walk.py` holds both against the long way.
+In C (`_quick_walk.c`) and, where no compiler was at hand, in Python; `tests/trees/test_walk.py` holds both against the long way.
 """
 
 from __future__ import annotations

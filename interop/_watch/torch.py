@@ -16,7 +16,7 @@ second or two: torch loads its compiler for any dispatch mode.
 
 Three harmless things are refused too: ``torch.from_dlpack`` of a detached tensor, which asks as any consumer does;
 `numpy` in the forward of an ``autograd.Function``, because nobody can know what its backward makes of it; and an
-untracked tensor on the same memory as a detached one. These go unseen (`tests/test_torch_sentry.py` shows it of each):
+untracked tensor on the same memory as a detached one. These go unseen (`tests/watch/test_torch.py` shows it of each):
 
 - what was detached before the block, or is detached in it and then handed to interop;
 - ``torch.utils.dlpack.to_dlpack`` and the exchange table in C (``tvm_ffi.from_dlpack``): no mode is told of them;

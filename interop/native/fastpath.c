@@ -2,7 +2,7 @@
  *
  * It is `interop/_engine/fastpath.py` again, statement for statement, for the hundred nanoseconds that matter when a
  * handoff costs half a microsecond; where there is no compiler, the Python one is used. It knows no array
- * library: guards and handoffs are data that the backends declare. `tests/test_quick.py` runs both.
+ * library: guards and handoffs are data that the backends declare. `tests/engine/test_fastpath.py` runs both.
  */
 
 #define BUILD 10 /* counted up with every change of what passes to and from interop/_engine/fastpath.py */

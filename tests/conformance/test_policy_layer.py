@@ -222,7 +222,7 @@ def test_explain_says_the_same(label):
     ],
 )
 def test_the_described_arrays_are_like_real_ones(label, make):
-    # Those of JAX are compared in tests/test_spec.py: once JAX has made an array, it warns about every fork, and there are some here.
+    # Those of JAX are compared in tests/test_notation.py: once JAX has made an array, it warns about every fork, and there are some here.
     assert interop.describe(make()).replace(pointer=None, advice="") == SOURCES[label].description
 
 

@@ -1,4 +1,4 @@
-"""The emulated device, in a process that was made for it: see tests/test_emulated_cuda.py."""
+"""The emulated device, in a process that was made for it: see tests/cuda/test_emulated.py."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_what_cupy_gave_back_may_be_enough(pool):
 
 
 def test_its_memory_is_cupys_own(pool):
-    """So that it is known who holds it: see tests/test_cupy_memory.py."""
+    """So that it is known who holds it: see tests/backends/test_cupy_memory.py."""
     with _cupy_pool.drawing(pool.allocate, pool.release):
         array = cp.zeros(8)
     assert not load_backend("cupy").borrows(array)
