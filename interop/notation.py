@@ -1,7 +1,7 @@
 """A description in one short text: ``torch:bfloat16[64,64]@cuda:0+grad``; read by `parse`, written by `spec_of`.
 
 For the command line, for tables of cases and for bug reports: an array that nobody has to own. A text says
-what differs from a plain array, so every word of it is a row of one table (`interop._model.vocabulary`), and the rest (strides, bytes, type)
+what differs from a plain array, so every word of it is a row of one table (`interop._vocabulary`), and the rest (strides, bytes, type)
 is filled in as the backends would describe such an array; `tests/test_notation.py` compares the two.
 
 Whether the library has such a dtype is not checked here: that would take the library.
@@ -14,7 +14,7 @@ from typing import Any
 from interop._model.description import CPU, Description, Device
 from interop._model.dtypes import DTYPES, dtype_name
 from interop._model.spelling import nearest
-from interop._model.vocabulary import FLAGS, LIBRARIES, OPAQUE, QUANTIZED, Flag
+from interop._vocabulary import FLAGS, LIBRARIES, OPAQUE, QUANTIZED, Flag
 
 __all__ = ["parse", "spec_of"]
 
@@ -27,7 +27,7 @@ def parse(text: str) -> Description:
     Parameters
     ----------
     text : str
-        ``LIBRARY:DTYPE[SHAPE]``, then optionally ``@DEVICE``, any number of ``+FLAG`` (see `interop._model.vocabulary.FLAGS`), and
+        ``LIBRARY:DTYPE[SHAPE]``, then optionally ``@DEVICE``, any number of ``+FLAG`` (see `interop._vocabulary.FLAGS`), and
         ``+strides=1920,3,-1`` in elements. ``[]`` is a 0-d array, ``?`` an extent that is no number (nested, fake).
 
     Returns

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import interop
 from interop._model.policy import FIELDS, PRESETS
-from interop._model.vocabulary import FLAGS
+from interop._vocabulary import FLAGS
 from interop.cli import COMMANDS, cli
 from interop.notation import parse
 

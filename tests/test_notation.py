@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from interop import Device, convert, describe, explain
 from interop._model.description import Description
 from interop._model.dtypes import DTYPES
-from interop._model.vocabulary import FLAGS, LIBRARIES
+from interop._vocabulary import FLAGS, LIBRARIES
 from interop.backends import BUILTIN, FOREIGN, load_backend
 from interop.backends.numpy.backend import backend as numpy_backend
 from interop.notation import parse, spec_of
