@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from interop._model.capabilities import Capabilities
     from interop.backends.cuda.types import CudaView, MemorySource, PoolUse, Taker
 
-__all__ = ["Backend", "KnownTrouble", "Shortcut"]
+__all__ = ["Backend", "KnownIssue", "Shortcut"]
 
 
 @dataclass(frozen=True, slots=True)
-class KnownTrouble:
+class KnownIssue:
     """Something that is known to be broken in a range of versions, for ``interop doctor``.
 
     `requires` maps a distribution's name to the version specifier (PEP 440) in which it happens.
@@ -46,7 +46,7 @@ class KnownTrouble:
 class Backend(ABC):
     """One array library."""
 
-    troubles: ClassVar[tuple[KnownTrouble, ...]] = ()
+    known_issues: ClassVar[tuple[KnownIssue, ...]] = ()
 
     @property
     @abstractmethod

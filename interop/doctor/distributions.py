@@ -21,7 +21,7 @@ from interop.backends import BUILTIN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from interop.backends.base import KnownTrouble
+    from interop.backends.base import KnownIssue
 
 __all__ = ["Installed", "knowledge"]
 
@@ -68,7 +68,7 @@ class Installed:
         if found and listed and loaded and listed.public != loaded.public:
             yield f"{found[0]} is listed as {listed.public}, but the module that is imported says {loaded.public}. {_AGAIN}."
 
-    def matching(self, trouble: KnownTrouble) -> dict[str, str] | None:
+    def matching(self, trouble: KnownIssue) -> dict[str, str] | None:
         """Return the versions that have this trouble, by distribution; None if what is installed does not."""
         versions = {}
         for name, specifier in trouble.requires.items():

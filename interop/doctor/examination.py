@@ -27,7 +27,7 @@ from interop.errors import BackendNotInstalledError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from interop.backends.base import Backend, KnownTrouble
+    from interop.backends.base import Backend, KnownIssue
 
 __all__ = ["SCHEMA", "Visit", "examine", "load"]
 
@@ -160,15 +160,15 @@ def _cuda(visits: list[Visit]) -> dict[str, Any]:
     return dict(_ask(asked[next(iter(views))], "asking for the memory of its device", lambda: cuda_state(views, backends), EMPTY))
 
 
-def _troubles(visit: Visit) -> tuple[KnownTrouble, ...]:
+def _troubles(visit: Visit) -> tuple[KnownIssue, ...]:
     # From the file, where there is one: a library that cannot be imported has its trouble all the same.
     known = knowledge(visit.name)
     if known is not None:
-        return tuple(known.TROUBLES)
-    return visit.backend.troubles if visit.backend is not None else ()
+        return tuple(known.KNOWN_ISSUES)
+    return visit.backend.known_issues if visit.backend is not None else ()
 
 
-def _row(trouble: KnownTrouble, installed: Installed) -> dict[str, Any] | None:
+def _row(trouble: KnownIssue, installed: Installed) -> dict[str, Any] | None:
     versions = installed.matching(trouble)
     told = {"happens": trouble.happens, "advice": trouble.advice, "link": trouble.link}
     return {"id": trouble.id, "versions": versions, **told} if versions else None

@@ -17,12 +17,12 @@ import torch
 from packaging.specifiers import SpecifierSet
 
 from interop.backends import BUILTIN, load_backend
-from interop.backends.array_api_strict import known_issues as _array_api_strict_troubles
+from interop.backends.array_api_strict import known_issues as _array_api_strict_issues
 from interop.backends.cuda.types import Card, CudaView
-from interop.backends.cupy import known_issues as _cupy_troubles
-from interop.backends.jax import known_issues as _jax_troubles
-from interop.backends.numpy import known_issues as _numpy_troubles
-from interop.backends.torch import known_issues as _torch_troubles
+from interop.backends.cupy import known_issues as _cupy_issues
+from interop.backends.jax import known_issues as _jax_issues
+from interop.backends.numpy import known_issues as _numpy_issues
+from interop.backends.torch import known_issues as _torch_issues
 from interop.dlpack import VERSION, Capsule
 from interop.doctor import examination as doctor
 from interop.doctor.cuda import EMPTY, cuda_state, disagreements
@@ -30,8 +30,8 @@ from interop.doctor.distributions import Installed
 from interop.doctor.dlpack_support import dlpack_spoken
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "doctor.md").read_text(encoding="utf-8")
-MODULES = (_numpy_troubles, _torch_troubles, _cupy_troubles, _jax_troubles, _array_api_strict_troubles)
-TROUBLES = {trouble.id: trouble for module in MODULES for trouble in module.TROUBLES}
+MODULES = (_numpy_issues, _torch_issues, _cupy_issues, _jax_issues, _array_api_strict_issues)
+KNOWN_ISSUES = {trouble.id: trouble for module in MODULES for trouble in module.KNOWN_ISSUES}
 
 
 def install(folder, name, version="1.0", package=None, source=""):
@@ -95,7 +95,7 @@ def test_what_is_there_is_measured(sound):
 def test_jax_is_measured_on_memory_that_it_takes(sound):
     spoken = library(sound[1], "jax")["dlpack"]
     assert spoken["measured"] == ["exchange_api", "exports", "imports"]
-    assert spoken["exports"] == spoken["imports"] == ("legacy" if Installed().matching(TROUBLES["jax-legacy-export"]) else "1.0")
+    assert spoken["exports"] == spoken["imports"] == ("legacy" if Installed().matching(KNOWN_ISSUES["jax-legacy-export"]) else "1.0")
     assert library(sound[1], "jax")["devices"][0] == "cpu"
 
 
@@ -236,7 +236,7 @@ def test_two_cupys_are_a_finding(tmp_path):
     assert status == 1
     assert "cupy-cuda12x and cupy-cuda11x" in finding
     assert "Run pip uninstall -y" in finding
-    assert _cupy_troubles.conflicts(["cupy-cuda12x", "cupy-xarray", "numpy"]) == []
+    assert _cupy_issues.conflicts(["cupy-cuda12x", "cupy-xarray", "numpy"]) == []
 
 
 def test_metadata_that_contradict_the_module_are_a_finding(tmp_path):
@@ -286,9 +286,9 @@ def no_numpy(tensor):
 
 
 def test_torch_without_numpy_is_a_finding(monkeypatch):
-    assert _torch_troubles.findings() == []
+    assert _torch_issues.findings() == []
     monkeypatch.setattr(torch.Tensor, "numpy", no_numpy)
-    (finding,) = _torch_troubles.findings()
+    (finding,) = _torch_issues.findings()
     assert "Numpy is not available. Run pip install --upgrade torch" in finding
     assert [one["text"] for one in doctor.examine()["findings"]] == [finding]
 
@@ -297,9 +297,9 @@ def test_cupy_and_torch_of_different_cudas_are_a_finding(monkeypatch):
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     own = cupy.cuda.runtime.runtimeGetVersion() // 1000
     monkeypatch.setattr(torch.version, "cuda", f"{own}.0")
-    assert _cupy_troubles.findings() == []
+    assert _cupy_issues.findings() == []
     monkeypatch.setattr(torch.version, "cuda", f"{own - 1}.8")
-    (finding,) = _cupy_troubles.findings()
+    (finding,) = _cupy_issues.findings()
     assert f"CuPy is built for CUDA {own} and torch for CUDA {own - 1}.8" in finding
     assert f"pip install cupy-cuda{own - 1}x" in finding
 
@@ -308,7 +308,7 @@ def test_cupy_and_torch_of_different_cudas_are_a_finding(monkeypatch):
     ("runtime", "driver", "old"), [(13020, 12040, True), (13020, 13000, False), (12090, 13000, False), (13020, 0, False)]
 )
 def test_a_driver_that_is_too_old_is_a_finding(runtime, driver, old):
-    assert bool(_cupy_troubles._driver(runtime, driver)) is old
+    assert bool(_cupy_issues._driver(runtime, driver)) is old
 
 
 @pytest.mark.parametrize("method", ["report", "findings", "why_unavailable", "from_host"])
@@ -343,9 +343,9 @@ def test_the_versions_asked_for_are_the_ones_sent():
 # Known trouble, as data.
 
 
-@pytest.mark.parametrize("name", TROUBLES)
+@pytest.mark.parametrize("name", KNOWN_ISSUES)
 def test_a_trouble_is_complete(name):
-    trouble = TROUBLES[name]
+    trouble = KNOWN_ISSUES[name]
     assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)+", name)
     assert re.fullmatch(r"https://github\.com/[\w-]+/[\w-]+/issues/\d+", trouble.link)
     for text in (trouble.happens, trouble.advice):
@@ -356,7 +356,7 @@ def test_a_trouble_is_complete(name):
 
 
 def test_the_ids_are_unique():
-    assert len(TROUBLES) == sum(len(module.TROUBLES) for module in MODULES)
+    assert len(KNOWN_ISSUES) == sum(len(module.KNOWN_ISSUES) for module in MODULES)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_the_ids_are_unique():
 def test_trouble_is_that_of_the_versions(name, versions, has):
     installed = Installed()
     installed.versions = {distribution: [version] for distribution, version in versions.items()}
-    assert installed.matching(TROUBLES[name]) == (versions if has else None)
+    assert installed.matching(KNOWN_ISSUES[name]) == (versions if has else None)
 
 
 def test_the_trouble_that_can_be_tried_here_is_here():
@@ -402,7 +402,7 @@ def test_the_trouble_that_can_be_tried_here_is_here():
     a = np.zeros(2)
     a.setflags(write=False)
     torch.from_dlpack(a)[0] = 1.0
-    assert (a[0] == 1.0) == (Installed().matching(TROUBLES["torch-read-only-ignored"]) is not None)
+    assert (a[0] == 1.0) == (Installed().matching(KNOWN_ISSUES["torch-read-only-ignored"]) is not None)
 
 
 def aligned(length):
@@ -463,7 +463,7 @@ def shares_other_devices():
     ],
 )
 def test_what_is_said_of_jax_and_array_api_strict_happens_here(name, happens):
-    assert happens() == (Installed().matching(TROUBLES[name]) is not None)
+    assert happens() == (Installed().matching(KNOWN_ISSUES[name]) is not None)
 
 
 def test_the_knowledge_of_each_backend_imports_no_library():

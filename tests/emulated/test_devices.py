@@ -8,7 +8,7 @@ import pytest
 import interop
 from interop import DeviceUnavailableError, to_cupy, to_numpy
 from interop.backends import load_backend
-from interop.backends.cupy import known_issues as _cupy_troubles
+from interop.backends.cupy import known_issues as _cupy_issues
 from interop.doctor.distributions import Installed
 from tests.emulated.test_crossings import slow_values, zeros
 
@@ -66,7 +66,7 @@ def test_a_stream_that_is_used_and_not_entered_stays_current(gpu):
 
 
 def test_the_trouble_is_that_of_this_cupy(gpu):
-    trouble = next(one for one in _cupy_troubles.TROUBLES if one.id == "cupy-with-forgets-use")
+    trouble = next(one for one in _cupy_issues.KNOWN_ISSUES if one.id == "cupy-with-forgets-use")
     used, other = cp.cuda.Stream(non_blocking=True), cp.cuda.Stream(non_blocking=True)
     used.use()
     try:

@@ -25,7 +25,7 @@ from interop.backends.cupy import handoff as _cupy_handoff
 from interop.backends.cupy import host_copies as _cupy_departure
 from interop.backends.cupy import pool as _cupy_pool
 from interop.backends.cupy import release as _cupy_lent
-from interop.backends.cupy.known_issues import TROUBLES
+from interop.backends.cupy.known_issues import KNOWN_ISSUES
 from interop.backends.cupy.streams import current
 from interop.backends.numpy.backend import native_dtype
 from interop.dlpack import handover
@@ -73,7 +73,7 @@ class CuPyBackend(Backend):
         home="cuda",
         negative_strides=True,
     )
-    troubles = TROUBLES
+    known_issues = KNOWN_ISSUES
     has_streams = True
 
     def owns(self, x: Any) -> bool:

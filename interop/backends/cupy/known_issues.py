@@ -3,7 +3,7 @@
 Imports no CuPy at its top: the doctor also reads this where CuPy cannot be imported. CuPy has many distributions
 (one for each CUDA), so the ranges here are about ``cupy``, which stands for whichever of `DISTRIBUTIONS` is installed.
 A range is open at the end where the newest release looked at (CuPy 14.2.0, torch 2.15.0, November 2026) still
-has the trouble.
+has the issue.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from interop.backends.base import KnownTrouble
+from interop.backends.base import KnownIssue
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["DISTRIBUTIONS", "TROUBLES", "conflicts", "findings"]
+__all__ = ["DISTRIBUTIONS", "KNOWN_ISSUES", "conflicts", "findings"]
 
 DISTRIBUTIONS = (
     "cupy",
@@ -32,29 +32,29 @@ DISTRIBUTIONS = (
 _ISSUES = "https://github.com/cupy/cupy/issues"
 _TORCH = "https://github.com/pytorch/pytorch/issues"
 
-TROUBLES: tuple[KnownTrouble, ...] = (
-    KnownTrouble(
+KNOWN_ISSUES: tuple[KnownIssue, ...] = (
+    KnownIssue(
         "cupy-bfloat16-crash",
         {"cupy": "<13.4"},
         "cupy.from_dlpack of an unsupported dtype (bfloat16) crashes the process.",
         "interop looks at the dtype first. Elsewhere: exchange it as int16 and .view, or CuPy 14 or newer.",
         f"{_ISSUES}/8801",
     ),
-    KnownTrouble(
+    KnownIssue(
         "cupy-read-only-ignored",
         {"cupy": ">=13.4"},
         "cupy.from_dlpack ignores the read-only flag, by decision: the array is writable (as of CuPy 14.2.0).",
         "interop copies read-only memory unless readonly='share'. Elsewhere: copy, or never write to the array.",
         f"{_ISSUES}/8683",
     ),
-    KnownTrouble(
+    KnownIssue(
         "cupy-unfinished-host-copy",
         {"cupy": ">=13.4,<14.2"},
         "a.__dlpack__(dl_device=(1, 0), stream=s) hands out host memory that is still being written.",
         "interop passes no stream on the way to the host. Elsewhere: do the same, or CuPy 14.2 or newer.",
         "https://github.com/dmlc/dlpack/issues/152",
     ),
-    KnownTrouble(
+    KnownIssue(
         "cupy-orders-current-device",
         {"cupy": ">=13.6"},
         "With several GPUs, an export is ordered against the stream of the current device, not of the array's: a race, "
@@ -62,7 +62,7 @@ TROUBLES: tuple[KnownTrouble, ...] = (
         "interop makes the array's device current. Elsewhere: with cupy.cuda.Device(a.device.id): around the export.",
         f"{_ISSUES}/8683",
     ),
-    KnownTrouble(
+    KnownIssue(
         "cupy-with-forgets-use",
         {"cupy": ">=13"},
         "After `with stream:` the stream of an earlier Stream.use() is not current any more, so what follows is on another one "
@@ -70,56 +70,56 @@ TROUBLES: tuple[KnownTrouble, ...] = (
         "interop makes it current again after its own scopes. Elsewhere: call use() again, or only use `with`.",
         f"{_ISSUES}/8377",
     ),
-    KnownTrouble(
+    KnownIssue(
         "cupy-torch-bfloat16-as-float16",
         {"cupy": ">=0", "torch": "<2.7"},
         "cupy.asarray of a bfloat16 tensor reads the bytes as float16: wrong values, without an error.",
         "interop uses DLPack. Elsewhere: cupy.from_dlpack(t).",
         f"{_TORCH}/143042",
     ),
-    KnownTrouble(
+    KnownIssue(
         "cupy-torch-as-tensor-leaks",
         {"cupy": ">=0", "torch": ">=2.7.1"},
         "torch.as_tensor, asarray and tensor of a CuPy array leak host memory at every call (as of torch 2.15.0).",
         "interop uses DLPack. Elsewhere: torch.from_dlpack(a).",
         f"{_TORCH}/194877",
     ),
-    KnownTrouble(
+    KnownIssue(
         "cupy-torch-as-tensor-to-host",
         {"cupy": ">=0", "torch": "<2.5"},
         "torch.as_tensor of a CuPy array without device= copies it to the CPU.",
         "interop uses DLPack. Elsewhere: torch.from_dlpack(a).",
         f"{_TORCH}/132595",
     ),
-    KnownTrouble(
+    KnownIssue(
         "cupy-no-bfloat16",
         {"cupy": ">=13.4,<14"},
         "CuPy refuses bfloat16, in and out.",
         "Name another dtype with dtype=, or CuPy 14 or newer.",
         f"{_ISSUES}/7527",
     ),
-    KnownTrouble(
+    KnownIssue(
         "cupy-bfloat16-needs-numpy",
         {"cupy": ">=14", "numpy": "<2.1.2"},
         "CuPy has no bfloat16 with this NumPy, though its error asks for ml_dtypes.",
         "pip install --upgrade ml_dtypes 'numpy>=2.1.2', and start Python again.",
         f"{_ISSUES}/9660",
     ),
-    KnownTrouble(
+    KnownIssue(
         "cupy-cuda-12-0",
         {"cupy": ">=14.0,<14.1"},
         "With a CUDA 12.0 toolkit beside newer nvidia-*-cu12 wheels, CuPy's kernels do not compile.",
         "pip install 'cupy-cuda12x[ctk]', or keep one CUDA version throughout.",
         f"{_ISSUES}/9719",
     ),
-    KnownTrouble(
+    KnownIssue(
         "cupy-host-import-refused",
         {"cupy": ">=13.6"},
         "cupy.from_dlpack refuses host memory, plain and pinned (read in CuPy's source, as of 14.2.0).",
         "interop copies to the device where transfer='allow' permits it. Elsewhere: cupy.asarray(np.from_dlpack(x)).",
         f"{_ISSUES}/8683",
     ),
-    KnownTrouble(
+    KnownIssue(
         "cupy-copy-true-refused",
         {"cupy": ">=14"},
         "cupy.from_dlpack(a, copy=True) raises BufferError (as of CuPy 14.2.0).",

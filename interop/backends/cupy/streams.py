@@ -56,7 +56,7 @@ def current(number: int) -> Iterator[None]:
     finally:
         with cupy.cuda.Device(index):  # whichever is current by now
             inside.__exit__(None, None, None)
-            # CuPy 14 goes back to the stream that was entered last, and forgets one of `Stream.use()` (trouble `cupy-with-forgets-use`).
+            # CuPy 14 goes back to the stream that was entered last, and forgets one of `Stream.use()` (known issue `cupy-with-forgets-use`).
             if cupy.cuda.get_current_stream().ptr != before.ptr:
                 before.use()
 

@@ -21,7 +21,7 @@ from interop._model.dtypes import DTYPES
 from interop.backends.base import Backend
 from interop.backends.cuda.streams import LEGACY, cuda_stream_number
 from interop.backends.dlpack import backend as dlpack_backend
-from interop.backends.jax.known_issues import TROUBLES
+from interop.backends.jax.known_issues import KNOWN_ISSUES
 from interop.backends.jax.memory import ALIGNMENT, laid, legacy, producer
 from interop.backends.numpy.backend import native_dtype
 from interop.dlpack import handover
@@ -70,7 +70,7 @@ _crossing: ContextVar[bool] = ContextVar("interop_jax_crossing", default=False)
 class JAXBackend(Backend):
     """JAX arrays on one device, and its tracers, which have no data."""
 
-    troubles = TROUBLES
+    known_issues = KNOWN_ISSUES
 
     @property
     def capabilities(self) -> Capabilities:

@@ -16,7 +16,7 @@ from interop._model.capabilities import Capabilities
 from interop._model.description import CPU, Description, Device
 from interop._model.dtypes import DTYPES, canonical
 from interop.backends.base import Backend, Shortcut
-from interop.backends.numpy.known_issues import TROUBLES
+from interop.backends.numpy.known_issues import KNOWN_ISSUES
 from interop.errors import DTypeError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class NumPyBackend(Backend):
         odd_strides=True,
         casts_opaque=("object", "str", "bytes", "StringDType", "datetime64", "timedelta64"),
     )
-    troubles = TROUBLES
+    known_issues = KNOWN_ISSUES
 
     def owns(self, x: Any) -> bool:
         return isinstance(x, np.ndarray | np.generic)

@@ -29,7 +29,7 @@ from interop.backends.torch import handoff as _torch_handoff
 from interop.backends.torch import host_copies as _torch_departure
 from interop.backends.torch import kinds
 from interop.backends.torch import pool as _torch_pool
-from interop.backends.torch.known_issues import TROUBLES
+from interop.backends.torch.known_issues import KNOWN_ISSUES
 from interop.backends.torch.release import keep, lent, native_stream
 from interop.dlpack import VERSION, handover
 from interop.errors import DTypeError, LayoutError, TransferError
@@ -68,7 +68,7 @@ class TorchBackend(Backend):
         devices=frozenset({"cpu", "cuda", "mps", "xpu", "meta"}),
         lacking={"mps": frozenset({"float64", "complex128", *(d for d in _DTYPES if d.startswith("float8"))})},
     )
-    troubles = TROUBLES
+    known_issues = KNOWN_ISSUES
     has_streams = True
 
     def owns(self, x: Any) -> bool:
