@@ -238,7 +238,7 @@ def prepare(call: Call) -> Prepared:
         works = at.type in target.capabilities.devices and target.why_unavailable(at) is None
         return target.stream_pointer(words.get("stream"), at) if works else -1
 
-    x = call.x if planned or source is target else source.open(call.x, stream_for)
+    x = call.x if planned or source is target else source.import_producer(call.x, stream_for)
     description = x if planned else source.describe(x)
     home = Device(target.capabilities.home) if planned else target.home()
     request = Request(

@@ -20,7 +20,7 @@ def execute(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | 
     """Return the result of a plan that has no refusals; `stream` is the consumer's, as a number."""
     if source is target:
         return _within(plan, x, source, stream)
-    with source.plainly(), target.plainly():
+    with source.without_modes(), target.without_modes():
         return _cross(plan.steps, source.strip(x), plan.description.device, (source, target), stream)
 
 
@@ -28,7 +28,7 @@ def _within(plan: Plan, x: Any, library: Backend, stream: int | None) -> Any:
     if not plan.steps and stream is None:
         return x
     if not any(step.kind == "transfer" for step in plan.steps):
-        with library.behind(x, stream):
+        with library.ordered_after_current(x, stream):
             for step in plan.steps:
                 x = _verb(library, x, step, stream)
             return x
@@ -49,7 +49,7 @@ def begin(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | No
     if source is target or leaving is None:
         made = execute(plan, x, source, target, stream)
         return (lambda: True), (lambda: made)
-    with source.plainly():
+    with source.without_modes():
         origin = x = source.strip(x)
         for step in plan.steps[:leaving]:
             x = _verb(source, x, step, stream)
@@ -57,7 +57,7 @@ def begin(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | No
 
     def finish() -> Any:
         departure.wait()
-        with source.plainly(), target.plainly():
+        with source.without_modes(), target.without_modes():
             return _cross(plan.steps[leaving + 1 :], departure.host, CPU, (source, target), stream)
 
     return departure.is_there, finish

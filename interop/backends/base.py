@@ -87,7 +87,7 @@ class Backend(ABC):
         """Return whether an array's memory belongs to another object, which somebody else may hold."""
         return False
 
-    def open(self, x: Any, stream: Callable[[Device], int | None]) -> Any:
+    def import_producer(self, x: Any, stream: Callable[[Device], int | None]) -> Any:
         """Return what the other verbs work on; `stream` tells the consumer's stream for a device."""
         return x
 
@@ -202,7 +202,7 @@ class Backend(ABC):
         """Make a result read-only, where the library can say so."""
         return x
 
-    def plainly(self) -> AbstractContextManager[Any]:
+    def without_modes(self) -> AbstractContextManager[Any]:
         """Return a context in which the verbs see memory only: no graph, no modes, no tracing."""
         return contextlib.nullcontext()
 
@@ -236,7 +236,7 @@ class Backend(ABC):
         """Return a context in which `device` and `stream` are current; both are restored after it."""
         return contextlib.nullcontext()
 
-    def behind(self, x: Any, stream: int | None) -> AbstractContextManager[Any]:
+    def ordered_after_current(self, x: Any, stream: int | None) -> AbstractContextManager[Any]:
         """Return a context in which `stream` is current on the array's device, behind what the current one has to do; the array stays for its work."""
         return contextlib.nullcontext()
 

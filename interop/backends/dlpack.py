@@ -55,13 +55,13 @@ class DLPackBackend(Backend):
     def owns(self, x: Any) -> bool:
         return isinstance(x, Opened) or hasattr(x, "__dlpack__")
 
-    def open(self, x: Any, stream: Callable[[Device], int | None]) -> Opened:
+    def import_producer(self, x: Any, stream: Callable[[Device], int | None]) -> Opened:
         device, _ = _refusable(x, lambda: device_of(*map(int, x.__dlpack_device__())))
         number = stream(device) if device.type == "cuda" else None
         return Opened(x, _refusable(x, lambda: Capsule(export_capsule(x, number))))
 
     def describe(self, x: Any) -> Description:
-        opened = x if isinstance(x, Opened) else self.open(x, _no_synchronisation)
+        opened = x if isinstance(x, Opened) else self.import_producer(x, _no_synchronisation)
         capsule, kind = opened.capsule, type(opened.producer)
         size = _count(capsule.shape)
         null = size and not capsule.pointer

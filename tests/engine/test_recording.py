@@ -66,7 +66,7 @@ class Recording(Backend):
         return self.note("adopt", str(device))
 
     @contextlib.contextmanager
-    def plainly(self):
+    def without_modes(self):
         self.note("enter")
         yield
         self.note("leave")

@@ -188,7 +188,7 @@ class CuPyBackend(Backend):
             return _cupy_copies.from_peer(packed, ready)
 
     @contextlib.contextmanager
-    def behind(self, x: Any, stream: int | None) -> Iterator[None]:
+    def ordered_after_current(self, x: Any, stream: int | None) -> Iterator[None]:
         device = Device("cuda", x.device.id)
         before = cupy.cuda.get_current_stream(device.index)
         with self.on_stream(stream, device):
@@ -204,7 +204,7 @@ class CuPyBackend(Backend):
     def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:
         with cupy.cuda.Device(x.device.id):
             _cupy_copies.refuse_capture()  # before another stream joins the capture by waiting
-        with self.behind(x, stream):
+        with self.ordered_after_current(x, stream):
             yield
 
     def depart(self, x: Any, stream: int | None, origin: Any) -> Departure:

@@ -142,7 +142,7 @@ class JAXBackend(Backend):
         return -1 if stream is not None else _native(device).get_stream_for_external_ready_events() or LEGACY
 
     @contextlib.contextmanager
-    def plainly(self) -> Iterator[None]:
+    def without_modes(self) -> Iterator[None]:
         # A crossing that interop makes was judged already; JAX's guard, trace and NaN checks in scope are about the others.
         token = _crossing.set(True)
         try:
@@ -178,7 +178,7 @@ class JAXBackend(Backend):
 
     def host_view(self, x: Any) -> Any:
         # Its export waits until the values are there; numpy.asarray would copy where the axes are permuted.
-        return dlpack_backend.host_view(dlpack_backend.open(x, _nowhere))
+        return dlpack_backend.host_view(dlpack_backend.import_producer(x, _nowhere))
 
     def from_host(self, view: Any) -> Any:
         if not view.size:  # nothing to share, and its address need not be aligned

@@ -173,7 +173,7 @@ class TorchBackend(Backend):
             with torch.cuda.stream(torch.cuda.ExternalStream(stream) if stream == PER_THREAD else native_stream(stream)):
                 yield
 
-    # Within torch: these keep the graph, unless `plainly` is around them.
+    # Within torch: these keep the graph, unless `without_modes` is around them.
 
     def copy(self, x: Any) -> Any:
         if x.dtype in _SHELL_DTYPES:  # torch has no copy kernel for them, but their bytes can be copied
@@ -203,7 +203,7 @@ class TorchBackend(Backend):
             return x.to(there)
 
     @contextlib.contextmanager
-    def behind(self, x: Any, stream: int | None) -> Iterator[None]:
+    def ordered_after_current(self, x: Any, stream: int | None) -> Iterator[None]:
         on = kinds.runs_on(x)
         if on.type != "cuda":
             yield
@@ -222,7 +222,7 @@ class TorchBackend(Backend):
     def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:
         with self.on_stream(None, kinds.runs_on(x)):
             _torch_staging.refuse_capture()  # before another stream joins the capture by waiting
-        with self.behind(x, stream):
+        with self.ordered_after_current(x, stream):
             yield
 
     def depart(self, x: Any, stream: int | None, origin: Any) -> Departure:
@@ -233,7 +233,7 @@ class TorchBackend(Backend):
             return _torch_departure.depart(x, origin)
 
     def fetch(self, arrays: list[Any], device: Device) -> list[Any]:
-        with self.plainly(), self.on_stream(None, device), kinds.explained(TransferError, "move to cpu", arrays[0]):
+        with self.without_modes(), self.on_stream(None, device), kinds.explained(TransferError, "move to cpu", arrays[0]):
             return [made for pack in packs(arrays) for made in _torch_departure.fetch(pack)]
 
     def strip(self, x: Any) -> Any:
@@ -255,7 +255,7 @@ class TorchBackend(Backend):
         with kinds.explained(DTypeError, "carry out the pending operation on", x):
             return x.resolve_conj().resolve_neg()
 
-    def plainly(self) -> AbstractContextManager[Any]:
+    def without_modes(self) -> AbstractContextManager[Any]:
         stack = contextlib.ExitStack()
         # No subclass and no function mode is asked what the memory means.
         stack.enter_context(torch._C.DisableTorchFunction())
