@@ -20,7 +20,7 @@ from interop._model.scope import first_bar, hurdle
 from interop.backends import when_loaded
 from interop.backends.shortcut import LOW
 
-BUILD = 10
+BUILD = 11
 """Says that the compiled half fits this file; counted up with every change of what passes between them."""
 
 compiled: Any
@@ -88,47 +88,47 @@ def guarded(shortcut: Shortcut) -> Callable[[Any], Any]:
 def guarded_in_c(shortcut: Shortcut) -> Callable[[Any], Any]:
     """Return the short cut as an object of the compiled module."""
     made: Callable[[Any], Any] = compiled.Guarded(
-        strict=shortcut.strict,
-        falsy=shortcut.falsy,
-        truthy=shortcut.truthy,
-        negative=shortcut.negative,
-        quiet=shortcut.quiet,
-        via=shortcut.via,
+        checks_itself=shortcut.checks_itself,
+        must_be_false=shortcut.must_be_false,
+        must_be_true=shortcut.must_be_true,
+        no_level=shortcut.no_level,
+        no_mode=shortcut.no_mode,
+        getter=shortcut.getter,
         handoff=shortcut.handoff,
-        refuses=shortcut.refuses,
-        borrows=shortcut.borrows,
-        lives=shortcut.lives,
-        sealed=shortcut.sealed,
+        declines=shortcut.declines,
+        expects_view=shortcut.expects_view,
+        has_storage=shortcut.has_storage,
+        read_only=shortcut.read_only,
     )
     return made
 
 
 def guarded_in_python(shortcut: Shortcut) -> Callable[[Any], Any]:
     """Return the short cut as a Python function."""
-    falsy, truthy = shortcut.falsy, shortcut.truthy
+    must_be_false, must_be_true = shortcut.must_be_false, shortcut.must_be_true
 
     def attempt(x: Any) -> Any:
-        if not (shortcut.strict and shortcut.strict()) and any(_follow(x, path) for path in falsy):
+        if not (shortcut.checks_itself and shortcut.checks_itself()) and any(_follow(x, path) for path in must_be_false):
             return None
-        if not all(_follow(x, path) for path in truthy):
+        if not all(_follow(x, path) for path in must_be_true):
             return None
-        if any(levels[key] >= 0 for levels, key in shortcut.negative) or any(ask() for ask in shortcut.quiet):
+        if any(levels[key] >= 0 for levels, key in shortcut.no_level) or any(ask() for ask in shortcut.no_mode):
             return None
         try:
-            result = shortcut.handoff(_follow(x, shortcut.via))
-        except shortcut.refuses:
+            result = shortcut.handoff(_follow(x, shortcut.getter))
+        except shortcut.declines:
             return None
-        return result if shortcut.borrows is None else _borrowed(x, result, shortcut)
+        return result if shortcut.expects_view is None else _borrowed(x, result, shortcut)
 
     return attempt
 
 
 def _borrowed(x: Any, result: Any, shortcut: Shortcut) -> Any:
-    if type(result) is not shortcut.borrows or result.flags.owndata:
+    if type(result) is not shortcut.expects_view or result.flags.owndata:
         return None
-    if shortcut.lives is not None and result.__array_interface__["data"][0] < LOW and not shortcut.lives(x):
+    if shortcut.has_storage is not None and result.__array_interface__["data"][0] < LOW and not shortcut.has_storage(x):
         return None
-    if shortcut.sealed:
+    if shortcut.read_only:
         result.flags.writeable = False
     return result
 

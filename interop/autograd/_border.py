@@ -47,7 +47,7 @@ class Border:
         self.target, self.torch = load_backend(backend), load_backend("torch")
         self.protects = self.target.capabilities.readonly_arrays and permissions.get("readonly") != "share"
         self._there, self._back = table(backend), table("torch")
-        self._sealed = table(backend, "sealed") if self.protects else {}
+        self._sealed = table(backend, "read_only") if self.protects else {}
         self._quickly = not permissions.keys() & {"copy", "policy"}  # the others say nothing of what needs no decision
 
     def there(self, tensors: Sequence[Any | None], text: str, names: Names) -> list[Any]:

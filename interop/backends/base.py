@@ -263,7 +263,7 @@ class Backend(ABC):
     def shortcuts(self) -> Mapping[tuple[str, str], Mapping[Any, Shortcut]]:
         """Return the short cuts by (target, permission).
 
-        The permission is ``""``, ``"grad=detach"``, or ``"sealed"``: read-only whatever autograd says of the array, for
+        The permission is ``""``, ``"grad=detach"``, or ``"read_only"``: read-only whatever autograd says of the array, for
         functions inside of torch's graph. Those of ``"leaving"``, and ``"leaving, grad=detach"``, give the array itself, if it is a small one
         on a device that `fetch` takes.
         """

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["LOW", "Shortcut"]
 
 LOW = 1 << 38
-"""At an address below, a result may be an offset into a storage that was freed, so `lives` is asked. Memory is hardly ever there."""
+"""At an address below, a result may be an offset into a storage that was freed, so `has_storage` is asked. Memory is hardly ever there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,39 +23,39 @@ class Shortcut:
 
     Attributes
     ----------
-    strict : callable or None
-        While it returns true (a mode of the library), `handoff` itself refuses what `falsy` looks for, and it
+    checks_itself : callable or None
+        While it returns true (a mode of the library), `handoff` itself refuses what `must_be_false` looks for, and it
         is not looked for twice.
-    falsy, truthy : tuple of paths
+    must_be_false, must_be_true : tuple of paths
         What must be false, or true, of the array. A path is a tuple of descriptors (``ndarray.flags``, then
         the flags' ``behaved``): asking a descriptor costs half of looking its name up.
-    negative : tuple of (dict, key)
+    no_level : tuple of (dict, key)
         Numbers in the library's own state that must be negative (a level that counts from 0).
-    quiet : tuple of callables
+    no_mode : tuple of callables
         Called without arguments, each must return a falsy value (modes and levels of the library).
-    via : path
+    getter : path
         From the array to what is handed over; empty for the array itself.
     handoff : callable
         From there to the result.
-    refuses : tuple of exception classes
+    declines : tuple of exception classes
         What `handoff` raises, before it has done anything, where the library's own checks refuse.
-    borrows : type or None
+    expects_view : type or None
         `numpy.ndarray` where the result must be exactly that, and lie on memory that NumPy did not allocate: one
         that owns its data means that the library handed out a null pointer, and the values are whatever lay there.
-    lives : callable or None
+    has_storage : callable or None
         Says of the array whether there is memory behind it; asked only about a result whose address is a small number.
-    sealed : bool
+    read_only : bool
         Such a result is made read-only.
     """
 
     handoff: Callable[[Any], Any]
-    strict: Callable[[], bool] | None = None
-    falsy: tuple[tuple[Any, ...], ...] = ()
-    truthy: tuple[tuple[Any, ...], ...] = ()
-    negative: tuple[tuple[dict[str, Any], str], ...] = ()
-    quiet: tuple[Callable[[], Any], ...] = ()
-    refuses: tuple[type[Exception], ...] = ()
-    via: tuple[Any, ...] = ()
-    borrows: Any = None
-    lives: Callable[[Any], bool] | None = None
-    sealed: bool = False
+    checks_itself: Callable[[], bool] | None = None
+    must_be_false: tuple[tuple[Any, ...], ...] = ()
+    must_be_true: tuple[tuple[Any, ...], ...] = ()
+    no_level: tuple[tuple[dict[str, Any], str], ...] = ()
+    no_mode: tuple[Callable[[], Any], ...] = ()
+    declines: tuple[type[Exception], ...] = ()
+    getter: tuple[Any, ...] = ()
+    expects_view: Any = None
+    has_storage: Callable[[Any], bool] | None = None
+    read_only: bool = False

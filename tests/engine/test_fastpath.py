@@ -158,17 +158,17 @@ def test_a_guard_that_fails_is_not_swallowed():
 
     for guarded in (guarded_in_python, *([guarded_in_c] if compiled else [])):
         with pytest.raises(KeyError):
-            guarded(Shortcut(len, quiet=(broken,)))([])
+            guarded(Shortcut(len, no_mode=(broken,)))([])
         with pytest.raises(ZeroDivisionError):
-            guarded(Shortcut(lambda x: 1 / 0, refuses=(ValueError,)))([])
-        assert guarded(Shortcut(int, refuses=(ValueError,)))("no number") is None
+            guarded(Shortcut(lambda x: 1 / 0, declines=(ValueError,)))([])
+        assert guarded(Shortcut(int, declines=(ValueError,)))("no number") is None
 
 
 @needs_c
 def test_the_compiled_half_checks_what_it_is_given():
     from interop.backends.base import Shortcut
 
-    for wrong in ({"falsy": (("name",),)}, {"negative": ((1, 2),)}, {"via": ("name",)}):
+    for wrong in ({"must_be_false": (("name",),)}, {"no_level": ((1, 2),)}, {"getter": ("name",)}):
         with pytest.raises(TypeError):
             guarded_in_c(Shortcut(len, **wrong))
 

@@ -378,7 +378,7 @@ def host_for_a_device(monkeypatch):
     for permission in ("leaving", "leaving, grad=detach"):
         for kind in (torch.Tensor, torch.nn.Parameter):
             own = short["numpy", permission][kind]
-            made = Shortcut(leaving, falsy=own.falsy, via=own.via, negative=own.negative, quiet=own.quiet)
+            made = Shortcut(leaving, must_be_false=own.must_be_false, getter=own.getter, no_level=own.no_level, no_mode=own.no_mode)
             monkeypatch.setitem(table("numpy", permission), kind, guarded(made))
     for permission in ("", "grad=detach"):
         for kind in (torch.Tensor, torch.nn.Parameter):

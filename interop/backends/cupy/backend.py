@@ -272,7 +272,7 @@ class CuPyBackend(Backend):
 
     def giving(self, taker: Taker) -> dict[Any, Shortcut]:
         dtypes = {native_dtype(name) for name in _DTYPES & taker.dtypes}
-        return {cupy.ndarray: Shortcut(lambda x: _cupy_handoff.hand_over(x, dtypes, taker), refuses=(RuntimeError, BufferError))}
+        return {cupy.ndarray: Shortcut(lambda x: _cupy_handoff.hand_over(x, dtypes, taker), declines=(RuntimeError, BufferError))}
 
     def cuda(self) -> CudaView | None:
         if self.why_unavailable(Device("cuda")) is not None or cupy.cuda.runtime.is_hip:

@@ -302,33 +302,37 @@ class TorchBackend(Backend):
         import numpy as np
 
         tracked = (torch.Tensor.requires_grad,)
-        outside: dict[str, Any] = {"negative": ((vars(forward_ad), "_current_level"),), "quiet": (_modes, _tracing)}
+        outside: dict[str, Any] = {"no_level": ((vars(forward_ad), "_current_level"),), "no_mode": (_modes, _tracing)}
         # torch's own checks in C refuse conj, neg, other devices, layouts, dtypes and functorch's wrappers before
         # anything is made. They do not see no_grad, duals and modes; nor null pointers (functionalised tensors,
         # freed storage), for which NumPy allocates memory of its own.
-        checked: dict[str, Any] = {"refuses": (RuntimeError, TypeError, ValueError), "borrows": np.ndarray, "lives": kinds.has_memory}
+        checked: dict[str, Any] = {
+            "declines": (RuntimeError, TypeError, ValueError),
+            "expects_view": np.ndarray,
+            "has_storage": kinds.has_memory,
+        }
         # In grad mode torch refuses tracked tensors itself; under no_grad it would let them through.
-        to_numpy = Shortcut(torch.Tensor.numpy, strict=torch.is_grad_enabled, falsy=(tracked,), **outside, **checked)
+        to_numpy = Shortcut(torch.Tensor.numpy, checks_itself=torch.is_grad_enabled, must_be_false=(tracked,), **outside, **checked)
         # .data does what detach() does, in two thirds of the time; nobody can reach the graph from here anyway.
-        detached = Shortcut(torch.Tensor.numpy, truthy=(tracked,), via=(torch.Tensor.data,), sealed=True, **outside, **checked)
+        detached = Shortcut(torch.Tensor.numpy, must_be_true=(tracked,), getter=(torch.Tensor.data,), read_only=True, **outside, **checked)
         # Inside a node of the graph it does not matter whether autograd follows a tensor: the node speaks for it.
-        inside = Shortcut(torch.Tensor.numpy, via=(torch.Tensor.data,), sealed=True, **outside, **checked)
+        inside = Shortcut(torch.Tensor.numpy, getter=(torch.Tensor.data,), read_only=True, **outside, **checked)
         # torch checks dtype, byte order, negative and odd strides; it warns about read-only, and accepts unaligned.
         # Inside functionalize it would answer with a wrapper.
-        arriving = Shortcut(torch.from_numpy, truthy=(BEHAVED,), quiet=(_modes, _functorch_level), refuses=(TypeError, ValueError))
+        arriving = Shortcut(torch.from_numpy, must_be_true=(BEHAVED,), no_mode=(_modes, _functorch_level), declines=(TypeError, ValueError))
         still: dict[str, Any] = {
-            "negative": outside["negative"],
-            "quiet": (*outside["quiet"], _functorch_level),
-            "refuses": (RuntimeError,),
+            "no_level": outside["no_level"],
+            "no_mode": (*outside["no_mode"], _functorch_level),
+            "declines": (RuntimeError,),
         }
-        leaving = Shortcut(_leaving, falsy=(tracked,), **still)
-        left_behind = Shortcut(_leaving, via=(torch.Tensor.data,), **still)
+        leaving = Shortcut(_leaving, must_be_false=(tracked,), **still)
+        left_behind = Shortcut(_leaving, getter=(torch.Tensor.data,), **still)
         itself = Shortcut(handoff=_itself)
         own = {torch.Tensor: itself, torch.nn.Parameter: itself}
         return {
             ("numpy", ""): {torch.Tensor: to_numpy, torch.nn.Parameter: to_numpy},
             ("numpy", "grad=detach"): {torch.Tensor: detached, torch.nn.Parameter: detached},
-            ("numpy", "sealed"): {torch.Tensor: inside, torch.nn.Parameter: inside},
+            ("numpy", "read_only"): {torch.Tensor: inside, torch.nn.Parameter: inside},
             ("numpy", "leaving"): {torch.Tensor: leaving, torch.nn.Parameter: leaving},
             ("numpy", "leaving, grad=detach"): {torch.Tensor: left_behind, torch.nn.Parameter: left_behind},
             ("torch", ""): {np.ndarray: arriving, **own},
@@ -344,10 +348,10 @@ class TorchBackend(Backend):
         dtypes = {dtype for name, dtype in _DTYPES.items() if name in taker.dtypes}
         hand_over = Shortcut(
             lambda x: _torch_handoff.hand_over(x, dtypes, taker),
-            falsy=((torch.Tensor.requires_grad,),),
-            negative=((vars(forward_ad), "_current_level"),),
-            quiet=(_modes, torch._C._len_torch_function_stack, _tracing, _functorch_level),
-            refuses=(RuntimeError, BufferError),
+            must_be_false=((torch.Tensor.requires_grad,),),
+            no_level=((vars(forward_ad), "_current_level"),),
+            no_mode=(_modes, torch._C._len_torch_function_stack, _tracing, _functorch_level),
+            declines=(RuntimeError, BufferError),
         )
         return {torch.Tensor: hand_over, torch.nn.Parameter: hand_over}
 
