@@ -71,8 +71,8 @@ def _pair(backend: Backend) -> None:
     """Take the short cuts on a device between a backend and those that came before, both ways."""
     for other in _with_streams:
         for giver, receiver in ((backend, other), (other, backend)):
-            taker = receiver.taking()
-            for kind, shortcut in giver.giving(taker).items() if taker is not None else ():
+            consumer = receiver.as_consumer()
+            for kind, shortcut in giver.export_to(consumer).items() if consumer is not None else ():
                 table(receiver.name)[kind] = guarded(shortcut)
     _with_streams.append(backend)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from interop._model.capabilities import Capabilities
-    from interop.backends.cuda.types import CudaView, MemorySource, PoolUse, Taker
+    from interop.backends.cuda.types import CudaView, MemorySource, PoolUse, DeviceConsumer
 
 __all__ = ["Backend", "KnownIssue", "Shortcut"]
 
@@ -269,11 +269,11 @@ class Backend(ABC):
         """
         return {}
 
-    def taking(self) -> Taker | None:
+    def as_consumer(self) -> DeviceConsumer | None:
         """Return how it takes memory on a CUDA device; None from a library without streams."""
         return None
 
-    def giving(self, taker: Taker) -> Mapping[Any, Shortcut]:
+    def export_to(self, consumer: DeviceConsumer) -> Mapping[Any, Shortcut]:
         """Return the short cuts that hand arrays on a CUDA device to another library, for work on its current stream there.
 
         Anything else (a stream that is named, another device than the current one, an array that needs a look) goes the long way.

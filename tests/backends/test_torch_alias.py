@@ -10,7 +10,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from interop.backends import load_backend
-from interop.backends.cuda.types import Taker
+from interop.backends.cuda.types import DeviceConsumer
 from interop.backends.torch import handoff as _torch_handoff
 
 COUNT = 1 << 16
@@ -89,8 +89,8 @@ def test_the_short_cut_exports_an_alias_too_and_keeps_its_storage_for_the_stream
             return 0
 
     x = torch.full((COUNT,), 3.0).as_subclass(OnCUDA)
-    taker = Taker(frozenset({"float32"}), lambda _: 7, lambda capsule, _: capsule)
-    assert _torch_handoff.hand_over(x, {torch.float32}, taker) == "capsule"
+    consumer = DeviceConsumer(frozenset({"float32"}), lambda _: 7, lambda capsule, _: capsule)
+    assert _torch_handoff.export_to(x, {torch.float32}, consumer) == "capsule"
     assert [one.untyped_storage()._cdata for one in (*exported, *lent)] == [x.untyped_storage()._cdata] * 2
     x.data = torch.zeros(2)
     assert exported[0].numel() == lent[0].numel() == COUNT

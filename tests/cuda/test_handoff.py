@@ -8,7 +8,7 @@ import torch
 from interop._engine import fastpath as quick
 from interop._engine.fastpath import guarded, table
 from interop.backends import load_backend
-from interop.backends.cuda.types import Taker
+from interop.backends.cuda.types import DeviceConsumer
 from interop.backends.torch import handoff as _torch_handoff
 from interop.backends.torch import release as _torch_lent
 
@@ -18,7 +18,7 @@ def what_happened():
     return []
 
 
-def taker(log, pointer=7):
+def consumer(log, pointer=7):
     def current(index):
         log.append(f"stream of {index}")
         return pointer
@@ -27,7 +27,7 @@ def taker(log, pointer=7):
         log.append(f"take {capsule} on {index}")
         return "array"
 
-    return Taker(frozenset({"float32"}), current, take)
+    return DeviceConsumer(frozenset({"float32"}), current, take)
 
 
 def tensor(**changes):
@@ -62,7 +62,7 @@ def torch_on_a_device(monkeypatch, log):
     monkeypatch.setattr(_torch_handoff, "_stream", lambda index, pointer: Stream(f"{pointer} of {index}", log))
     monkeypatch.setattr(_torch_lent, "_records", lambda: True)
     monkeypatch.setattr(_torch_handoff, "to_dlpack", lambda _: log.append("export") or "capsule")
-    return lambda x, pointer=7: _torch_handoff.hand_over(x, {torch.float32}, taker(log, pointer))
+    return lambda x, pointer=7: _torch_handoff.export_to(x, {torch.float32}, consumer(log, pointer))
 
 
 def test_a_tensor_is_handed_over_where_nothing_has_to_wait(torchs, log):
@@ -117,16 +117,16 @@ def built(monkeypatch):
 def test_a_torch_without_cuda_takes_and_gives_nothing(monkeypatch):
     """Its functions for streams would be errors beside a CuPy that has a device."""
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
-    assert load_backend("torch").taking() is None
-    assert load_backend("torch").giving(taker([])) == {}
+    assert load_backend("torch").as_consumer() is None
+    assert load_backend("torch").export_to(consumer([])) == {}
 
 
 def test_tracked_tensors_and_modes_are_not_even_looked_at(built, monkeypatch):
     from torch.utils._python_dispatch import TorchDispatchMode
 
     asked = []
-    monkeypatch.setattr(_torch_handoff, "hand_over", lambda x, *_: asked.append(x) or "array")
-    attempt = guarded(load_backend("torch").giving(taker([]))[torch.Tensor])
+    monkeypatch.setattr(_torch_handoff, "export_to", lambda x, *_: asked.append(x) or "array")
+    attempt = guarded(load_backend("torch").export_to(consumer([]))[torch.Tensor])
     plain = torch.ones(2)
     assert attempt(plain) == "array"
     assert attempt(torch.ones(2, requires_grad=True)) is None
@@ -146,8 +146,8 @@ def test_what_a_library_refuses_goes_the_long_way(built, monkeypatch):
     def refuse(*_):
         raise NotImplementedError("no bfloat16")
 
-    monkeypatch.setattr(_torch_handoff, "hand_over", refuse)
-    assert guarded(load_backend("torch").giving(taker([]))[torch.Tensor])(torch.ones(2)) is None
+    monkeypatch.setattr(_torch_handoff, "export_to", refuse)
+    assert guarded(load_backend("torch").export_to(consumer([]))[torch.Tensor])(torch.ones(2)) is None
 
 
 def test_both_ways_are_learnt_when_both_libraries_are_there(built, monkeypatch):

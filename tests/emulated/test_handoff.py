@@ -315,13 +315,13 @@ def test_an_alias_of_a_stream_is_the_same_object_each_time(gpu):
 
 def short_cut(log):
     backend = load_backend("cupy")
-    taker = backend.taking()
+    consumer = backend.as_consumer()
 
     def take(capsule, index):
         log.append(index)
-        return taker.take(capsule, index)
+        return consumer.from_capsule(capsule, index)
 
-    return guarded(backend.giving(taker._replace(take=take))[cp.ndarray])
+    return guarded(backend.export_to(consumer._replace(from_capsule=take))[cp.ndarray])
 
 
 @pytest.mark.parametrize("on", ["default", "own"])
@@ -373,8 +373,8 @@ def test_what_needs_a_look_goes_the_long_way(gpu, view):
 def test_the_short_cut_waits_for_another_stream(gpu, to):
     producer, other = two_streams()
     consumer = other if to == "another" else cp.cuda.Stream.null
-    taker = load_backend("cupy").taking()._replace(pointer=lambda index: consumer.ptr)
-    attempt = guarded(load_backend("cupy").giving(taker)[cp.ndarray])
+    cupy_there = load_backend("cupy").as_consumer()._replace(stream_pointer=lambda index: consumer.ptr)
+    attempt = guarded(load_backend("cupy").export_to(cupy_there)[cp.ndarray])
     array = slow_values(gpu, producer, 3)
     with producer:
         gpu.calls()
@@ -388,8 +388,8 @@ def test_the_short_cut_waits_for_another_stream(gpu, to):
 
 def test_the_short_cut_keeps_memory_for_another_stream(gpu):
     def take(array, consumer):
-        taker = load_backend("cupy").taking()._replace(pointer=lambda index: consumer.ptr)
-        return guarded(load_backend("cupy").giving(taker)[cp.ndarray])(array)
+        cupy_there = load_backend("cupy").as_consumer()._replace(stream_pointer=lambda index: consumer.ptr)
+        return guarded(load_backend("cupy").export_to(cupy_there)[cp.ndarray])(array)
 
     assert dropped_while_working(gpu, take).tolist() == [3] * N
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Card", "CudaView", "MemorySource", "PoolUse", "Taker"]
+__all__ = ["Card", "CudaView", "MemorySource", "PoolUse", "DeviceConsumer"]
 
 PoolUse = tuple[int, int]
 """Bytes in use, and bytes that a pool holds altogether."""
@@ -31,22 +31,22 @@ class CudaView(NamedTuple):
     cards: tuple[Card, ...]
 
 
-class Taker(NamedTuple):
+class DeviceConsumer(NamedTuple):
     """How a library takes memory on a CUDA device, for short cuts between two.
 
     Attributes
     ----------
     dtypes : frozenset of str
         Those that it has.
-    pointer : callable
+    stream_pointer : callable
         Called with the index of a device: the pointer of the library's current stream there (0 for the legacy one).
-    take : callable
+    from_capsule : callable
         Called with a capsule and the index: an array of the library. The device is current.
     """
 
     dtypes: frozenset[str]
-    pointer: Callable[[int], int]
-    take: Callable[[Any, int], Any]
+    stream_pointer: Callable[[int], int]
+    from_capsule: Callable[[Any, int], Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from interop.backends.cuda.copies import Departure
-    from interop.backends.cuda.types import PoolUse, Taker
+    from interop.backends.cuda.types import PoolUse, DeviceConsumer
 
 __all__ = ["CuPyBackend", "backend"]
 
@@ -267,12 +267,12 @@ class CuPyBackend(Backend):
         leaving = {cupy.ndarray: Shortcut(_leaving)}
         return {("numpy", "leaving"): leaving, ("numpy", "leaving, grad=detach"): leaving}
 
-    def taking(self) -> Taker:
-        return _cupy_handoff.taker(self.capabilities.dtypes)
+    def as_consumer(self) -> DeviceConsumer:
+        return _cupy_handoff.consumer(self.capabilities.dtypes)
 
-    def giving(self, taker: Taker) -> dict[Any, Shortcut]:
-        dtypes = {native_dtype(name) for name in _DTYPES & taker.dtypes}
-        return {cupy.ndarray: Shortcut(lambda x: _cupy_handoff.hand_over(x, dtypes, taker), declines=(RuntimeError, BufferError))}
+    def export_to(self, consumer: DeviceConsumer) -> dict[Any, Shortcut]:
+        dtypes = {native_dtype(name) for name in _DTYPES & consumer.dtypes}
+        return {cupy.ndarray: Shortcut(lambda x: _cupy_handoff.export_to(x, dtypes, consumer), declines=(RuntimeError, BufferError))}
 
     def cuda(self) -> CudaView | None:
         if self.why_unavailable(Device("cuda")) is not None or cupy.cuda.runtime.is_hip:

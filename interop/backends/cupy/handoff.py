@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import cupy
 
 from interop.backends.cuda.streams import LEGACY, seen
-from interop.backends.cuda.types import Taker
+from interop.backends.cuda.types import DeviceConsumer
 from interop.backends.cupy.release import lent
 from interop.backends.cupy.streams import is_alias
 from interop.dlpack import CUDA, Handover
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["current_pointer", "hand_over", "taker"]
+__all__ = ["current_pointer", "export_to", "consumer"]
 
 
 def current_pointer(index: int) -> int:
@@ -29,7 +29,7 @@ def current_pointer(index: int) -> int:
     return pointer
 
 
-def hand_over(x: Any, dtypes: Container[np.dtype[Any]], to: Taker) -> Any | None:
+def export_to(x: Any, dtypes: Container[np.dtype[Any]], consumer: DeviceConsumer) -> Any | None:
     """Return what the other library makes of an array; None for the long way."""
     flags = x.flags
     if not x.size or x.dtype not in dtypes or not (flags.c_contiguous or flags.f_contiguous) or x.data.ptr % x.itemsize:
@@ -38,12 +38,12 @@ def hand_over(x: Any, dtypes: Container[np.dtype[Any]], to: Taker) -> Any | None
     index = device[1]
     if device[0] != CUDA or index != cupy.cuda.runtime.getDevice():
         return None
-    own, theirs = current_pointer(index), to.pointer(index)
+    own, theirs = current_pointer(index), consumer.stream_pointer(index)
     number = theirs or LEGACY
     # Also on one stream: the memory may have been allocated on another.
-    return to.take(lent(x, number, -1 if own == theirs else number), index)
+    return consumer.from_capsule(lent(x, number, -1 if own == theirs else number), index)
 
 
-def taker(dtypes: frozenset[str]) -> Taker:
+def consumer(dtypes: frozenset[str]) -> DeviceConsumer:
     """Return how CuPy takes a capsule."""
-    return Taker(dtypes, current_pointer, lambda capsule, index: cupy.from_dlpack(Handover(capsule, (CUDA, index))))
+    return DeviceConsumer(dtypes, current_pointer, lambda capsule, index: cupy.from_dlpack(Handover(capsule, (CUDA, index))))

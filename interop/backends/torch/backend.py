@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from interop.backends.cuda.copies import Departure
-    from interop.backends.cuda.types import PoolUse, Taker
+    from interop.backends.cuda.types import PoolUse, DeviceConsumer
 
 __all__ = ["TorchBackend", "backend"]
 
@@ -339,21 +339,21 @@ class TorchBackend(Backend):
             ("torch", "grad=detach"): {np.ndarray: arriving, **own},
         }
 
-    def taking(self) -> Taker | None:
-        return _torch_handoff.taker(self.capabilities.dtypes) if torch.backends.cuda.is_built() else None
+    def as_consumer(self) -> DeviceConsumer | None:
+        return _torch_handoff.consumer(self.capabilities.dtypes) if torch.backends.cuda.is_built() else None
 
-    def giving(self, taker: Taker) -> Mapping[Any, Shortcut]:
+    def export_to(self, consumer: DeviceConsumer) -> Mapping[Any, Shortcut]:
         if not torch.backends.cuda.is_built() or torch.version.hip is not None:  # another device in DLPack's numbering
             return {}
-        dtypes = {dtype for name, dtype in _DTYPES.items() if name in taker.dtypes}
-        hand_over = Shortcut(
-            lambda x: _torch_handoff.hand_over(x, dtypes, taker),
+        dtypes = {dtype for name, dtype in _DTYPES.items() if name in consumer.dtypes}
+        exported = Shortcut(
+            lambda x: _torch_handoff.export_to(x, dtypes, consumer),
             must_be_false=((torch.Tensor.requires_grad,),),
             no_level=((vars(forward_ad), "_current_level"),),
             no_mode=(_modes, torch._C._len_torch_function_stack, _tracing, _functorch_level),
             declines=(RuntimeError, BufferError),
         )
-        return {torch.Tensor: hand_over, torch.nn.Parameter: hand_over}
+        return {torch.Tensor: exported, torch.nn.Parameter: exported}
 
     # Memory on a CUDA device.
 

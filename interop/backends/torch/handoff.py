@@ -9,7 +9,7 @@ import torch
 from torch.utils.dlpack import from_dlpack, to_dlpack
 
 from interop.backends.cuda.streams import LEGACY, PER_THREAD
-from interop.backends.cuda.types import Taker
+from interop.backends.cuda.types import DeviceConsumer
 from interop.backends.shortcut import LOW
 from interop.backends.torch.kinds import address_of, has_memory
 from interop.backends.torch.release import lent
@@ -17,7 +17,7 @@ from interop.backends.torch.release import lent
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-__all__ = ["alias", "hand_over", "has_data", "taker"]
+__all__ = ["alias", "export_to", "has_data", "consumer"]
 
 
 def _pointer(index: int) -> int:
@@ -28,7 +28,7 @@ def _pointer(index: int) -> int:
 _raw_pointer: Callable[[int], int] = getattr(torch._C, "_cuda_getCurrentRawStream", _pointer)
 
 
-def hand_over(x: Any, dtypes: Container[torch.dtype], to: Taker) -> Any | None:
+def export_to(x: Any, dtypes: Container[torch.dtype], consumer: DeviceConsumer) -> Any | None:
     """Return what the other library makes of a tensor that is in no graph; None for the long way.
 
     `torch.Tensor.__dlpack__` would look at the same things, in Python, and then at the streams.
@@ -38,13 +38,13 @@ def hand_over(x: Any, dtypes: Container[torch.dtype], to: Taker) -> Any | None:
     index = x.get_device()
     if index != torch.cuda.current_device():
         return None
-    own, theirs = _raw_pointer(index), to.pointer(index)
+    own, theirs = _raw_pointer(index), consumer.stream_pointer(index)
     stream = _stream(index, theirs)
     if own != theirs:
         stream.wait_stream(_stream(index, own))
     x = alias(x)
     # Also on one stream: the memory may have been allocated on another.
-    return to.take(lent(x, to_dlpack(x), theirs or LEGACY, None if theirs == PER_THREAD else stream), index)
+    return consumer.from_capsule(lent(x, to_dlpack(x), theirs or LEGACY, None if theirs == PER_THREAD else stream), index)
 
 
 def alias(x: Any) -> Any:
@@ -71,6 +71,6 @@ def has_data(x: Any) -> bool:
     return bool(pointer and (pointer >= LOW or has_memory(x)))
 
 
-def taker(dtypes: frozenset[str]) -> Taker:
+def consumer(dtypes: frozenset[str]) -> DeviceConsumer:
     """Return how torch takes a capsule."""
-    return Taker(dtypes, _raw_pointer, lambda capsule, _: from_dlpack(capsule))
+    return DeviceConsumer(dtypes, _raw_pointer, lambda capsule, _: from_dlpack(capsule))
