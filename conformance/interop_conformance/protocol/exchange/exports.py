@@ -37,21 +37,21 @@ def _usual_tensor(exchange: Exchange) -> Tensor:
     return tensor
 
 
-@exchange_check("exchange.exports-pointer", *_LAYOUTS)
+@exchange_check("exchange.export-pointer", *_LAYOUTS)
 def _export_pointer(exchange: Exchange) -> Observed:
     usual = _usual_tensor(exchange)
     same = exchange.tensor().pointer == usual.pointer
     return Observed("shared") if same else Observed("wrong", "another address than in __dlpack__")
 
 
-@exchange_check("exchange.exports-shape", *_LAYOUTS)
+@exchange_check("exchange.export-shape", *_LAYOUTS)
 def _export_shape(exchange: Exchange) -> Observed:
     usual = _usual_tensor(exchange)
     tensor = exchange.tensor()
     return exchange.same("shape", (tensor.ndim, tensor.shape or ()), (usual.ndim, usual.shape or ()))
 
 
-@exchange_check("exchange.exports-strides", *_LAYOUTS)
+@exchange_check("exchange.export-strides", *_LAYOUTS)
 def _export_strides(exchange: Exchange) -> Observed:
     usual = _usual_tensor(exchange)
     tensor = exchange.tensor()
@@ -67,19 +67,19 @@ def _moves(tensor: Tensor) -> tuple[int, ...]:
     return () if 0 in shape else tuple(step for step, extent in zip(strides, shape, strict=True) if extent > 1)
 
 
-@exchange_check("exchange.exports-dtype", *_DTYPES)
+@exchange_check("exchange.export-dtype", *_DTYPES)
 def _export_dtype(exchange: Exchange) -> Observed:
     usual = _usual_tensor(exchange)
     return exchange.same("dtype", exchange.tensor().dtype, usual.dtype)
 
 
-@exchange_check("exchange.exports-device")
+@exchange_check("exchange.export-device")
 def _export_device(exchange: Exchange) -> Observed:
     usual = _usual_tensor(exchange)
     return exchange.same("device", exchange.tensor().device, usual.device)
 
 
-@exchange_check("exchange.exports-flags", *_states("plain", "read-only", "inference"))
+@exchange_check("exchange.export-flags", *_states("plain", "read-only", "inference"))
 def _export_flags(exchange: Exchange) -> Observed:
     usual = exchange.usual()
     return exchange.same("flags", exchange.facts().flags, usual.flags)
@@ -88,7 +88,7 @@ def _export_flags(exchange: Exchange) -> Observed:
 # ---- ownership
 
 
-@exchange_check("exchange.exports-owning")
+@exchange_check("exchange.export-owning")
 def _export_owning(exchange: Exchange) -> Observed:
     managed, expected = exchange.exports(), exchange.expected
     tensor = managed.facts().tensor
@@ -120,7 +120,7 @@ def _watched(exchange: Exchange) -> weakref.ref[object] | None:
 
 
 @exchange_check(
-    "exchange.exports-failure",
+    "exchange.export-failure",
     *_states("sparse", "quantized", "meta", "vmap", "fake", "functional", "wrapper", "freed", "deleted", "traced"),
 )
 def _export_failure(exchange: Exchange) -> Observed:
@@ -133,19 +133,19 @@ def _export_failure(exchange: Exchange) -> Observed:
     raise Unsupported("is exported, which other rules are about")
 
 
-@exchange_check("exchange.exports-refusal", *_states("sparse", "quantized"))
+@exchange_check("exchange.export-refusal", *_states("sparse", "quantized"))
 def _export_refusal(exchange: Exchange) -> Observed:
     exchange.refused_usually()
     return exchange.refusal(only=(BufferError,)) or Observed("wrong", "is exported, and __dlpack__ refuses it")
 
 
-@exchange_check("exchange.exports-guards-grad", *_states("grad", "grad-non-leaf", "parameter", "grad-under-no-grad", "func-grad"))
+@exchange_check("exchange.export-guards-grad", *_states("grad", "grad-non-leaf", "parameter", "grad-under-no-grad", "func-grad"))
 def _export_guards_grad(exchange: Exchange) -> Observed:
     exchange.refused_usually()
     return exchange.refusal() or Observed("unsafe", "is exported without its gradient, and __dlpack__ refuses it")
 
 
-@exchange_check("exchange.exports-guards-pending", *_states("conj", dtype="complex64"), *_states("neg"))
+@exchange_check("exchange.export-guards-pending", *_states("conj", dtype="complex64"), *_states("neg"))
 def _export_guards_pending(exchange: Exchange) -> Observed:
     refusal = exchange.refusal()
     if refusal is not None:
@@ -156,7 +156,7 @@ def _export_guards_pending(exchange: Exchange) -> Observed:
     return Observed("wrong", f"what was pending is lost: {fault}") if fault else Observed("copied")
 
 
-@exchange_check("exchange.exports-no-sync", Variant(state="stream-other"))
+@exchange_check("exchange.export-no-sync", Variant(state="stream-other"))
 def _export_no_sync(exchange: Exchange) -> Observed:
     exchange.need("cuda")
     started = time.perf_counter()

@@ -26,7 +26,7 @@ _ROUND_TRIPS = (
 )
 
 
-@exchange_check("exchange.imports-round-trip", *_ROUND_TRIPS)
+@exchange_check("exchange.import-round-trip", *_ROUND_TRIPS)
 def _import_round_trip(exchange: Exchange) -> Observed:
     exchange.api.require("to_object")
     exchange.usual()
@@ -45,7 +45,7 @@ def _crafted(exchange: Exchange, **how: Any) -> tuple[Producer, int]:
     return producer, consume(producer.capsule({})).address
 
 
-@exchange_check("exchange.imports-steals")
+@exchange_check("exchange.import-steals")
 def _import_steals(exchange: Exchange) -> Observed:
     exchange.api.require("to_object")
     producer, address = _crafted(exchange)
@@ -61,7 +61,7 @@ def _import_steals(exchange: Exchange) -> Observed:
     return observed
 
 
-@exchange_check("exchange.imports-failure")
+@exchange_check("exchange.import-failure")
 def _import_failure(exchange: Exchange) -> Observed:
     exchange.api.require("to_object")
     _, address = _crafted(exchange, dtype=(200, 32, 1))
