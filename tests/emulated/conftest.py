@@ -7,9 +7,9 @@ import os
 import pytest
 
 EMULATED = "INTEROP_EMULATED_TESTS"
-"""Has the tests in this folder collected, which need a process of their own."""
+"""Has the tests in this folder collected, which need a process of their own; those in contract/ run on a GPU too."""
 
-collect_ignore_glob = [] if os.environ.get(EMULATED) == "1" else ["test_*.py"]
+collect_ignore_glob = [] if os.environ.get(EMULATED) == "1" else ["test_*.py", "with_cupy/test_*.py"]
 
 
 @pytest.fixture(scope="session", name="emulated")

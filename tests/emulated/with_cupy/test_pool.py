@@ -1,18 +1,19 @@
-"""Where CuPy's memory comes from: another library's pool, and CUDA's own stream-ordered one."""
+"""CuPy's memory from another library's pool."""
 
 import contextlib
 import gc
 import threading
 
+import cupy as cp
 import pytest
 
 import interop
-from interop import DeviceUnavailableError, StreamError
+from interop import StreamError
 from interop.backends import load_backend
 from interop.backends.cupy import pool as _cupy_pool
-from tests.emulated.test_crossings import zeros
-
-cp = pytest.importorskip("cupy", reason="CuPy is not installed")
+from tests.emulated.with_cupy.work import (
+    zeros,
+)
 
 N = 1 << 12
 
@@ -185,136 +186,3 @@ def test_results_of_interop_lie_there_too(pool):
 
     settle()
     assert pool.held == {}
-
-
-# CUDA's own pool.
-
-
-@pytest.fixture
-def cudas(gpu, monkeypatch):
-    """Let the pool be there without the driver's library, which is emulated no further than the runtime."""
-    monkeypatch.setattr(_cupy_pool, "_driver_pool", lambda: "library")
-    return gpu
-
-
-def threshold(device=0):
-    runtime = cp.cuda.runtime
-    return runtime.memPoolGetAttribute(runtime.deviceGetMemPool(device), runtime.cudaMemPoolAttrReleaseThreshold)
-
-
-def test_cupy_allocates_in_cudas_pool_and_its_threshold_is_set_back(cudas):
-    assert threshold() == 0
-    with _cupy_pool.lending() as source:
-        assert source.is_used()
-        assert source.library == "library"
-        assert threshold() == (1 << 64) - 1
-        with _cupy_pool.lending():
-            assert threshold() == (1 << 64) - 1
-        assert threshold() == (1 << 64) - 1
-        cudas.calls()
-        stream = cp.cuda.Stream(non_blocking=True)
-        with stream:
-            array = cp.zeros(N)
-            assert f"cudaMallocAsync {array.nbytes} {stream.ptr:#x}" in cudas.calls()
-            assert interop.cuda.memory_report().pools["cuda"][0] == array.nbytes
-            del array
-            assert any(one.startswith(f"cudaFreeAsync {stream.ptr:#x}") for one in cudas.calls())
-    assert threshold() == 0
-    assert not source.is_used()
-
-
-def test_the_threshold_is_that_of_the_device_that_was_current(cudas):
-    with cp.cuda.Device(1), _cupy_pool.lending(), cp.cuda.Device(0):
-        assert (threshold(0), threshold(1)) == (0, (1 << 64) - 1)
-    assert (threshold(0), threshold(1)) == (0, 0)
-
-
-def test_threads_that_come_and_go_set_it_back_together(cudas):
-    def work():
-        for _ in range(50):
-            with _cupy_pool.lending():
-                cp.zeros(8)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert threshold() == 0
-
-
-def test_scopes_of_threads_that_end_in_another_order_set_it_back_together(cudas):
-    entered, leave = threading.Event(), threading.Event()
-
-    def work():
-        with _cupy_pool.lending():
-            entered.set()
-            leave.wait()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    entered.wait()
-    with _cupy_pool.lending():
-        leave.set()
-        thread.join()
-        assert threshold() == (1 << 64) - 1
-    assert threshold() == 0
-
-
-def test_stream_ordered_memory_is_lent_and_freed_in_order(cudas):
-    """Handed over to another stream and dropped while that works: it goes back when that is done, and by then nobody writes to it."""
-    from interop.backends.cupy.release import settle
-
-    with _cupy_pool.lending():
-        consumer = cp.cuda.Stream(non_blocking=True)
-        array = cp.full(N, 3, "float32")
-        result = cp.empty(N, "float32")
-        cp.cuda.Stream.null.synchronize()
-        taken = cp.from_dlpack(load_backend("cupy").export(array, consumer.ptr))
-        with cudas.held(consumer):
-            with consumer:
-                result[...] = taken
-            cudas.calls()
-            del array, taken
-            settle()
-            assert not any(one.startswith("cudaFreeAsync") for one in cudas.calls())
-        consumer.synchronize()
-        settle()
-        assert any(one.startswith("cudaFreeAsync") for one in cudas.calls())
-        assert cudas.see(result).tolist() == [3] * N
-
-
-# What is said of it.
-
-
-def test_a_report_asks_and_changes_nothing(gpu):
-    array = cp.zeros(N)
-    cp.cuda.runtime.deviceSynchronize()
-    gpu.calls()
-    report = interop.cuda.memory_report()
-    assert gpu.calls() == []
-    assert report.total == 24 << 30
-    assert report.free <= report.total - array.nbytes
-    assert report.pools["cupy"][0] >= array.nbytes
-    assert str(report).startswith("cuda:0: ")
-    assert interop.cuda.memory_report("cuda:1").device == interop.Device("cuda", 1)
-    assert cp.cuda.runtime.getDevice() == 0
-
-
-def test_a_pool_with_a_torch_that_has_no_cuda_is_said_to_be_none(gpu):
-    import torch
-
-    if torch.version.cuda is not None:
-        pytest.skip("this torch has CUDA")
-    for make in (interop.cuda.torch_pool, interop.cuda.cupy_pool):
-        before = cp.cuda.get_allocator()
-        with (
-            pytest.raises(
-                DeviceUnavailableError,
-                match=r"there is no pool on cuda:0: this torch is a build for the CPU only",
-            ),
-            make(),
-        ):
-            pass
-        assert cp.cuda.get_allocator() == before
-        assert not make().is_active()

@@ -2,6 +2,7 @@
 
 import gc
 
+import cupy as cp
 import numpy as np
 import pytest
 
@@ -10,9 +11,10 @@ from interop import DeviceUnavailableError, to_cupy, to_numpy
 from interop.backends import load_backend
 from interop.backends.cupy import known_issues as _cupy_issues
 from interop.doctor.distributions import Installed
-from tests.emulated.test_crossings import slow_values, zeros
-
-cp = pytest.importorskip("cupy", reason="CuPy is not installed")
+from tests.emulated.with_cupy.work import (
+    slow_values,
+    zeros,
+)
 
 
 @pytest.fixture

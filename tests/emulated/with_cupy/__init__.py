@@ -1,0 +1,1 @@
+"""CuPy on the emulated device: order, lifetime, and what is called, for interop's own code."""
