@@ -151,7 +151,7 @@ def start(call: Call) -> Transfer:
     """Describe, plan, and begin: what has to wait for data to arrive is done when the result is asked for."""
     with told(call.text):
         ready = _permitted(call)
-        is_there, end = begin(ready.plan, ready.x, ready.source, ready.target, ready.stream)
+        is_ready, end = begin(ready.plan, ready.x, ready.source, ready.target, ready.stream)
         note(ready.plan)
     call.x = None  # the text of an error does not need it
 
@@ -159,7 +159,7 @@ def start(call: Call) -> Transfer:
         with told(call.text):
             return end()
 
-    return Transfer(ready.plan, is_there, finish)
+    return Transfer(ready.plan, is_ready, finish)
 
 
 def _permitted(call: Call) -> Prepared:

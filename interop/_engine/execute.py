@@ -45,22 +45,22 @@ def begin(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | No
 
     Returns what tells whether they are there, and what waits for them, does the rest and returns the result.
     """
-    leaving = next((at for at, step in enumerate(plan.steps) if _leaves(step)), None)
-    if source is target or leaving is None:
+    at = next((n for n, step in enumerate(plan.steps) if _leaves(step)), None)
+    if source is target or at is None:
         made = execute(plan, x, source, target, stream)
         return (lambda: True), (lambda: made)
     with source.without_modes():
         origin = x = source.strip(x)
-        for step in plan.steps[:leaving]:
+        for step in plan.steps[:at]:
             x = _verb(source, x, step, stream)
-        departure = source.depart(x, stream, origin)
+        pending = source.start_copy_to_host(x, stream, origin)
 
     def finish() -> Any:
-        departure.wait()
+        pending.wait()
         with source.without_modes(), target.without_modes():
-            return _cross(plan.steps[leaving + 1 :], departure.host, CPU, (source, target), stream)
+            return _cross(plan.steps[at + 1 :], pending.host, CPU, (source, target), stream)
 
-    return departure.is_there, finish
+    return pending.is_ready, finish
 
 
 def _leaves(step: Step) -> bool:

@@ -28,15 +28,15 @@ class Transfer:
         What is being done.
     """
 
-    def __init__(self, plan: Plan, is_there: Callable[[], bool], finish: Callable[[], Any]) -> None:
+    def __init__(self, plan: Plan, is_ready: Callable[[], bool], finish: Callable[[], Any]) -> None:
         self.plan = plan
-        self._is_there, self._finish = is_there, finish
+        self._is_ready, self._finish = is_ready, finish
         self._lock = threading.RLock()
         self._made: list[Any] = []
 
     def done(self) -> bool:
         """Return whether `result` would not wait; waits for nothing itself."""
-        return bool(self._made) or self._is_there()
+        return bool(self._made) or self._is_ready()
 
     def result(self) -> Any:
         """Return the array, the same one each time; waits until it has arrived, for this transfer and nothing else.
@@ -49,7 +49,7 @@ class Transfer:
         with self._lock:
             if not self._made:
                 self._made.append(self._finish())  # the first counts: a signal's handler may have asked in the middle of it, in this thread
-                self._is_there, self._finish = _there, _there  # and the source is let go of
+                self._is_ready, self._finish = _there, _there  # and the source is let go of
             return self._made[0]
 
     def __repr__(self) -> str:

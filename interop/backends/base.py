@@ -13,10 +13,9 @@ import contextlib
 import importlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from interop._model.description import CPU, Description, Device
-from interop.backends.cuda.copies import Departure, arrived
 from interop.backends.shortcut import Shortcut
 
 if TYPE_CHECKING:
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from interop._model.capabilities import Capabilities
-    from interop.backends.cuda.types import CudaView, MemorySource, PoolUse, DeviceConsumer
+    from interop.backends.cuda.types import CudaView, DeviceConsumer, MemorySource, PoolUse
 
-__all__ = ["Backend", "KnownIssue", "Shortcut"]
+__all__ = ["Backend", "KnownIssue", "PendingCopy", "Shortcut"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,28 @@ class KnownIssue:
     happens: str
     advice: str
     link: str
+
+
+def _nothing_left() -> bool:
+    return True
+
+
+class PendingCopy(NamedTuple):
+    """A copy to the host that has been started; with `host` alone, one that has ended.
+
+    Attributes
+    ----------
+    host : array
+        The library's array on the host, in new memory; must not be read before the copy has ended.
+    is_ready : callable
+        Returns whether it has; waits for nothing.
+    wait : callable
+        Returns when it has.
+    """
+
+    host: Any
+    is_ready: Callable[[], bool] = _nothing_left
+    wait: Callable[[], object] = _nothing_left
 
 
 class Backend(ABC):
@@ -170,12 +191,12 @@ class Backend(ABC):
         """Return a copy on another device, ordered on `stream` and complete before the host can read it."""
         raise AssertionError(f"the plan moved a {self.name} array to {device}")
 
-    def depart(self, x: Any, stream: int | None, origin: Any) -> Departure:
+    def start_copy_to_host(self, x: Any, stream: int | None, origin: Any) -> PendingCopy:
         """Begin a copy to the host, ordered on `stream`; what it reads stays until it has ended, and `origin`, of which it was made. Here it has ended."""
-        return arrived(self.transfer(x, CPU, stream))
+        return PendingCopy(self.transfer(x, CPU, stream))
 
-    def fetch(self, arrays: list[Any], device: Device) -> list[Any]:
-        """Return NumPy arrays with the values of several arrays of a device, which travel together: those that the short cut ``"leaving"`` gave."""
+    def copy_many_to_host(self, arrays: list[Any], device: Device) -> list[Any]:
+        """Return NumPy arrays with the values of several arrays of a device, which travel together: those that the short cut ``"copy_to_host"`` gave."""
         raise AssertionError(f"{self.name} fetched from {device}")
 
     def strip(self, x: Any) -> Any:
@@ -264,8 +285,8 @@ class Backend(ABC):
         """Return the short cuts by (target, permission).
 
         The permission is ``""``, ``"grad=detach"``, or ``"read_only"``: read-only whatever autograd says of the array, for
-        functions inside of torch's graph. Those of ``"leaving"``, and ``"leaving, grad=detach"``, give the array itself, if it is a small one
-        on a device that `fetch` takes.
+        functions inside of torch's graph. Those of ``"copy_to_host"``, and ``"copy_to_host, grad=detach"``, give the array itself, if it is a small one
+        on a device that `copy_many_to_host` takes.
         """
         return {}
 

@@ -20,8 +20,8 @@ import interop
 from interop import DeviceUnavailableError, convert, describe, explain, shares_memory
 from interop._model.description import CPU, Device
 from interop.backends import load_backend
+from interop.backends.jax import backend as jax_file
 from interop.backends.jax import memory as _jax_memory
-from interop.backends.jax.backend import backend as jax_file
 from interop.dlpack import VERSION, Capsule, handover
 from tests.corpus import aligned
 from tests.enumeration import values_of

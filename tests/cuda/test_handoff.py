@@ -155,7 +155,7 @@ def test_both_ways_are_learnt_when_both_libraries_are_there(built, monkeypatch):
     monkeypatch.setattr(quick, "_tables", {})
     monkeypatch.setattr(quick, "_with_streams", [])
     for name in ("torch", "cupy"):
-        quick.learn(load_backend(name))
+        quick.register(load_backend(name))
     assert torch.Tensor in table("cupy")
     assert torch.nn.Parameter in table("cupy")
     assert cupy.ndarray in table("torch")

@@ -8,8 +8,8 @@ import torch
 
 from interop._model.description import CPU, Device
 from interop.backends.cuda import staging as _staging
-from interop.backends.torch import copies as _torch_staging
-from interop.backends.torch.backend import backend as torch_file
+from interop.backends.torch import backend as torch_file
+from interop.backends.torch import copies as _torch_copies
 
 
 @pytest.fixture(name="chunk", autouse=True)
@@ -83,7 +83,7 @@ def test_what_is_large_but_not_worth_two_buffers_goes_at_once_into_large_pages(l
     asked = []
     monkeypatch.setattr(_staging, "with_large_pages", lambda *where: asked.append(where))
     x = torch.arange(10.0 * rows).reshape(rows, 10).T
-    made = _torch_staging.to_host(x)
+    made = _torch_copies.to_host(x)
     assert made.equal(x)
     assert made.stride() == x.stride()
     assert asked == ([(made.data_ptr(), x.nbytes)] if rows == 3 else [])
@@ -130,7 +130,7 @@ def host_for_a_device(monkeypatch):
 
 
 def without_pinning(x):
-    return _torch_staging.to_device(x, torch.device("cpu"))
+    return _torch_copies.to_device(x, torch.device("cpu"))
 
 
 GRID = torch.arange(600.0).reshape(20, 30)
@@ -148,7 +148,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("way", [_torch_staging.to_host, without_pinning], ids=["to host", "to device"])
+@pytest.mark.parametrize("way", [_torch_copies.to_host, without_pinning], ids=["to host", "to device"])
 @pytest.mark.parametrize("name", CASES)
 def test_the_values_and_the_layout_arrive(log, way, name):
     x = CASES[name]
@@ -172,7 +172,7 @@ def test_the_values_and_the_layout_arrive(log, way, name):
     ids=["gaps", "repeats", "conj", "neg", "sparse"],
 )
 def test_what_is_not_plain_memory_goes_torchs_way(log, x):
-    for way in (_torch_staging.to_host, without_pinning):
+    for way in (_torch_copies.to_host, without_pinning):
         made = way(x)
         assert made.to_dense().resolve_conj().resolve_neg().equal(x.to_dense().resolve_conj().resolve_neg())
     assert log == []
@@ -185,12 +185,12 @@ def test_what_is_small_goes_through_page_locked_memory_of_its_size(log):
     assert made.equal(x)
     assert made.stride() == x.stride()
     assert log == [("empty like", True)]
-    assert _torch_staging.to_host(x).equal(x)
+    assert _torch_copies.to_host(x).equal(x)
     assert len(log) == 1
 
 
 def test_a_buffer_is_emptied_when_its_chunk_is_there(log):
-    _torch_staging.to_host(torch.arange(64.0))  # four chunks
+    _torch_copies.to_host(torch.arange(64.0))  # four chunks
     said = [one for one in log if one[0] in ("record", "wait")]
     assert said == [("record", 0), ("record", 1), ("wait", 0), ("record", 0), ("wait", 1), ("record", 1), ("wait", 0), ("wait", 1)]
 
@@ -219,7 +219,7 @@ def test_only_memory_is_staged(monkeypatch, x, is_staged):
     import contextlib
 
     asked = []
-    monkeypatch.setattr(_torch_staging, "to_host", lambda y: asked.append(y) or y)
+    monkeypatch.setattr(_torch_copies, "to_host", lambda y: asked.append(y) or y)
     monkeypatch.setattr(torch_file.kinds, "runs_on", lambda _: Device("cuda", 0))
     monkeypatch.setattr(torch_file.backend, "_to_host", lambda *_: contextlib.nullcontext(), raising=False)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)

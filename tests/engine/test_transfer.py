@@ -14,11 +14,11 @@ from interop._engine.execute import begin
 from interop._model.decide import decide
 from interop._model.description import CPU, Description
 from interop._model.plan import Request
-from interop.backends.cuda.copies import Departure
+from interop.backends.base import PendingCopy
 from interop.backends.cuda.deferred_release import Kept
-from interop.backends.torch import host_copies as _torch_departure
+from interop.backends.torch import backend as torch_file
+from interop.backends.torch import copies as _torch_copies
 from interop.backends.torch import kinds
-from interop.backends.torch.backend import backend as torch_file
 from tests.engine.test_recording import CUDA0, Recording
 
 # The order of things.
@@ -29,8 +29,8 @@ class Leaving(Recording):
 
     there = False
 
-    def depart(self, x, stream, origin):
-        return Departure(self.note("depart", stream), lambda: self.there, lambda: self.note("wait"))
+    def start_copy_to_host(self, x, stream, origin):
+        return PendingCopy(self.note("start_copy_to_host", stream), lambda: self.there, lambda: self.note("wait"))
 
 
 def begun(policy, *, source_on=CUDA0, target_devices=("cpu",), device=None, dtype=None, **fields):
@@ -41,16 +41,16 @@ def begun(policy, *, source_on=CUDA0, target_devices=("cpu",), device=None, dtyp
     request = Request(a.capabilities, b.capabilities, policy, CPU, device, device_named=device is not None, dtype=dtype)
     plan = decide(described, request)
     assert plan.ok, plan
-    is_there, finish = begin(plan, "x", a, b, 7)
-    return SimpleNamespace(log=log, a=a, is_there=is_there, finish=finish)
+    is_ready, finish = begin(plan, "x", a, b, 7)
+    return SimpleNamespace(log=log, a=a, is_ready=is_ready, finish=finish)
 
 
 def test_the_copy_begins_at_once_and_is_read_when_it_has_ended():
     one = begun(Policy(transfer="allow"))
-    assert one.log == [("a", "enter"), ("a", "depart", 7), ("a", "leave")]
-    assert not one.is_there()
+    assert one.log == [("a", "enter"), ("a", "start_copy_to_host", 7), ("a", "leave")]
+    assert not one.is_ready()
     one.a.there = True
-    assert one.is_there()
+    assert one.is_ready()
     del one.log[:]
     assert one.finish() == "b:from_host"
     assert [verb for _, verb, *_ in one.log] == ["wait", "enter", "enter", "host_view", "from_host", "leave", "leave"]
@@ -58,7 +58,7 @@ def test_the_copy_begins_at_once_and_is_read_when_it_has_ended():
 
 def test_what_comes_before_it_is_done_before_and_what_comes_after_after():
     one = begun(Policy(transfer="allow", grad="detach", copy=True), requires_grad=True, dtype="float64")
-    assert [verb for _, verb, *_ in one.log] == ["enter", "detach", "cast", "depart", "leave"]
+    assert [verb for _, verb, *_ in one.log] == ["enter", "detach", "cast", "start_copy_to_host", "leave"]
     del one.log[:]
     one.finish()
     assert [verb for _, verb, *_ in one.log] == ["wait", "enter", "enter", "host_view", "from_host", "leave", "leave"]
@@ -69,7 +69,7 @@ def test_what_comes_before_it_is_done_before_and_what_comes_after_after():
 )
 def test_what_does_not_leave_for_the_host_is_done_at_once(source_on, devices, device):
     one = begun(Policy(), source_on=source_on, target_devices=devices, device=device)
-    assert one.is_there()
+    assert one.is_ready()
     before = len(one.log)
     assert before > 3
     result = one.finish()
@@ -80,8 +80,8 @@ def test_what_does_not_leave_for_the_host_is_done_at_once(source_on, devices, de
 # The object.
 
 
-def transfer(finish=lambda: 5, is_there=lambda: False):
-    return Transfer(interop.explain(np.ones(2), "torch"), is_there, finish)
+def transfer(finish=lambda: 5, is_ready=lambda: False):
+    return Transfer(interop.explain(np.ones(2), "torch"), is_ready, finish)
 
 
 def test_the_result_is_made_once_also_for_many_threads():
@@ -280,10 +280,10 @@ def faked_torch(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: Stream(log.stream, log.said))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: log.capturing)
     monkeypatch.setattr(torch.cuda, "Event", lambda: log.events.append(Event(log.said)) or log.events[-1])
-    monkeypatch.setattr(_torch_departure, "under_way", Kept())
+    monkeypatch.setattr(_torch_copies, "under_way", Kept())
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch_file, "keep", lambda x, number: log.said.append(("keep", number)))
-    monkeypatch.setattr(_torch_departure, "is_dense", lambda x: log.dense)
+    monkeypatch.setattr(_torch_copies, "is_dense", lambda x: log.dense)
     return log
 
 
@@ -291,7 +291,7 @@ def faked_torch(monkeypatch):
     ("number", "before"), [(None, []), (5, []), (-1, []), (7, ["7 waits for 5"])], ids=["current", "the same", "none", "another"]
 )
 def test_torch_copies_to_page_locked_memory_behind_the_work_before_and_nobody_waits(torchs, number, before):
-    departure = torch_file.backend.depart(OnDevice([]), number, None)
+    pending = torch_file.backend.start_copy_to_host(OnDevice([]), number, None)
     said = [one for one in torchs.said if one != ("keep", 7)]
     *rest, (what, stream) = said
     assert rest == [
@@ -300,11 +300,11 @@ def test_torch_copies_to_page_locked_memory_behind_the_work_before_and_nobody_wa
         ("copy_", "OnDevice", {"non_blocking": True}),
     ]
     assert (what, stream.ptr) == ("record", 7 if number == 7 else 5)
-    assert isinstance(departure.host, Host)
-    assert not departure.is_there()
+    assert isinstance(pending.host, Host)
+    assert not pending.is_ready()
     torchs.events[0].there = True
-    assert departure.is_there()
-    departure.wait()
+    assert pending.is_ready()
+    pending.wait()
     assert torchs.said[-1] == "synchronize"
 
 
@@ -313,7 +313,7 @@ def test_a_tensor_with_gaps_is_packed_on_the_device(torchs):
     torchs.dense = False
     x, packed = OnDevice(torchs.said), OnDevice(torchs.said)
     x.contiguous = lambda: torchs.said.append("contiguous") or packed
-    torch_file.backend.depart(x, None, None)
+    torch_file.backend.start_copy_to_host(x, None, None)
     said = [one for one in torchs.said if one == "contiguous" or one[0] == "copy_"]
     assert [one if isinstance(one, str) else one[0] for one in said] == ["contiguous", "copy_"]
 
@@ -324,20 +324,20 @@ def test_torchs_memory_is_kept_until_the_copy_has_ended(torchs):
 
     x = OnDevice([])
     held = weakref.ref(x)
-    torch_file.backend.depart(x, None, None)
+    torch_file.backend.start_copy_to_host(x, None, None)
     del x
-    torch_file.backend.depart(OnDevice([]), None, None)
+    torch_file.backend.start_copy_to_host(OnDevice([]), None, None)
     assert held() is not None
     torchs.events[0].there = True
-    torch_file.backend.depart(OnDevice([]), None, None)
+    torch_file.backend.start_copy_to_host(OnDevice([]), None, None)
     assert held() is None
-    assert len(_torch_departure.under_way) == 2
+    assert len(_torch_copies.under_way) == 2
 
 
 def test_inside_of_a_capture_there_is_nothing_to_wait_for(torchs):
     torchs.capturing = True
     with pytest.raises(interop.StreamError, match="graph is being captured"):
-        torch_file.backend.depart(OnDevice([]), None, None)
+        torch_file.backend.start_copy_to_host(OnDevice([]), None, None)
     assert torchs.said == []
 
 
@@ -351,39 +351,39 @@ def test_a_transfer_that_is_waited_for_comes_behind_the_work_before_too(torchs, 
 
 
 def test_torch_on_another_kind_of_device_waits():
-    departure = torch_file.backend.depart(torch.ones(3), None, None)
-    assert departure.is_there()
-    assert departure.host.tolist() == [1, 1, 1]
+    pending = torch_file.backend.start_copy_to_host(torch.ones(3), None, None)
+    assert pending.is_ready()
+    assert pending.host.tolist() == [1, 1, 1]
 
 
 @pytest.fixture(name="device")
 def host_for_a_device(monkeypatch):
-    """Let plain tensors be taken for tensors on a device: no short cut shares them, and those for leaving take them."""
+    """Let plain tensors be taken for tensors on a device: no short cut shares them, and those that copy to the host take them."""
     from interop._engine.fastpath import guarded, table
     from interop.backends import load_backend
     from interop.backends.base import Shortcut
-    from interop.backends.cuda import copies as _departure
+    from interop.backends.cuda import copies as _copies
 
     backend = load_backend("torch")
     short = backend.shortcuts()
     log = []
 
-    def fetch(arrays, device):
-        log.append([len(pack) for pack in _departure.packs(arrays)])
-        return [made for pack in _departure.packs(arrays) for made in _torch_departure.fetch(pack)]
+    def copy_many_to_host(arrays, device):
+        log.append([len(pack) for pack in _copies.packs(arrays)])
+        return [made for pack in _copies.packs(arrays) for made in _torch_copies.copy_many_to_host(pack)]
 
-    def leaving(x):
-        return x if x.is_contiguous() and x.data_ptr() and x.nbytes <= _departure.SMALL else None
+    def packable(x):
+        return x if x.is_contiguous() and x.data_ptr() and x.nbytes <= _copies.SMALL else None
 
-    for permission in ("leaving", "leaving, grad=detach"):
+    for permission in ("copy_to_host", "copy_to_host, grad=detach"):
         for kind in (torch.Tensor, torch.nn.Parameter):
             own = short["numpy", permission][kind]
-            made = Shortcut(leaving, must_be_false=own.must_be_false, getter=own.getter, no_level=own.no_level, no_mode=own.no_mode)
+            made = Shortcut(packable, must_be_false=own.must_be_false, getter=own.getter, no_level=own.no_level, no_mode=own.no_mode)
             monkeypatch.setitem(table("numpy", permission), kind, guarded(made))
     for permission in ("", "grad=detach"):
         for kind in (torch.Tensor, torch.nn.Parameter):
             monkeypatch.setitem(table("numpy", permission), kind, lambda _: None)
-    monkeypatch.setattr(backend, "fetch", fetch, raising=False)
+    monkeypatch.setattr(backend, "copy_many_to_host", copy_many_to_host, raising=False)
     plain = torch.empty
 
     def unpinned(*shape, pin_memory, **words):
@@ -453,9 +453,9 @@ def test_a_record_a_guard_and_another_keyword_go_leaf_by_leaf(device):
 
 
 def test_large_trees_travel_in_packs(device, monkeypatch):
-    from interop.backends.cuda import copies as _departure
+    from interop.backends.cuda import copies as _copies
 
-    monkeypatch.setattr(_departure, "PACK", 100)
+    monkeypatch.setattr(_copies, "PACK", 100)
     tree = [torch.full((n % 7 + 1,), float(n)) for n in range(40)]
     made = interop.tree.convert(tree, "numpy", transfer="allow")
     assert sum(device[0]) == 40
@@ -465,11 +465,11 @@ def test_large_trees_travel_in_packs(device, monkeypatch):
 
 @pytest.mark.parametrize("sizes", [[], [1], [100, 1], [1, 100], [101], [60, 60], [50, 50, 1], [101, 101]])
 def test_packs_hold_what_they_may(sizes, monkeypatch):
-    from interop.backends.cuda import copies as _departure
+    from interop.backends.cuda import copies as _copies
 
-    monkeypatch.setattr(_departure, "PACK", 100)
+    monkeypatch.setattr(_copies, "PACK", 100)
     arrays = [np.zeros(size, "uint8") for size in sizes]
-    groups = list(_departure.packs(arrays))
+    groups = list(_copies.packs(arrays))
     assert [one for group in groups for one in group] == arrays or not arrays
     assert all(len(group) == 1 or sum(one.nbytes for one in group) <= 100 for group in groups)
     assert all(groups)
@@ -484,10 +484,10 @@ def test_packs_hold_what_they_may(sizes, monkeypatch):
     ],
     ids=["host", "meta", "sparse"],
 )
-def test_the_real_short_cut_for_leaving_takes_nothing_that_is_not_on_a_cuda_device(make):
+def test_the_real_short_cut_to_the_host_takes_nothing_that_is_not_on_a_cuda_device(make):
     from interop._engine.fastpath import table
     from interop.backends import load_backend
 
     load_backend("torch")
-    for permission in ("leaving", "leaving, grad=detach"):
+    for permission in ("copy_to_host", "copy_to_host, grad=detach"):
         assert table("numpy", permission)[torch.Tensor](make()) is None

@@ -48,13 +48,13 @@ def test_without_the_wait_the_data_are_not_there(cp):
 
     def leave(milliseconds):
         tensor, delay = late(milliseconds)
-        departure = load_backend("torch").depart(tensor, None, None)
-        departure.host.numpy()[:3] = -1
-        assert not milliseconds or not departure.is_there()
+        pending = load_backend("torch").start_copy_to_host(tensor, None, None)
+        pending.host.numpy()[:3] = -1
+        assert not milliseconds or not pending.is_ready()
         delay.must_run()
-        early = departure.host.numpy()[:3].tolist()
-        departure.wait()
-        return early, departure.host.numpy()[:3].tolist()
+        early = pending.host.numpy()[:3].tolist()
+        pending.wait()
+        return early, pending.host.numpy()[:3].tolist()
 
     assert rehearsed(leave) == ([-1, -1, -1], [3, 3, 3])
 
@@ -279,8 +279,10 @@ def test_the_small_arrays_of_a_tree_travel_together(cp, library, monkeypatch):
     from interop.backends import load_backend
 
     backend = load_backend(library)
-    fetch, asked = backend.fetch, []
-    monkeypatch.setattr(backend, "fetch", lambda arrays, device: asked.append(len(arrays)) or fetch(arrays, device), raising=False)
+    copy_many, asked = backend.copy_many_to_host, []
+    monkeypatch.setattr(
+        backend, "copy_many_to_host", lambda arrays, device: asked.append(len(arrays)) or copy_many(arrays, device), raising=False
+    )
     host = [np.arange(n % 5 + 1).astype(("float32", "int64", "bool", "complex64")[n % 4]) for n in range(100)]
     tree = {"a": [torch.from_numpy(x).cuda() if library == "torch" else cp.asarray(x) for x in host], "b": np.ones(3)}
     made = interop.tree.convert(tree, "numpy", device="cpu")

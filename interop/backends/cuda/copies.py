@@ -1,43 +1,20 @@
-"""Copies to the host: one that has been asked for and may not have ended, and many small ones in one."""
+"""Many small copies to the host in one."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["PACK", "SMALL", "Departure", "arrived", "packs", "split"]
+__all__ = ["PACK", "SMALL", "packs", "split"]
 
 SMALL = 1 << 20
 """Bytes up to which an array travels with others: on the device it is copied once more."""
 
 PACK = 64 << 20
 """Bytes that travel together at most."""
-
-
-class Departure(NamedTuple):
-    """What `Backend.depart` returns.
-
-    Attributes
-    ----------
-    host : array
-        The library's array on the host, to be read when the copy has ended and not before.
-    is_there : callable
-        Whether it has; waits for nothing.
-    wait : callable
-        Returns when it has.
-    """
-
-    host: Any
-    is_there: Callable[[], bool]
-    wait: Callable[[], object]
-
-
-def arrived(host: Any) -> Departure:
-    """Return one that has ended."""
-    return Departure(host, lambda: True, lambda: None)
 
 
 def packs(arrays: Sequence[Any]) -> Iterator[list[Any]]:

@@ -63,13 +63,13 @@ def chunks(nbytes: int) -> Iterator[tuple[int, int, int]]:
         yield n % SLOTS, low, min(low + CHUNK, nbytes)
 
 
-def through(nbytes: int, fetch: Callable[[int, int, int], None], take_out: Callable[[int, int, int], None]) -> None:
-    """Call `fetch` for each chunk and then `take_out` for the one before it, so that the device works meanwhile."""
+def through(nbytes: int, fill: Callable[[int, int, int], None], empty: Callable[[int, int, int], None]) -> None:
+    """Call `fill` for each chunk and then `empty` for the one before it, so that the device works meanwhile."""
     waiting: list[tuple[int, int, int]] = []
     for chunk in chunks(nbytes):
-        fetch(*chunk)
+        fill(*chunk)
         waiting.append(chunk)
         if len(waiting) == SLOTS:
-            take_out(*waiting.pop(0))
+            empty(*waiting.pop(0))
     for chunk in waiting:
-        take_out(*chunk)
+        empty(*chunk)

@@ -22,7 +22,6 @@ from interop.backends.cuda.streams import LEGACY, cuda_stream_number
 from interop.backends.cuda.types import Card, CudaView, MemorySource
 from interop.backends.cupy import copies as _cupy_copies
 from interop.backends.cupy import handoff as _cupy_handoff
-from interop.backends.cupy import host_copies as _cupy_departure
 from interop.backends.cupy import pool as _cupy_pool
 from interop.backends.cupy import release as _cupy_lent
 from interop.backends.cupy.known_issues import KNOWN_ISSUES
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from interop.backends.cuda.copies import Departure
-    from interop.backends.cuda.types import PoolUse, DeviceConsumer
+    from interop.backends.base import PendingCopy
+    from interop.backends.cuda.types import DeviceConsumer, PoolUse
 
 __all__ = ["CuPyBackend", "backend"]
 
@@ -207,13 +206,13 @@ class CuPyBackend(Backend):
         with self.ordered_after_current(x, stream):
             yield
 
-    def depart(self, x: Any, stream: int | None, origin: Any) -> Departure:
+    def start_copy_to_host(self, x: Any, stream: int | None, origin: Any) -> PendingCopy:
         with self._to_host(x, stream):
-            return _cupy_departure.depart(x, origin)
+            return _cupy_copies.start_copy_to_host(x, origin)
 
-    def fetch(self, arrays: list[Any], device: Device) -> list[Any]:
+    def copy_many_to_host(self, arrays: list[Any], device: Device) -> list[Any]:
         with self.on_stream(None, device):
-            return [made for pack in packs(arrays) for made in _cupy_departure.fetch(pack)]
+            return [made for pack in packs(arrays) for made in _cupy_copies.copy_many_to_host(pack)]
 
     # Across the border.
 
@@ -264,8 +263,8 @@ class CuPyBackend(Backend):
     # Short cuts.
 
     def shortcuts(self) -> dict[tuple[str, str], dict[Any, Shortcut]]:
-        leaving = {cupy.ndarray: Shortcut(_leaving)}
-        return {("numpy", "leaving"): leaving, ("numpy", "leaving, grad=detach"): leaving}
+        packed = {cupy.ndarray: Shortcut(_packable)}
+        return {("numpy", "copy_to_host"): packed, ("numpy", "copy_to_host, grad=detach"): packed}
 
     def as_consumer(self) -> DeviceConsumer:
         return _cupy_handoff.consumer(self.capabilities.dtypes)
@@ -308,7 +307,7 @@ def _cuda_version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def _leaving(x: Any) -> Any | None:
+def _packable(x: Any) -> Any | None:
     """Return an array that can travel to the host with others."""
     return x if x.size and x.nbytes <= SMALL and x.flags.c_contiguous and x.dtype in _TRAVELLING else None
 

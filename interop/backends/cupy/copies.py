@@ -7,19 +7,23 @@ and on the way to the device one as large as the array.
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import cupy
 import numpy as np
 
+from interop.backends.base import PendingCopy
 from interop.backends.cuda import staging as _staging
+from interop.backends.cuda.copies import split
+from interop.backends.cuda.driver import relaxed
 from interop.backends.cupy.release import keep, settle
 from interop.errors import StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["from_peer", "refuse_capture", "to_device", "to_host", "unless_all_is_done"]
+__all__ = ["copy_many_to_host", "from_peer", "refuse_capture", "start_copy_to_host", "to_device", "to_host"]
 
 _PAGE_LOCKED = 1
 """``cudaMemoryTypeHost``: page-locked memory, CUDA's own or registered."""
@@ -49,21 +53,21 @@ def to_host(x: Any) -> Any:
     host = np.empty(x.shape, x.dtype, order=order)
     source, made, buffers, events = _bytes_of(x), host.ravel(order="K").view(np.uint8), _buffers(), _events()
 
-    def fetch(slot: int, low: int, high: int) -> None:
+    def fill(slot: int, low: int, high: int) -> None:
         source[low:high].get(out=buffers[slot][: high - low], blocking=False)
         events[slot].record()
 
-    def take_out(slot: int, low: int, high: int) -> None:
+    def empty(slot: int, low: int, high: int) -> None:
         events[slot].synchronize()
         made[low:high] = buffers[slot][: high - low]
 
-    with unless_all_is_done(stream):
-        _staging.through(x.nbytes, fetch, take_out)
+    with _unless_all_is_done(stream):
+        _staging.through(x.nbytes, fill, empty)
     return host
 
 
 @contextlib.contextmanager
-def unless_all_is_done(stream: Any) -> Iterator[None]:
+def _unless_all_is_done(stream: Any) -> Iterator[None]:
     """Wait for a stream if something comes in between: CuPy's pools know of no copy, and what it reads or writes goes back to them then."""
     try:
         yield
@@ -85,7 +89,7 @@ def to_device(view: Any) -> Any:
     settle()
     made = cupy.empty(view.shape, view.dtype)
     there, source, buffers, events = _bytes_of(made), view.reshape(-1).view(np.uint8), _buffers(), _events()
-    with unless_all_is_done(cupy.cuda.get_current_stream()):
+    with _unless_all_is_done(cupy.cuda.get_current_stream()):
         for slot, low, high in _staging.chunks(view.nbytes):
             events[slot].synchronize()  # what was in the buffer has left; nothing, the first time
             buffers[slot][: high - low] = source[low:high]
@@ -101,7 +105,7 @@ def from_peer(x: Any, arrived: Any) -> Any:
     settle()
     stream = cupy.cuda.get_current_stream()
     stream.wait_event(arrived)
-    with unless_all_is_done(stream):
+    with _unless_all_is_done(stream):
         made = cupy.array(x, copy=True)
         event = cupy.cuda.Event(block=False, disable_timing=True)
         event.record()
@@ -109,11 +113,44 @@ def from_peer(x: Any, arrived: Any) -> Any:
     return made
 
 
+def start_copy_to_host(x: Any, origin: Any) -> PendingCopy:
+    """Begin a copy to page-locked memory on the current stream of the current device, which is the array's.
+
+    CuPy's pools would hand both out again while it goes on: neither knows of a copy. So they are kept until it has ended, and `origin` too,
+    of which the array may have been made.
+    """
+    refuse_capture()
+    if not x.size:
+        return PendingCopy(np.empty(x.shape, x.dtype))
+    origin = origin, x
+    if not (x.flags.c_contiguous or x.flags.f_contiguous):
+        x = cupy.ascontiguousarray(x)
+    order: Literal["C", "F"] = "C" if x.flags.c_contiguous else "F"
+    settle()  # page-locked memory of the last time may be free again
+    host = np.frombuffer(cupy.cuda.alloc_pinned_memory(x.nbytes), x.dtype, math.prod(x.shape)).reshape(x.shape, order=order)
+    with _unless_all_is_done(cupy.cuda.get_current_stream()):
+        x.get(order=order, out=host, blocking=False)
+        event = cupy.cuda.Event(block=False, disable_timing=True)
+        event.record()
+        keep(event, (origin, x, host))
+    return PendingCopy(host, relaxed(lambda: bool(event.done)), relaxed(event.synchronize, settle))
+
+
+def copy_many_to_host(arrays: list[Any]) -> list[Any]:
+    """Return the values of arrays in C order as NumPy arrays of their own, in one transfer on the current stream."""
+    refuse_capture()
+    settle()
+    packed = cupy.concatenate([x.reshape(-1).view(np.uint8) for x in arrays])
+    host = np.frombuffer(cupy.cuda.alloc_pinned_memory(packed.nbytes), np.uint8, packed.nbytes)
+    packed.get(out=host, blocking=True)
+    return split(host, [(x.dtype, x.shape) for x in arrays])
+
+
 def _from_page_locked(view: Any) -> Any:
     """Return a copy of memory that the device reads itself: straight, which `cupy.asarray` does not do."""
     settle()
     made = cupy.empty(view.shape, view.dtype)
-    with unless_all_is_done(cupy.cuda.get_current_stream()):
+    with _unless_all_is_done(cupy.cuda.get_current_stream()):
         made.set(view)
         event = cupy.cuda.Event(block=False, disable_timing=True)
         event.record()

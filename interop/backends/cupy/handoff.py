@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["current_pointer", "export_to", "consumer"]
+__all__ = ["consumer", "current_pointer", "export_to"]
 
 
 def current_pointer(index: int) -> int:

@@ -24,9 +24,8 @@ from interop.backends.cuda.streams import LEGACY, PER_THREAD, cuda_stream_number
 from interop.backends.cuda.types import Card, CudaView, MemorySource
 from interop.backends.numpy.backend import BEHAVED, is_extension, memory_dtype, native_dtype, tidy
 from interop.backends.numpy.backend import backend as numpy_backend
-from interop.backends.torch import copies as _torch_staging
+from interop.backends.torch import copies as _torch_copies
 from interop.backends.torch import handoff as _torch_handoff
-from interop.backends.torch import host_copies as _torch_departure
 from interop.backends.torch import kinds
 from interop.backends.torch import pool as _torch_pool
 from interop.backends.torch.known_issues import KNOWN_ISSUES
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from interop.backends.cuda.copies import Departure
-    from interop.backends.cuda.types import PoolUse, DeviceConsumer
+    from interop.backends.base import PendingCopy
+    from interop.backends.cuda.types import DeviceConsumer, PoolUse
 
 __all__ = ["TorchBackend", "backend"]
 
@@ -197,9 +196,9 @@ class TorchBackend(Backend):
             there = torch.device(str(device))
             if {on.type, device.type} != {"cpu", "cuda"}:
                 return x.to(there)
-            _torch_staging.refuse_capture()  # of the stream that was named
+            _torch_copies.refuse_capture()  # of the stream that was named
             if _is_memory_only(x):
-                return _torch_staging.to_host(x) if on.type == "cuda" else _torch_staging.to_device(x, there)
+                return _torch_copies.to_host(x) if on.type == "cuda" else _torch_copies.to_device(x, there)
             return x.to(there)
 
     @contextlib.contextmanager
@@ -221,20 +220,20 @@ class TorchBackend(Backend):
     @contextlib.contextmanager
     def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:
         with self.on_stream(None, kinds.runs_on(x)):
-            _torch_staging.refuse_capture()  # before another stream joins the capture by waiting
+            _torch_copies.refuse_capture()  # before another stream joins the capture by waiting
         with self.ordered_after_current(x, stream):
             yield
 
-    def depart(self, x: Any, stream: int | None, origin: Any) -> Departure:
+    def start_copy_to_host(self, x: Any, stream: int | None, origin: Any) -> PendingCopy:
         on = kinds.runs_on(x)
         if on.type != "cuda":
-            return super().depart(x, stream, origin)
+            return super().start_copy_to_host(x, stream, origin)
         with self._to_host(x, stream), kinds.explained(TransferError, "move to cpu", x):
-            return _torch_departure.depart(x, origin)
+            return _torch_copies.start_copy_to_host(x, origin)
 
-    def fetch(self, arrays: list[Any], device: Device) -> list[Any]:
+    def copy_many_to_host(self, arrays: list[Any], device: Device) -> list[Any]:
         with self.without_modes(), self.on_stream(None, device), kinds.explained(TransferError, "move to cpu", arrays[0]):
-            return [made for pack in packs(arrays) for made in _torch_departure.fetch(pack)]
+            return [made for pack in packs(arrays) for made in _torch_copies.copy_many_to_host(pack)]
 
     def strip(self, x: Any) -> Any:
         return x if kinds.is_own(x) else torch.Tensor.as_subclass(x, torch.Tensor)
@@ -325,16 +324,16 @@ class TorchBackend(Backend):
             "no_mode": (*outside["no_mode"], _functorch_level),
             "declines": (RuntimeError,),
         }
-        leaving = Shortcut(_leaving, must_be_false=(tracked,), **still)
-        left_behind = Shortcut(_leaving, getter=(torch.Tensor.data,), **still)
+        packed = Shortcut(_packable, must_be_false=(tracked,), **still)
+        packed_detached = Shortcut(_packable, getter=(torch.Tensor.data,), **still)
         itself = Shortcut(handoff=_itself)
         own = {torch.Tensor: itself, torch.nn.Parameter: itself}
         return {
             ("numpy", ""): {torch.Tensor: to_numpy, torch.nn.Parameter: to_numpy},
             ("numpy", "grad=detach"): {torch.Tensor: detached, torch.nn.Parameter: detached},
             ("numpy", "read_only"): {torch.Tensor: inside, torch.nn.Parameter: inside},
-            ("numpy", "leaving"): {torch.Tensor: leaving, torch.nn.Parameter: leaving},
-            ("numpy", "leaving, grad=detach"): {torch.Tensor: left_behind, torch.nn.Parameter: left_behind},
+            ("numpy", "copy_to_host"): {torch.Tensor: packed, torch.nn.Parameter: packed},
+            ("numpy", "copy_to_host, grad=detach"): {torch.Tensor: packed_detached, torch.nn.Parameter: packed_detached},
             ("torch", ""): {np.ndarray: arriving, **own},
             ("torch", "grad=detach"): {np.ndarray: arriving, **own},
         }
@@ -414,7 +413,7 @@ def _card(index: int, count: int) -> Card:
 _TRAVELLING = {dtype for name, dtype in _DTYPES.items() if name in numpy_backend.capabilities.dtypes}
 
 
-def _leaving(x: torch.Tensor) -> torch.Tensor | None:
+def _packable(x: torch.Tensor) -> torch.Tensor | None:
     """Return a tensor that can travel to the host with others."""
     plain = x.is_cuda and x.layout is torch.strided and x.dtype in _TRAVELLING and x.is_contiguous() and not x.is_conj() and not x.is_neg()
     return x if plain and x.nbytes <= SMALL and _torch_handoff.has_data(x) else None

@@ -1,4 +1,7 @@
-"""torch's large crossings between a CUDA device and the host's pageable memory, on the current stream of the current device."""
+"""torch's copies between a CUDA device and the host, on the current stream of the current device.
+
+Large ones to and from pageable memory, one to the host that is not waited for, and many small ones in one transfer.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,15 @@ from typing import Any
 
 import torch
 
+from interop.backends.base import PendingCopy
 from interop.backends.cuda import staging as _staging
+from interop.backends.cuda.copies import split
+from interop.backends.cuda.driver import relaxed
+from interop.backends.numpy.backend import native_dtype
+from interop.backends.torch.release import hold, under_way
 from interop.errors import StreamError
 
-__all__ = ["is_dense", "refuse_capture", "to_device", "to_host"]
+__all__ = ["copy_many_to_host", "is_dense", "refuse_capture", "start_copy_to_host", "to_device", "to_host"]
 
 
 def refuse_capture() -> None:
@@ -28,15 +36,15 @@ def to_host(x: Any) -> Any:
         return host.copy_(x)
     source, made, buffers, events = _bytes(x), _bytes(host), _buffers(), _events()
 
-    def fetch(slot: int, low: int, high: int) -> None:
+    def fill(slot: int, low: int, high: int) -> None:
         buffers[slot][: high - low].copy_(source[low:high], non_blocking=True)
         events[slot].record()
 
-    def take_out(slot: int, low: int, high: int) -> None:
+    def empty(slot: int, low: int, high: int) -> None:
         events[slot].synchronize()
         made[low:high].copy_(buffers[slot][: high - low])
 
-    _staging.through(x.nbytes, fetch, take_out)
+    _staging.through(x.nbytes, fill, empty)
     return host
 
 
@@ -55,6 +63,40 @@ def to_device(x: Any, device: Any) -> Any:
         there[low:high].copy_(buffers[slot][: high - low], non_blocking=True)
         events[slot].record()
     return made
+
+
+def start_copy_to_host(x: Any, origin: Any) -> PendingCopy:
+    """Begin a copy to page-locked memory on the current stream of the current device, which is the tensor's.
+
+    That memory is torch's, which does not hand it out again while a copy goes to it. Where the strides are without gaps they stay.
+    `origin` is what the tensor may have been made of.
+    """
+    refuse_capture()
+    under_way.settle()
+    if not is_dense(x):
+        origin, x = (origin, x), x.contiguous()  # on the device: torch would pack it on the host else, and wait for that
+    host = torch.empty_like(x, device="cpu", pin_memory=True)
+    host.copy_(x, non_blocking=True)
+    stream = torch.cuda.current_stream()
+    # The pool of page-locked memory asks the stream when it gets it back, as that of the device does.
+    hold(host, stream.cuda_stream)
+    event = torch.cuda.Event()
+    event.record(stream)
+    # The tensor may be of another stream, or on memory that is not torch's, and may be dropped before the copy has ended.
+    under_way.keep((torch.cuda.current_device(), stream.cuda_stream), event.query, (origin, x))
+    return PendingCopy(host, relaxed(event.query), relaxed(event.synchronize, under_way.settle))
+
+
+def copy_many_to_host(tensors: list[Any]) -> list[Any]:
+    """Return the values of tensors without gaps as NumPy arrays of their own, in one transfer on the current stream."""
+    refuse_capture()
+    packed = torch.cat([x.reshape(-1).view(torch.uint8) for x in tensors])
+    host = torch.empty(packed.nbytes, dtype=torch.uint8, pin_memory=True)
+    host.copy_(packed, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record()
+    event.synchronize()
+    return split(host.numpy(), [(native_dtype(str(x.dtype).removeprefix("torch.")), x.shape) for x in tensors])
 
 
 def _is_large(x: Any, nbytes: int) -> bool:

@@ -17,7 +17,7 @@ from interop.backends.torch.release import lent
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-__all__ = ["alias", "export_to", "has_data", "consumer"]
+__all__ = ["alias", "consumer", "export_to", "has_data"]
 
 
 def _pointer(index: int) -> int:
