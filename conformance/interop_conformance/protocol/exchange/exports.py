@@ -90,7 +90,7 @@ def _export_flags(exchange: Exchange) -> Observed:
 
 @exchange_check("exchange.export-owning")
 def _export_owning(exchange: Exchange) -> Observed:
-    managed, expected = exchange.exports(), exchange.expected
+    managed, expected = exchange.export(), exchange.expected
     tensor = managed.facts().tensor
     if tensor is None or expected is None or tensor.device[0] not in HOST_READABLE:
         raise Unsupported("nothing that the host could look at")

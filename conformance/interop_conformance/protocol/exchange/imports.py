@@ -32,7 +32,7 @@ def _import_round_trip(exchange: Exchange) -> Observed:
     exchange.usual()
     expected = exchange.expected
     assert expected is not None  # plain arrays have data
-    made = exchange.api.to_object(exchange.exports().address)
+    made = exchange.api.to_object(exchange.export().address)
     if not isinstance(made, type(exchange.array)):
         return Observed("wrong", f"a {type(made).__name__} came")
     fault = difference(exchange.adapter.values(made), expected)
