@@ -10,7 +10,7 @@ from interop_conformance.protocol.rules import rules
 from interop_conformance.results.outcomes import GOOD, Observed
 
 from tests.conformance.alone import alone
-from tests.conformance.mini_consumer import Mini
+from tests.conformance.mini.consumer import Mini
 
 CHECKS = {rule: check for rule, check in checks().items() if rule.startswith("consumer.")}
 RULES = [rule for rule in rules() if rule.startswith("consumer.")]

@@ -9,17 +9,17 @@ from interop_conformance.protocol.rules import rules
 from interop_conformance.results.outcomes import GOOD, Observed
 
 from tests.conformance.alone import alone
-from tests.conformance.mini_consumer import Mini
-from tests.conformance.mini_exchange import MiniExchange
-from tests.conformance.mini_producer import Streams
+from tests.conformance.mini.consumer import Mini
+from tests.conformance.mini.exchange import MiniExchange
+from tests.conformance.mini.producer import Streams
 
 CHECKS = {rule: check for rule, check in checks().items() if rule.startswith("exchange.")}
 RULES = [rule for rule in rules() if rule.startswith("exchange.")]
-CUDA = {"exchange.exports-no-sync", "exchange.work-stream-cuda"}
+CUDA = {"exchange.export-no-sync", "exchange.work-stream-cuda"}
 MORE_LIARS = [
     ("exchange.stays-alive", "another-table"),
-    ("exchange.exports-strides", "strides-in-bytes"),
-    ("exchange.exports-owning", "export-leak"),
+    ("exchange.export-strides", "strides-in-bytes"),
+    ("exchange.export-owning", "export-leak"),
     ("exchange.allocator-prototype", "reads-strides"),
     ("exchange.allocator-error", "sets-error"),
 ]
@@ -28,7 +28,7 @@ DEADLY = {"reads-strides"}
 
 
 def mini(rule: str, fault: str = "") -> MiniExchange:
-    return MiniExchange(fault, "cuda" if rule in CUDA else "cpu", imports=rule != "exchange.imports-failure")
+    return MiniExchange(fault, "cuda" if rule in CUDA else "cpu", imports=rule != "exchange.import-failure")
 
 
 def judge(rule: str, adapter: Mini, variant: Variant) -> Observed:
@@ -76,7 +76,7 @@ class Reads(Streams):
 @pytest.mark.parametrize(("fault", "outcome"), [("", "copied"), ("export-guards-pending", "wrong")])
 def test_what_was_pending_in_device_memory_is_read_by_the_driver(fault, outcome):
     """A read by the host would end the process."""
-    rule = "exchange.exports-guards-pending"
+    rule = "exchange.export-guards-pending"
     adapter = MiniExchange(fault, "cuda")
     adapter.driver = Reads()
     variants = CHECKS[rule].variants

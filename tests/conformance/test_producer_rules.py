@@ -12,10 +12,10 @@ from interop_conformance.protocol import checks
 from interop_conformance.protocol.rules import rules
 from interop_conformance.results.outcomes import NEUTRAL, Observed
 
-from tests.conformance import faulty_answers, faulty_elements  # noqa: F401 - they register their liars
-from tests.conformance.faulty_producers import CRASHES, FAULTS
-from tests.conformance.mini_adapters import MiniAdapter, MiniCuda
-from tests.conformance.mini_producer import EXPORTS, Mini
+from tests.conformance.faulty import answers, elements  # noqa: F401 - they register their liars
+from tests.conformance.faulty.producers import CRASHES, FAULTS
+from tests.conformance.mini.adapters import MiniAdapter, MiniCuda
+from tests.conformance.mini.producer import EXPORTS, Mini
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

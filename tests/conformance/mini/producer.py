@@ -1,4 +1,4 @@
-"""A miniature array library in pure Python that exports by the book; its faults are in `faulty_producers`.
+"""A miniature array library in pure Python that exports by the book; its faults are in `tests.conformance.faulty`.
 
 Everything that a rule is about is one small method of `Mini`, so that a liar is one overridden method.
 float4 has an element in each byte, as NumPy's; int4 goes out packed, as a copy, so that either kind of narrow element is met.

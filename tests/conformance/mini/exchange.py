@@ -17,7 +17,7 @@ from interop_conformance.capsules import exchange_api as api
 from interop_conformance.capsules.crafted import Producer
 
 from interop.dlpack import DLManagedTensorVersioned
-from tests.conformance.mini_consumer import READ_ONLY, VERSIONED, Mini, Owner
+from tests.conformance.mini.consumer import READ_ONLY, VERSIONED, Mini, Owner
 
 if TYPE_CHECKING:
     from contextlib import ExitStack

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from interop_conformance.adapters import Adapter, Unsupported
 
-from tests.conformance.mini_producer import CPU, CUDA, EXT, MANAGED, PINNED, Mini, Streams, aligned
+from tests.conformance.mini.producer import CPU, CUDA, EXT, MANAGED, PINNED, Mini, Streams, aligned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from interop._model.description import c_strides
-from tests.conformance.faulty_producers import violates
-from tests.conformance.mini_producer import CUDA, Mini
+from tests.conformance.faulty.producers import violates
+from tests.conformance.mini.producer import CUDA, Mini
 
 # Streams.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.conformance.faulty_producers import violates
-from tests.conformance.mini_producer import CPU, CUDA, IS_COPIED, READ_ONLY, SUBBYTE_PADDED, Mini
+from tests.conformance.faulty.producers import violates
+from tests.conformance.mini.producer import CPU, CUDA, IS_COPIED, READ_ONLY, SUBBYTE_PADDED, Mini
 
 # Versions and keywords.
 

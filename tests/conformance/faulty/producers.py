@@ -6,7 +6,7 @@ import ctypes
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from tests.conformance.mini_producer import (
+from tests.conformance.mini.producer import (
     EXPORTS,
     FUNCTION,
     LEGACY,
