@@ -172,9 +172,10 @@ def memory_mapped() -> np.ndarray:
     import tempfile
     from pathlib import Path
 
-    path = Path(tempfile.mkdtemp()) / "grid.npy"
-    np.save(path, grid())
-    return np.load(path, mmap_mode="r")
+    with tempfile.TemporaryDirectory() as folder:  # the mapping outlives the file's name
+        path = Path(folder) / "grid.npy"
+        np.save(path, grid())
+        return np.load(path, mmap_mode="r")
 
 
 def arrow() -> Any:
