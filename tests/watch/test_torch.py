@@ -262,7 +262,7 @@ LOSING = {
     "inference mode, a cast": torch.inference_mode()(lambda p: p.to(torch.float64).numpy()),
     "inference mode, like another": torch.inference_mode()(lambda p: p.type_as(torch.ones(1, dtype=torch.float64)).numpy()),
     "inference mode, a reshape": torch.inference_mode()(lambda p: p.T.reshape(-1).numpy()),
-    "compiled": torch.compile(lambda x: (x * 2).detach().tolist(), backend="eager"),
+    "compiled": lambda p: torch.compile(lambda x: (x * 2).detach().tolist(), backend="eager")(p),
 }
 
 
