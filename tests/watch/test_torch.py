@@ -223,6 +223,11 @@ def test_the_way_back_from_meta_is_refused_by_torch_itself(action, error, forbid
 
 # Gradients.
 
+
+def compiled_list(p):
+    return torch.compile(lambda x: (x * 2).detach().tolist(), backend="eager")(p)  # here: it imports torch's compiler
+
+
 LOSING = {
     "detach": lambda p: p.detach().numpy(),
     "torch.detach": lambda p: torch.detach(p).numpy(),
@@ -262,7 +267,7 @@ LOSING = {
     "inference mode, a cast": torch.inference_mode()(lambda p: p.to(torch.float64).numpy()),
     "inference mode, like another": torch.inference_mode()(lambda p: p.type_as(torch.ones(1, dtype=torch.float64)).numpy()),
     "inference mode, a reshape": torch.inference_mode()(lambda p: p.T.reshape(-1).numpy()),
-    "compiled": lambda p: torch.compile(lambda x: (x * 2).detach().tolist(), backend="eager")(p),
+    "compiled": compiled_list,
 }
 
 
