@@ -1,7 +1,8 @@
-/* A DLPack capsule whose memory comes back to us: `interop.backends.cupy.release` has to know when a consumer lets go of it.
+/* A DLPack capsule whose memory comes back to us: `interop.backends.cupy.release` has to know when a consumer lets go
+ * of it.
  *
- * The array of the other capsule is handed on as it is, with a deleter of ours. It does not let go of the memory but hands it to a
- * function of Python's, as an object that lets go of it when it goes itself.
+ * The array of the other capsule is handed on as it is, with a deleter of ours. It does not let go of the memory but
+ * hands it to a function of Python's, as an object that lets go of it when it goes itself.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -49,11 +50,11 @@ typedef struct {
     } ours;
     void *theirs;
     int is_versioned;
-    PyObject *came_back;
-} Loan;
+    PyObject *on_release;
+} DeferredRelease;
 
 static void
-let_go(void *theirs, int is_versioned)
+call_deleter(void *theirs, int is_versioned)
 {
     if (is_versioned) {
         Versioned *managed = theirs;
@@ -70,24 +71,24 @@ let_go(void *theirs, int is_versioned)
 
 /* The memory as an object: the address of their structure; its context says of which kind it is. */
 static void
-memory_is_gone(PyObject *memory)
+memory_destructor(PyObject *memory)
 {
-    let_go(PyCapsule_GetPointer(memory, MEMORY), PyCapsule_GetContext(memory) != NULL);
+    call_deleter(PyCapsule_GetPointer(memory, MEMORY), PyCapsule_GetContext(memory) != NULL);
 }
 
 static PyObject *
-memory_of(Loan *loan)
+memory_of(DeferredRelease *deferred)
 {
-    PyObject *memory = PyCapsule_New(loan->theirs, MEMORY, memory_is_gone);
+    PyObject *memory = PyCapsule_New(deferred->theirs, MEMORY, memory_destructor);
     if (memory != NULL) {
-        PyCapsule_SetContext(memory, loan->is_versioned ? loan : NULL);
+        PyCapsule_SetContext(memory, deferred->is_versioned ? deferred : NULL);
     }
     return memory;
 }
 
 /* Any thread may call this, with an error set or without the interpreter's lock. */
 static void
-end(Loan *loan)
+end(DeferredRelease *deferred)
 {
     if (!Py_IsInitialized()) {
         return; /* the interpreter is gone, and the memory goes with the process */
@@ -95,20 +96,20 @@ end(Loan *loan)
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *memory = memory_of(loan);
+    PyObject *memory = memory_of(deferred);
     if (memory == NULL) {
-        let_go(loan->theirs, loan->is_versioned);
-        PyErr_WriteUnraisable(loan->came_back);
+        call_deleter(deferred->theirs, deferred->is_versioned);
+        PyErr_WriteUnraisable(deferred->on_release);
     } else {
-        PyObject *result = PyObject_CallOneArg(loan->came_back, memory);
+        PyObject *result = PyObject_CallOneArg(deferred->on_release, memory);
         if (result == NULL) {
-            PyErr_WriteUnraisable(loan->came_back);
+            PyErr_WriteUnraisable(deferred->on_release);
         }
         Py_XDECREF(result);
         Py_DECREF(memory);
     }
-    Py_DECREF(loan->came_back);
-    PyMem_RawFree(loan);
+    Py_DECREF(deferred->on_release);
+    PyMem_RawFree(deferred);
     PyErr_Restore(type, value, traceback);
     PyGILState_Release(state);
 }
@@ -127,21 +128,21 @@ end_versioned(Versioned *ours)
 
 /* A capsule that nobody took. */
 static void
-never_taken(PyObject *capsule)
+delete_unconsumed(PyObject *capsule)
 {
     for (int is_versioned = 0; is_versioned < 2; is_versioned++) {
         if (PyCapsule_IsValid(capsule, FRESH[is_versioned])) {
-            let_go(PyCapsule_GetPointer(capsule, FRESH[is_versioned]), is_versioned);
+            call_deleter(PyCapsule_GetPointer(capsule, FRESH[is_versioned]), is_versioned);
         }
     }
 }
 
 static PyObject *
-lend(PyObject *module, PyObject *const *args, Py_ssize_t count)
+defer_release(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     (void)module;
     if (count != 2 || !PyCapsule_CheckExact(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "lend(capsule, came_back)");
+        PyErr_SetString(PyExc_TypeError, "defer_release(capsule, on_release)");
         return NULL;
     }
     int is_versioned = PyCapsule_IsValid(args[0], FRESH[1]);
@@ -149,48 +150,69 @@ lend(PyObject *module, PyObject *const *args, Py_ssize_t count)
     if (theirs == NULL) {
         return NULL; /* ValueError: taken already, or of another kind */
     }
-    Loan *loan = PyMem_RawCalloc(1, sizeof *loan);
-    if (loan == NULL) {
+    DeferredRelease *deferred = PyMem_RawCalloc(1, sizeof *deferred);
+    if (deferred == NULL) {
         return PyErr_NoMemory();
     }
-    loan->theirs = theirs;
-    loan->is_versioned = is_versioned;
+    deferred->theirs = theirs;
+    deferred->is_versioned = is_versioned;
     void *ours;
     if (is_versioned) {
-        loan->ours.versioned = *(Versioned *)theirs;
-        loan->ours.versioned.context = loan;
-        loan->ours.versioned.deleter = end_versioned;
-        ours = &loan->ours.versioned;
+        deferred->ours.versioned = *(Versioned *)theirs;
+        deferred->ours.versioned.context = deferred;
+        deferred->ours.versioned.deleter = end_versioned;
+        ours = &deferred->ours.versioned;
     } else {
-        loan->ours.legacy = *(Legacy *)theirs;
-        loan->ours.legacy.context = loan;
-        loan->ours.legacy.deleter = end_legacy;
-        ours = &loan->ours.legacy;
+        deferred->ours.legacy = *(Legacy *)theirs;
+        deferred->ours.legacy.context = deferred;
+        deferred->ours.legacy.deleter = end_legacy;
+        ours = &deferred->ours.legacy;
     }
-    PyObject *made = PyCapsule_New(ours, FRESH[is_versioned], never_taken);
+    PyObject *made = PyCapsule_New(ours, FRESH[is_versioned], delete_unconsumed);
     if (made == NULL || PyCapsule_SetName(args[0], USED[is_versioned]) != 0) {
         if (made != NULL) {
             PyCapsule_SetDestructor(made, NULL);
             Py_DECREF(made);
         }
-        PyMem_RawFree(loan);
+        PyMem_RawFree(deferred);
         return NULL;
     }
-    loan->came_back = Py_NewRef(args[1]);
+    deferred->on_release = Py_NewRef(args[1]);
     return made;
 }
 
 static PyMethodDef methods[] = {
-    {"lend", (PyCFunction)(void (*)(void))lend, METH_FASTCALL,
-     "lend(capsule, came_back): a capsule with the array of another one, which is taken. When the consumer lets go of the memory, "
-     "came_back(memory) is called; the memory goes with that object."},
+    {"defer_release", (PyCFunction)(void (*)(void))defer_release, METH_FASTCALL,
+     "defer_release(capsule, on_release): a capsule with the array of another one, which is taken. When the consumer "
+     "lets go of "
+     "the memory, "
+     "on_release(memory) is called; the memory goes with that object."},
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "interop.native.lend", NULL, -1, methods, NULL, NULL, NULL, NULL};
+static PyModuleDef_Slot slots[] = {
+#if PY_VERSION_HEX >= 0x030C0000
+    /* A consumer's deleter may run on a thread that Python does not know. PyGILState_Ensure is the only way in from
+     * there, and it leads to the main interpreter. */
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    /* Two threads that take one capsule: only the GIL keeps the look at its name and the new name together. */
+    {Py_mod_gil, Py_MOD_GIL_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "interop.native.lend",
+    .m_doc = "DLPack capsules whose memory comes back; see interop.backends.cupy.release.",
+    .m_methods = methods,
+    .m_slots = slots,
+};
 
 PyMODINIT_FUNC
 PyInit_lend(void)
 {
-    return PyModule_Create(&definition);
+    return PyModuleDef_Init(&definition);
 }

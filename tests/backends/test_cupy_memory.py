@@ -18,7 +18,7 @@ class Own(memory.BaseMemory):
 
 @pytest.fixture
 def borrows(monkeypatch):
-    from interop.backends.cupy.backend import backend
+    from interop.backends.cupy import backend
 
     monkeypatch.setattr(backend, "_OWN", (Own,))
     return backend.backend.borrows
@@ -81,7 +81,7 @@ def test_memory_of_another_owner_is_never_free(borrows):
 
 
 def test_memory_of_cupy_is_known():
-    from interop.backends.cupy.backend import backend
+    from interop.backends.cupy import backend
 
     kinds = {one for one in vars(memory).values() if isinstance(one, type) and issubclass(one, memory.BaseMemory)}
     assert kinds - set(backend._OWN) == {memory.BaseMemory, memory.UnownedMemory, memory.SystemMemory}

@@ -10,7 +10,7 @@ from interop._engine.fastpath import guarded, table
 from interop.backends import load_backend
 from interop.backends.cuda.types import DeviceConsumer
 from interop.backends.torch import handoff as _torch_handoff
-from interop.backends.torch import release as _torch_lent
+from interop.backends.torch import release as _torch_release
 
 
 @pytest.fixture(name="log")
@@ -60,7 +60,7 @@ def torch_on_a_device(monkeypatch, log):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     monkeypatch.setattr(_torch_handoff, "address_of", lambda x: x.data_ptr())
     monkeypatch.setattr(_torch_handoff, "_stream", lambda index, pointer: Stream(f"{pointer} of {index}", log))
-    monkeypatch.setattr(_torch_lent, "_records", lambda: True)
+    monkeypatch.setattr(_torch_release, "_records", lambda: True)
     monkeypatch.setattr(_torch_handoff, "to_dlpack", lambda _: log.append("export") or "capsule")
     return lambda x, pointer=7: _torch_handoff.export_to(x, {torch.float32}, consumer(log, pointer))
 

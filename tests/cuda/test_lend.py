@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 try:
-    from interop.native.lend import lend
+    from interop.native.lend import defer_release
 except ImportError:
     assert not os.environ.get("INTEROP_REQUIRE_C"), "interop.native.lend was not built, although it has to be here"
     pytest.skip("interop.native.lend is not built here: run `make test`", allow_module_level=True)
@@ -40,7 +40,7 @@ def version(request):
 def test_the_array_is_the_same_and_its_memory_comes_back(version):
     x, own = array()
     back = []
-    taken = take(lend(x.T.__dlpack__(max_version=version), back.append))
+    taken = take(defer_release(x.T.__dlpack__(max_version=version), back.append))
     assert np.shares_memory(taken, x)
     assert (taken.shape, taken.strides, taken.dtype) == (x.T.shape, x.T.strides, x.dtype)
     assert np.array_equal(taken, x.T)
@@ -58,7 +58,7 @@ def test_the_array_is_the_same_and_its_memory_comes_back(version):
 def test_a_capsule_that_nobody_takes_gives_it_back_too(version):
     x, own = array()
     back = []
-    capsule = lend(x.__dlpack__(max_version=version), back.append)
+    capsule = defer_release(x.__dlpack__(max_version=version), back.append)
     del x, capsule
     assert len(back) == 1
     back.clear()
@@ -67,7 +67,7 @@ def test_a_capsule_that_nobody_takes_gives_it_back_too(version):
 
 def test_who_does_not_keep_it_lets_go_of_it(version):
     x, own = array()
-    taken = take(lend(x.__dlpack__(max_version=version), lambda memory: None))
+    taken = take(defer_release(x.__dlpack__(max_version=version), lambda memory: None))
     del x, taken
     assert own() is None
 
@@ -75,27 +75,27 @@ def test_who_does_not_keep_it_lets_go_of_it(version):
 def test_a_flag_of_the_other_capsule_stays():
     x, _ = array()
     x.flags.writeable = False
-    assert not take(lend(x.__dlpack__(max_version=(1, 0)), lambda memory: None)).flags.writeable
+    assert not take(defer_release(x.__dlpack__(max_version=(1, 0)), lambda memory: None)).flags.writeable
 
 
 def test_the_other_capsule_is_taken(version):
     x, _ = array()
     capsule = x.__dlpack__(max_version=version)
-    made = lend(capsule, lambda memory: None)
+    made = defer_release(capsule, lambda memory: None)
     with pytest.raises(ValueError, match="PyCapsule_GetPointer"):
-        lend(capsule, lambda memory: None)
+        defer_release(capsule, lambda memory: None)
     take(made)
     with pytest.raises(ValueError, match="PyCapsule_GetPointer"):
-        lend(made, lambda memory: None)
+        defer_release(made, lambda memory: None)
 
 
 @pytest.mark.parametrize("args", [(), (1, print), (np.ones(2), print), (np.ones(2).__dlpack__(),)])
 def test_what_it_is_not_for(args):
-    with pytest.raises(TypeError, match="lend"):
-        lend(*args)
+    with pytest.raises(TypeError, match="defer_release"):
+        defer_release(*args)
 
 
-def test_what_the_function_keeps_is_let_go_of_with_the_loan(version):
+def test_what_the_function_keeps_is_released_with_the_memory(version):
     """And so is the function itself."""
 
     class Function:
@@ -105,7 +105,7 @@ def test_what_the_function_keeps_is_let_go_of_with_the_loan(version):
     x, _ = array()
     function = Function()
     gone = weakref.ref(function)
-    taken = take(lend(x.__dlpack__(max_version=version), function))
+    taken = take(defer_release(x.__dlpack__(max_version=version), function))
     del function
     assert gone() is not None
     del taken
@@ -115,7 +115,7 @@ def test_what_the_function_keeps_is_let_go_of_with_the_loan(version):
 def test_another_thread_may_let_go_of_it():
     x, own = array()
     back = []
-    held = [take(lend(x.__dlpack__(max_version=(1, 0)), back.append))]
+    held = [take(defer_release(x.__dlpack__(max_version=(1, 0)), back.append))]
     del x
     thread = threading.Thread(target=held.clear)
     thread.start()
@@ -132,7 +132,7 @@ def test_an_error_of_the_function_is_told_and_the_memory_goes(monkeypatch):
         raise ZeroDivisionError
 
     x, own = array()
-    taken = take(lend(x.__dlpack__(max_version=(1, 0)), fail))
+    taken = take(defer_release(x.__dlpack__(max_version=(1, 0)), fail))
     del x, taken
     assert told == [ZeroDivisionError]
     gc.collect()
@@ -144,7 +144,7 @@ def test_an_error_that_is_under_way_goes_on():
     back = []
 
     def work():
-        taken = take(lend(x.__dlpack__(max_version=(1, 0)), back.append))
+        taken = take(defer_release(x.__dlpack__(max_version=(1, 0)), back.append))
         raise ZeroDivisionError(taken.shape)
 
     with pytest.raises(ZeroDivisionError):
@@ -157,6 +157,6 @@ def test_nothing_is_lost_or_counted_twice():
     x, _ = array()
     before = sys.getrefcount(x)
     for _ in range(1000):
-        take(lend(x.__dlpack__(max_version=(1, 0)), lambda memory: None))
-        lend(x.__dlpack__(max_version=(1, 0)), lambda memory: None)
+        take(defer_release(x.__dlpack__(max_version=(1, 0)), lambda memory: None))
+        defer_release(x.__dlpack__(max_version=(1, 0)), lambda memory: None)
     assert sys.getrefcount(x) == before

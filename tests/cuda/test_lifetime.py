@@ -15,11 +15,11 @@ import interop
 from interop import to_numpy
 from interop._model.description import Device
 from interop.backends import load_backend
-from interop.backends.cuda.deferred_release import Kept
-from interop.backends.cuda.streams import LEGACY, cuda_stream_number, holders_of
+from interop.backends.cuda.deferred_release import DeferredRelease
+from interop.backends.cuda.streams import LEGACY, cuda_stream_number, stream_owners
 from interop.backends.torch import kinds
-from interop.backends.torch import release as _torch_lent
-from interop.backends.torch.release import LEAST, Held
+from interop.backends.torch import release as _torch_release
+from interop.backends.torch.release import LEAST, StreamOwners
 from interop.errors import StreamError
 
 # torch's own pool is told.
@@ -56,7 +56,7 @@ class Tensor:
     ],
 )
 def test_torchs_pool_is_told_of_the_consumers_stream(monkeypatch, device, stream, expected):
-    from interop.backends.torch.backend import backend
+    from interop.backends.torch import backend
 
     class Current(str):
         __slots__ = ()
@@ -73,7 +73,7 @@ def test_torchs_pool_is_told_of_the_consumers_stream(monkeypatch, device, stream
     monkeypatch.setattr(kinds, "device_of", lambda _: Device.parse(device))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: Current("current"))
     monkeypatch.setattr(torch.cuda, "default_stream", lambda: "default")
-    monkeypatch.setattr(_torch_lent, "_records", lambda: True)
+    monkeypatch.setattr(_torch_release, "_records", lambda: True)
     log = []
 
     class External(str):
@@ -105,15 +105,15 @@ class Owner:
 def test_the_objects_of_a_stream_are_found_by_its_number_while_they_live():
     owner = Owner(4711)
     assert cuda_stream_number(owner) == 4711
-    assert holders_of(4711) == (owner,)
+    assert stream_owners(4711) == (owner,)
     other = Owner(4711)  # another word for the same stream: which of them it belongs to nobody can tell
     for one in (other, owner, other):
         assert cuda_stream_number(one) == 4711
-    assert holders_of(4711) == (owner, other)
+    assert stream_owners(4711) == (owner, other)
     del owner, one
-    assert holders_of(4711) == (other,)
+    assert stream_owners(4711) == (other,)
     del other
-    assert holders_of(4711) == ()
+    assert stream_owners(4711) == ()
 
 
 @pytest.mark.parametrize(
@@ -148,13 +148,13 @@ def test_a_stream_of_another_device_is_refused():
 @pytest.mark.parametrize("number", [None, -1, 1, 2])
 def test_streams_that_are_always_there_belong_to_nobody(number):
     cuda_stream_number(Owner(0))
-    assert holders_of(number) == ()
+    assert stream_owners(number) == ()
 
 
 def test_torchs_streams_belong_to_nobody():
     """They come from a pool, and are never destroyed."""
     assert cuda_stream_number(SimpleNamespace(cuda_stream=4712, wait_event=None)) == 4712
-    assert holders_of(4712) == ()
+    assert stream_owners(4712) == ()
 
 
 class Slotted:
@@ -166,21 +166,21 @@ class Slotted:
 
 def test_an_object_without_weak_references_is_let_be():
     assert cuda_stream_number(Slotted()) == 4713
-    assert holders_of(4713) == ()
+    assert stream_owners(4713) == ()
 
 
 @pytest.fixture
 def held(monkeypatch):
-    monkeypatch.setattr(_torch_lent, "_held", Held())
-    monkeypatch.setattr(_torch_lent, "_records", lambda: True)
-    return _torch_lent._held
+    monkeypatch.setattr(_torch_release, "_owners", StreamOwners())
+    monkeypatch.setattr(_torch_release, "_records", lambda: True)
+    return _torch_release._owners
 
 
 def lent_to(owner, x):
     """Lend a tensor to work on the stream of an object; torch's own part needs a device."""
     said = []
     stand_in = SimpleNamespace(record_stream=said.append, untyped_storage=x.untyped_storage)
-    assert _torch_lent.lent(stand_in, "capsule", cuda_stream_number(owner), "stream") == "capsule"
+    assert _torch_release.defer_release(stand_in, "capsule", cuda_stream_number(owner), "stream") == "capsule"
     assert said == ["stream"]
 
 
@@ -191,14 +191,14 @@ def test_a_stream_lives_as_long_as_the_memory_that_was_lent_to_it(held):
     lent_to(owner, x)  # the same memory: nothing to hold twice
     view = x[2:]
     del owner, x
-    held.sweep()
-    held.sweep()
+    held.remove_expired()
+    held.remove_expired()
     assert gone() is not None
     del view
-    held.sweep()
+    held.remove_expired()
     assert gone() is not None  # torch may still be about to ask it
     assert len(held) == 0
-    held.sweep()
+    held.remove_expired()
     assert gone() is None
 
 
@@ -220,7 +220,7 @@ def test_streams_that_come_and_go_do_not_pile_up(held):
         lent_to(owner, torch.ones(4))
     del owner
     assert sum(one() is not None for one in alive) <= 2 * LEAST + 2
-    assert holders_of(5000) == (first,)
+    assert stream_owners(5000) == (first,)
     assert len(held) <= LEAST + 2
 
 
@@ -236,8 +236,8 @@ def test_threads_lend_at_once(held):
         thread.start()
     for thread in threads:
         thread.join()
-    held.sweep()
-    held.sweep()
+    held.remove_expired()
+    held.remove_expired()
     assert len(held) == 0
     assert held._count == 0
 
@@ -257,10 +257,10 @@ class Event:
 @pytest.fixture
 def on_device(monkeypatch):
     """Say what each stream has got to; `None` while it captures."""
-    queue, events = Kept(), {}
-    monkeypatch.setattr(_torch_lent, "under_way", queue)
-    monkeypatch.setattr(_torch_lent, "_ask", lambda device, number: events[number] and events[number].query)
-    monkeypatch.setattr(_torch_lent, "_records", lambda: True)
+    queue, events = DeferredRelease(), {}
+    monkeypatch.setattr(_torch_release, "deferred", queue)
+    monkeypatch.setattr(_torch_release, "_ask", lambda device, number: events[number] and events[number].query)
+    monkeypatch.setattr(_torch_release, "_records", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     return SimpleNamespace(queue=queue, events=events)
 
@@ -279,12 +279,12 @@ UNTOLD = {
 def test_what_torch_has_no_record_of_streams_for_is_kept_itself(on_device, kind):
     x, on_device.events[77] = UNTOLD[kind](), Event()
     gone = weakref.ref(x)
-    _torch_lent.keep(x, 77)
+    _torch_release.release_after(77, x)
     del x
-    on_device.queue.settle()
+    on_device.queue.release_completed()
     assert gone() is not None
     on_device.events[77].is_done = True
-    on_device.queue.settle()
+    on_device.queue.release_completed()
     assert gone() is None
 
 
@@ -292,16 +292,16 @@ def test_a_stream_that_captures_is_asked_when_that_is_over(on_device):
     """An event that was recorded inside is never done, and to ask it breaks the capture."""
     x, on_device.events[77] = UNTOLD["sparse"](), None
     gone = weakref.ref(x)
-    _torch_lent.keep(x, 77)
+    _torch_release.release_after(77, x)
     del x
-    on_device.queue.settle()
+    on_device.queue.release_completed()
     assert gone() is not None
     event = on_device.events[77] = Event()
-    on_device.queue.settle()
+    on_device.queue.release_completed()
     assert (event.asked, gone() is None) == (1, False)
     on_device.events[77] = Event()  # what the stream has later does not matter
     event.is_done = True
-    on_device.queue.settle()
+    on_device.queue.release_completed()
     assert gone() is None
 
 
@@ -309,7 +309,7 @@ def test_a_stream_that_captures_is_asked_when_that_is_over(on_device):
 def test_torch_is_told_of_what_is_plain_memory(on_device, monkeypatch, x):
     told = []
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: told.append(stream))
-    monkeypatch.setattr(_torch_lent, "native_stream", lambda number: number)
-    _torch_lent.keep(x, 77)
+    monkeypatch.setattr(_torch_release, "native_stream", lambda number: number)
+    _torch_release.release_after(77, x)
     assert told == [77]
     assert len(on_device.queue) == 0

@@ -31,11 +31,11 @@ def gpu(emulated):
 
 
 def _quiet(cupy, emulated):
-    from interop.backends.cupy.release import settle
+    from interop.backends.cupy.release import release_completed
 
     for n in range(cupy.cuda.runtime.getDeviceCount()):
         with cupy.cuda.Device(n):
             cupy.cuda.runtime.deviceSynchronize()
-    settle()
+    release_completed()
     emulated.calls()
     return emulated

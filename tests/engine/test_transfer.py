@@ -15,7 +15,7 @@ from interop._model.decide import decide
 from interop._model.description import CPU, Description
 from interop._model.plan import Request
 from interop.backends.base import PendingCopy
-from interop.backends.cuda.deferred_release import Kept
+from interop.backends.cuda.deferred_release import DeferredRelease
 from interop.backends.torch import backend as torch_file
 from interop.backends.torch import copies as _torch_copies
 from interop.backends.torch import kinds
@@ -280,9 +280,9 @@ def faked_torch(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: Stream(log.stream, log.said))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: log.capturing)
     monkeypatch.setattr(torch.cuda, "Event", lambda: log.events.append(Event(log.said)) or log.events[-1])
-    monkeypatch.setattr(_torch_copies, "under_way", Kept())
+    monkeypatch.setattr(_torch_copies, "deferred", DeferredRelease())
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch_file, "keep", lambda x, number: log.said.append(("keep", number)))
+    monkeypatch.setattr(torch_file, "release_after", lambda number, x: log.said.append(("keep", number)))
     monkeypatch.setattr(_torch_copies, "is_dense", lambda x: log.dense)
     return log
 
@@ -331,7 +331,7 @@ def test_torchs_memory_is_kept_until_the_copy_has_ended(torchs):
     torchs.events[0].there = True
     torch_file.backend.start_copy_to_host(OnDevice([]), None, None)
     assert held() is None
-    assert len(_torch_copies.under_way) == 2
+    assert len(_torch_copies.deferred) == 2
 
 
 def test_inside_of_a_capture_there_is_nothing_to_wait_for(torchs):

@@ -10,8 +10,8 @@ import torch
 import interop
 from interop import to_cupy, to_torch
 from interop.backends.cupy import handoff as _cupy_handoff
-from interop.backends.cupy import release as _cupy_lent
-from interop.backends.torch import release as _torch_lent
+from interop.backends.cupy import release as _cupy_release
+from interop.backends.torch import release as _torch_release
 from tests.gpu.work import COUNT, busy, pointer, quiet, rehearsed, settle, shows
 
 pytestmark = pytest.mark.gpu
@@ -133,7 +133,7 @@ def test_torchs_memory_is_not_reused_before_cupys_work_is_done(cp):
 def test_cupys_memory_is_not_reused_before_torchs_work_is_done(cp):
     assert rehearsed(lambda delay: cupy_memory_reused(cp, delay)) == (False, {1})
     settle()
-    assert not _cupy_lent._waiting
+    assert not _cupy_release.deferred
 
 
 def test_without_the_protection_torchs_memory_is_reused(cp, monkeypatch):
@@ -144,29 +144,29 @@ def test_without_the_protection_torchs_memory_is_reused(cp, monkeypatch):
 
 def test_without_the_protection_cupys_memory_is_reused(cp, monkeypatch):
     """The negative control."""
-    monkeypatch.setattr(_cupy_handoff, "lent", lambda x, _, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
+    monkeypatch.setattr(_cupy_handoff, "defer_release", lambda x, _, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
     assert shows(lambda: rehearsed(lambda delay: cupy_memory_reused(cp, delay)) == (True, {2}))
 
 
 def test_a_stream_that_is_named_in_a_capture_keeps_nothing_for_good(cp, monkeypatch):
     """Where torch does not remember streams: an event that was recorded inside is never done, and to ask it would end the capture."""
-    monkeypatch.setattr(_torch_lent, "_records", lambda: False)
+    monkeypatch.setattr(_torch_release, "_records", lambda: False)
     x = torch.ones(1000, device="cuda")
     capturing, named = torch.cuda.Stream(), torch.cuda.Stream()
     to_torch(x, copy=True, stream=named)
     quiet()
-    assert len(_torch_lent.under_way) == 0
+    assert len(_torch_release.deferred) == 0
     with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=capturing):
         to_torch(x, copy=True, stream=named)
         to_torch(x, copy=True, stream=named)
-        _torch_lent.under_way.settle()
+        _torch_release.deferred.release_completed()
         capturing.wait_stream(named)
-        assert len(_torch_lent.under_way) == 2
+        assert len(_torch_release.deferred) == 2
     to_torch(x, copy=True, stream=named)
-    _torch_lent.under_way.settle()  # only now it is known how far the stream is
+    _torch_release.deferred.release_completed()  # only now it is known how far the stream is
     torch.cuda.synchronize()
-    _torch_lent.under_way.settle()
-    assert len(_torch_lent.under_way) == 0
+    _torch_release.deferred.release_completed()
+    assert len(_torch_release.deferred) == 0
 
 
 @pytest.mark.filterwarnings("ignore:.*(CSR tensor support|torch.sparse)")

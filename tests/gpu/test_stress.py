@@ -142,6 +142,6 @@ def test_without_the_protection_some_are_not(cp, monkeypatch):
     """The negative control."""
     from interop.backends.cupy import handoff as _cupy_handoff
 
-    monkeypatch.setattr(_cupy_handoff, "lent", lambda x, stream, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
-    monkeypatch.setattr(_torch_handoff, "lent", lambda x, capsule, *_: capsule)
+    monkeypatch.setattr(_cupy_handoff, "defer_release", lambda x, stream, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
+    monkeypatch.setattr(_torch_handoff, "defer_release", lambda x, capsule, *_: capsule)
     assert in_threads(cp, SECONDS, to_the_first=True)[1] != []

@@ -143,12 +143,12 @@ def shows(attempt: Callable[[], bool], times: int = 8) -> bool:
 
 def settle() -> None:
     """Wait for the device, and have interop let go of what it kept for the work that is done."""
-    from interop.backends.cupy import release as _cupy_lent
-    from interop.backends.torch import release as _torch_lent
+    from interop.backends.cupy import release as _cupy_release
+    from interop.backends.torch import release as _torch_release
 
     torch.cuda.synchronize()
-    _cupy_lent.settle()
-    _torch_lent.under_way.settle()
+    _cupy_release.release_completed()
+    _torch_release.deferred.release_completed()
     torch.cuda.synchronize()
 
 

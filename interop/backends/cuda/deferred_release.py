@@ -1,4 +1,4 @@
-"""What is kept until work on a device is done, without anybody waiting for it."""
+"""Memory whose release is deferred until work on a device has completed, without waiting for it."""
 
 from __future__ import annotations
 
@@ -12,59 +12,59 @@ from interop.backends.cuda.driver import Relaxed
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-__all__ = ["Kept", "all_done"]
+__all__ = ["DeferredRelease", "all_done"]
 
 
 def all_done() -> bool:
-    """Say that there is nothing to wait for."""
+    """Return True: there is nothing to wait for."""
     return True
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # what is kept may be an array, which is not compared
-class _Thing:
+@dataclass(frozen=True, slots=True, eq=False)  # an owner may be an array, which is not compared
+class _Entry:
     is_done: Callable[[], bool]
-    what: Any
+    owner: Any
 
 
-class Kept:
-    """Queues of things, one for each stream: each thing until its work is done, let go of in the order in which they came.
+class DeferredRelease:
+    """One queue of owners for each stream; an owner is released when its work has completed, in the order of arrival.
 
-    Without locks: things come in finalisers, which run in the middle of anything, in this thread too, and to let go of one may take a
-    lock of an allocator, in which another thread comes here. So a queue stays where it is once it was made, and a thing stays in
-    it until it is known to be done: whoever is interrupted in between, by an error or a user, has lost nothing.
+    Lock-free on purpose: entries are added from finalizers, which may run at any bytecode of any thread, this one included. And releasing
+    an owner may take an allocator's lock, under which another thread comes here. So a queue is never removed once it was made, and an entry
+    stays in its queue until its work is known to have completed: an error or an interrupt in between loses nothing.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[Hashable, deque[_Thing]] = {}
+        self._waiting: dict[Hashable, deque[_Entry]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, list(self._waiting.values())))
 
-    def keep(self, stream: Hashable, is_done: Callable[[], bool], what: Any) -> None:
-        """Keep something until `is_done`, which is asked when the next thing comes, and waits for nothing itself."""
-        self._waiting.setdefault(stream, deque()).append(_Thing(is_done, what))
+    def add(self, stream: Hashable, is_done: Callable[[], bool], owner: Any) -> None:
+        """Hold an owner until `is_done`, which is asked when others are added or released, and must not wait."""
+        self._waiting.setdefault(stream, deque()).append(_Entry(is_done, owner))
 
-    def settle(self) -> None:
-        """Let go of those whose work is done."""
+    def release_completed(self) -> None:
+        """Release the owners whose work has completed; waits for nothing."""
         queues = [queue for queue in list(self._waiting.values()) if queue]
         if queues:
             with Relaxed():
                 for queue in queues:
-                    _settle(queue)
+                    _release_completed(queue)
 
-    def keep_for(self, stream: Hashable, ask: Callable[[], Callable[[], bool] | None], what: Any) -> None:
-        """Keep something for the work that a stream has by now.
+    def defer(self, stream: Hashable, ask: Callable[[], Callable[[], bool] | None], owner: Any) -> None:
+        """Hold an owner until the work that the stream has by now has completed.
 
-        `ask` returns the question whether that is done: `all_done` where there is none, and nothing is kept; None while the stream captures a
-        graph, as what it has then must not be asked for. Of such a stream it is the work that it has when it is found that the capture is over.
+        `ask` returns the question whether it has. `all_done` means that there is none, and nothing is held. None means that the stream
+        captures a graph, during which no event may be asked; the work waited for is then what the stream has when the capture is found ended.
         """
         question = ask()
         if question is not all_done:
-            self.keep(stream, question or _Later(ask), what)
+            self.add(stream, question or _AfterCapture(ask), owner)
 
 
-class _Later:
-    """The question of a stream that captures a graph yet."""
+class _AfterCapture:
+    """The question for a stream that still captures a graph: asked once the capture has ended."""
 
     def __init__(self, ask: Callable[[], Callable[[], bool] | None]) -> None:
         self._ask = ask
@@ -75,7 +75,7 @@ class _Later:
         return self._question is not None and self._question()
 
 
-def _settle(queue: deque[_Thing]) -> None:
+def _release_completed(queue: deque[_Entry]) -> None:
     with contextlib.suppress(IndexError):  # it is empty
         while (first := queue[0]).is_done():
             with contextlib.suppress(ValueError):  # another thread was faster

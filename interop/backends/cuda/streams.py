@@ -14,7 +14,7 @@ from typing import Any
 
 from interop.errors import StreamError
 
-__all__ = ["LEGACY", "PER_THREAD", "cuda_stream_device", "cuda_stream_number", "holders_of", "seen"]
+__all__ = ["LEGACY", "PER_THREAD", "cuda_stream_device", "cuda_stream_number", "register_owner", "stream_owners"]
 
 LEGACY = 1
 """The legacy default stream in the standard's numbering; a native pointer of 0 means this one."""
@@ -40,32 +40,32 @@ def cuda_stream_number(stream: Any, index: int | None = None) -> int:
         raise StreamError(
             f"the stream is on cuda:{own}, and the data are on cuda:{index}.", hint="Pass a stream of the device of the data."
         )
-    seen(stream, pointer)
+    register_owner(stream, pointer)
     return pointer or LEGACY
 
 
-def seen(stream: Any, pointer: int) -> None:
+def register_owner(stream: Any, pointer: int) -> None:
     """Remember an object that a stream may belong to, for as long as it lives."""
     if pointer > PER_THREAD and not hasattr(stream, "cuda_stream"):  # torch's streams are there for good
-        if any(one() is stream for one in _holders.get(pointer, ())):
+        if any(one() is stream for one in _owners.get(pointer, ())):
             return
         with _adding, contextlib.suppress(TypeError):  # of a class without weak references
-            living = (one for one in _holders.get(pointer, ()) if one() is not None)
-            _holders[pointer] = (*living, weakref.ref(stream))
+            living = (one for one in _owners.get(pointer, ()) if one() is not None)
+            _owners[pointer] = (*living, weakref.ref(stream))
 
 
-def holders_of(number: int) -> tuple[Any, ...]:
+def stream_owners(number: int) -> tuple[Any, ...]:
     """Return the objects of which one has to live for a stream to be there: which of them nobody can tell.
 
     A stream of CuPy's or of cuda.core is destroyed with its object, which often is a short-lived one (``with cupy.cuda.Stream():``).
     Memory that was handed to work on it needs it until it is let go of: its pool asks then how far the stream has come. So whoever
     lends memory to a stream holds this object.
     """
-    known = _holders.get(number, ())
+    known = _owners.get(number, ())
     return tuple(one for one in (each() for each in known) if one is not None) if known else ()
 
 
-_holders: dict[int, tuple[weakref.ref[Any], ...]] = {}
+_owners: dict[int, tuple[weakref.ref[Any], ...]] = {}
 _adding = threading.RLock()  # the garbage collector may run a finaliser in the middle of it
 
 

@@ -23,7 +23,7 @@ from interop.backends.cuda.types import Card, CudaView, MemorySource
 from interop.backends.cupy import copies as _cupy_copies
 from interop.backends.cupy import handoff as _cupy_handoff
 from interop.backends.cupy import pool as _cupy_pool
-from interop.backends.cupy import release as _cupy_lent
+from interop.backends.cupy import release as _cupy_release
 from interop.backends.cupy.known_issues import KNOWN_ISSUES
 from interop.backends.cupy.streams import current
 from interop.backends.numpy.backend import native_dtype
@@ -161,12 +161,12 @@ class CuPyBackend(Backend):
         return sys.getrefcount(base) > 3 or pointers > 2 + same or sys.getrefcount(x.data.mem) > 3 - same
 
     def copy(self, x: Any) -> Any:
-        _cupy_lent.settle()
+        _cupy_release.release_completed()
         with cupy.cuda.Device(x.device.id):
             return x.copy(order="C" if any(step < 0 for step in x.strides) else "K")
 
     def cast(self, x: Any, dtype: str) -> Any:
-        _cupy_lent.settle()
+        _cupy_release.release_completed()
         with cupy.cuda.Device(x.device.id):
             if x.dtype.kind == "c" and native_dtype(dtype).kind not in "cb":
                 x = x.real  # the loss was permitted by name; CuPy would warn about it
@@ -182,7 +182,7 @@ class CuPyBackend(Backend):
             _cupy_copies.refuse_capture()
             packed = x if x.flags.c_contiguous or x.flags.f_contiguous else cupy.ascontiguousarray(x)
             ready = cupy.cuda.get_current_stream().record(cupy.cuda.Event(block=False, disable_timing=True))
-            _cupy_lent.keep(ready, x)
+            _cupy_release.release_after_event(ready, x)
         with self.on_stream(stream, device):
             return _cupy_copies.from_peer(packed, ready)
 
@@ -197,7 +197,7 @@ class CuPyBackend(Backend):
                 return
             now.wait_event(before.record())
             yield
-            _cupy_lent.keep_for(stream, x)
+            _cupy_release.release_after(stream, x)
 
     @contextlib.contextmanager
     def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:
@@ -231,7 +231,7 @@ class CuPyBackend(Backend):
             if stream is None or stream == -1:  # what was asked for without synchronisation is the caller's
                 return handover(x.__dlpack__(stream=stream, max_version=(1, 0)))
             return handover(
-                _cupy_lent.lent(x, stream, stream)
+                _cupy_release.defer_release(x, stream, stream)
             )  # also on the current one: nobody knows whether the memory was allocated on it
 
     def adopt(self, producer: Any, device: Device) -> Any:

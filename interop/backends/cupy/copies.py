@@ -17,7 +17,7 @@ from interop.backends.base import PendingCopy
 from interop.backends.cuda import staging as _staging
 from interop.backends.cuda.copies import split
 from interop.backends.cuda.driver import relaxed
-from interop.backends.cupy.release import keep, settle
+from interop.backends.cupy.release import release_after_event, release_completed
 from interop.errors import StreamError
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def to_device(view: Any) -> Any:
     if _is_page_locked(view):
         return _from_page_locked(view)
     if view.nbytes < _staging.WORTH:
-        settle()
+        release_completed()
         return cupy.asarray(view)  # which reads it into page-locked memory of its own before it returns
-    settle()
+    release_completed()
     made = cupy.empty(view.shape, view.dtype)
     there, source, buffers, events = _bytes_of(made), view.reshape(-1).view(np.uint8), _buffers(), _events()
     with _unless_all_is_done(cupy.cuda.get_current_stream()):
@@ -96,20 +96,20 @@ def to_device(view: Any) -> Any:
             there[low:high].set(buffers[slot][: high - low])
             events[slot].record()
         for event, buffer in zip(events, buffers, strict=True):
-            keep(event, buffer)
+            release_after_event(event, buffer)
     return made
 
 
 def from_peer(x: Any, arrived: Any) -> Any:
     """Return a copy of an array of another device, when `arrived` has come, an event of that device behind the work that makes it."""
-    settle()
+    release_completed()
     stream = cupy.cuda.get_current_stream()
     stream.wait_event(arrived)
     with _unless_all_is_done(stream):
         made = cupy.array(x, copy=True)
         event = cupy.cuda.Event(block=False, disable_timing=True)
         event.record()
-        keep(event, x)  # the pool of the other device knows nothing of the work on this one
+        release_after_event(event, x)  # the pool of the other device knows nothing of the work on this one
     return made
 
 
@@ -126,20 +126,20 @@ def start_copy_to_host(x: Any, origin: Any) -> PendingCopy:
     if not (x.flags.c_contiguous or x.flags.f_contiguous):
         x = cupy.ascontiguousarray(x)
     order: Literal["C", "F"] = "C" if x.flags.c_contiguous else "F"
-    settle()  # page-locked memory of the last time may be free again
+    release_completed()  # page-locked memory of the last time may be free again
     host = np.frombuffer(cupy.cuda.alloc_pinned_memory(x.nbytes), x.dtype, math.prod(x.shape)).reshape(x.shape, order=order)
     with _unless_all_is_done(cupy.cuda.get_current_stream()):
         x.get(order=order, out=host, blocking=False)
         event = cupy.cuda.Event(block=False, disable_timing=True)
         event.record()
-        keep(event, (origin, x, host))
-    return PendingCopy(host, relaxed(lambda: bool(event.done)), relaxed(event.synchronize, settle))
+        release_after_event(event, (origin, x, host))
+    return PendingCopy(host, relaxed(lambda: bool(event.done)), relaxed(event.synchronize, release_completed))
 
 
 def copy_many_to_host(arrays: list[Any]) -> list[Any]:
     """Return the values of arrays in C order as NumPy arrays of their own, in one transfer on the current stream."""
     refuse_capture()
-    settle()
+    release_completed()
     packed = cupy.concatenate([x.reshape(-1).view(np.uint8) for x in arrays])
     host = np.frombuffer(cupy.cuda.alloc_pinned_memory(packed.nbytes), np.uint8, packed.nbytes)
     packed.get(out=host, blocking=True)
@@ -148,7 +148,7 @@ def copy_many_to_host(arrays: list[Any]) -> list[Any]:
 
 def _from_page_locked(view: Any) -> Any:
     """Return a copy of memory that the device reads itself: straight, which `cupy.asarray` does not do."""
-    settle()
+    release_completed()
     made = cupy.empty(view.shape, view.dtype)
     with _unless_all_is_done(cupy.cuda.get_current_stream()):
         made.set(view)
@@ -173,7 +173,7 @@ def _bytes_of(x: Any) -> Any:
 
 
 def _buffers() -> list[Any]:
-    settle()  # those of the last time may be free again
+    release_completed()  # those of the last time may be free again
     return [np.frombuffer(cupy.cuda.alloc_pinned_memory(_staging.CHUNK), np.uint8) for _ in range(_staging.SLOTS)]
 
 

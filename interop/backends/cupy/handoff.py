@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import cupy
 
-from interop.backends.cuda.streams import LEGACY, seen
+from interop.backends.cuda.streams import LEGACY, register_owner
 from interop.backends.cuda.types import DeviceConsumer
-from interop.backends.cupy.release import lent
+from interop.backends.cupy.release import defer_release
 from interop.backends.cupy.streams import is_alias
 from interop.dlpack import CUDA, Handover
 
@@ -25,7 +25,7 @@ def current_pointer(index: int) -> int:
     stream = cupy.cuda.get_current_stream(index)
     pointer = int(stream.ptr)
     if not is_alias(stream):
-        seen(stream, pointer)
+        register_owner(stream, pointer)
     return pointer
 
 
@@ -41,7 +41,7 @@ def export_to(x: Any, dtypes: Container[np.dtype[Any]], consumer: DeviceConsumer
     own, theirs = current_pointer(index), consumer.stream_pointer(index)
     number = theirs or LEGACY
     # Also on one stream: the memory may have been allocated on another.
-    return consumer.from_capsule(lent(x, number, -1 if own == theirs else number), index)
+    return consumer.from_capsule(defer_release(x, number, -1 if own == theirs else number), index)
 
 
 def consumer(dtypes: frozenset[str]) -> DeviceConsumer:

@@ -19,73 +19,73 @@ from typing import TYPE_CHECKING, Any
 import cupy
 from cupy.cuda import memory
 
-from interop.backends.cuda.deferred_release import Kept, all_done
+from interop.backends.cuda.deferred_release import DeferredRelease, all_done
 from interop.backends.cuda.driver import Relaxed
-from interop.backends.cuda.streams import LEGACY, PER_THREAD, holders_of
+from interop.backends.cuda.streams import LEGACY, PER_THREAD, stream_owners
 from interop.backends.cupy.streams import native_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["keep", "keep_for", "lent", "settle"]
+__all__ = ["defer_release", "release_after", "release_after_event", "release_completed"]
 
-lend: Callable[[Any, Callable[[Any], None]], Any] | None
+compiled: Callable[[Any, Callable[[Any], None]], Any] | None
 try:
-    lend = importlib.import_module("interop.native.lend").lend
-except ImportError:  # an installation without a compiler: `_Lent` does the same, in four times the time
-    lend = None
+    compiled = importlib.import_module("interop.native.lend").defer_release
+except ImportError:  # an installation without a compiler: `_DeferredMemory` does the same, in four times the time
+    compiled = None
 
-_waiting = Kept()
+deferred = DeferredRelease()
 
 
-def lent(x: Any, stream: int, asked: int | None) -> Any:
+def defer_release(x: Any, stream: int, asked: int | None) -> Any:
     """Return a capsule of an array on memory that is lent to work on a stream; `asked` is what CuPy is asked to order the work on."""
-    settle()
+    release_completed()
     device = x.data.mem.device_id
-    if lend is None:
-        pointer = memory.MemoryPointer(_Lent(x.data.mem, stream), x.data.ptr - x.data.mem.ptr)
+    if compiled is None:
+        pointer = memory.MemoryPointer(_DeferredMemory(x.data.mem, stream), x.data.ptr - x.data.mem.ptr)
         x = cupy.ndarray(x.shape, x.dtype, memptr=pointer, strides=x.strides)
         return x.__dlpack__(stream=asked, max_version=_VERSION)
-    came_back = functools.partial(_came_back, device, stream, holders_of(stream))
-    return lend(x.__dlpack__(stream=asked, max_version=_VERSION), came_back)
+    on_release = functools.partial(_on_release, device, stream, stream_owners(stream))
+    return compiled(x.__dlpack__(stream=asked, max_version=_VERSION), on_release)
 
 
 _VERSION = (1, 0)
 
 
-def settle() -> None:
+def release_completed() -> None:
     """Let go of the memory for which the work is done, in the order in which it came back."""
-    _waiting.settle()
+    deferred.release_completed()
 
 
-def keep(event: Any, what: Any) -> None:
+def release_after_event(event: Any, owner: Any) -> None:
     """Keep something until an event has come that was recorded on the current stream; noticed with the next handoff."""
-    settle()
+    release_completed()
     stream = cupy.cuda.get_current_stream()
-    _waiting.keep((cupy.cuda.runtime.getDevice(), stream.ptr), lambda: bool(event.done), what)
+    deferred.add((cupy.cuda.runtime.getDevice(), stream.ptr), lambda: bool(event.done), owner)
 
 
-def keep_for(number: int, what: Any) -> None:
+def release_after(number: int, owner: Any) -> None:
     """Keep something for the work that a stream of the current device has by now; of one that captures a graph, for what it has after that."""
-    settle()
-    _came_back(cupy.cuda.runtime.getDevice(), number, holders_of(number), what)
+    release_completed()
+    _on_release(cupy.cuda.runtime.getDevice(), number, stream_owners(number), owner)
 
 
-def _came_back(device: int, stream: int, holders: Any, own: Any) -> None:
-    """Keep memory until the work is done that a stream has by now; `holders` are what it may belong to."""
+def _on_release(device: int, stream: int, owners: Any, own: Any) -> None:
+    """Keep memory until the work is done that a stream has by now; `owners` are what it may belong to."""
     if not sys.is_finalizing():
-        _waiting.keep_for((device, stream), functools.partial(_ask, device, stream), (own, holders))
+        deferred.defer((device, stream), functools.partial(_ask, device, stream), (own, owners))
 
 
-class _Lent(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
+class _DeferredMemory(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
     """Memory of CuPy's in the hands of another library, where nothing was compiled."""
 
     def __init__(self, own: Any, stream: int) -> None:
         self.ptr, self.size, self.device_id = own.ptr, own.size, own.device_id
-        self._own, self._stream, self._holders = own, stream, holders_of(stream)
+        self._own, self._stream, self._owners = own, stream, stream_owners(stream)
 
     def __del__(self) -> None:
-        _came_back(self.device_id, self._stream, self._holders, self._own)
+        _on_release(self.device_id, self._stream, self._owners, self._own)
 
 
 def _ask(device: int, stream: int) -> Callable[[], bool] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import cupy
 
-from interop.backends.cuda.streams import LEGACY, PER_THREAD, holders_of
+from interop.backends.cuda.streams import LEGACY, PER_THREAD, stream_owners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def native_stream(number: int) -> Any:
         return cupy.cuda.Stream.null
     if number == PER_THREAD:
         return cupy.cuda.Stream.ptds
-    owner = next((one for one in holders_of(number) if isinstance(one, cupy.cuda.Stream)), None)
+    owner = next((one for one in stream_owners(number) if isinstance(one, cupy.cuda.Stream)), None)
     return _external(number, cupy.cuda.runtime.getDevice()) if owner is None else owner
 
 

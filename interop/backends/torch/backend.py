@@ -29,7 +29,7 @@ from interop.backends.torch import handoff as _torch_handoff
 from interop.backends.torch import kinds
 from interop.backends.torch import pool as _torch_pool
 from interop.backends.torch.known_issues import KNOWN_ISSUES
-from interop.backends.torch.release import keep, lent, native_stream
+from interop.backends.torch.release import defer_release, native_stream, release_after
 from interop.dlpack import VERSION, handover
 from interop.errors import DTypeError, LayoutError, TransferError
 
@@ -215,7 +215,7 @@ class TorchBackend(Backend):
                 return
             now.wait_stream(before)
             yield
-            keep(x, stream)
+            release_after(stream, x)
 
     @contextlib.contextmanager
     def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:
@@ -288,7 +288,7 @@ class TorchBackend(Backend):
             # DLPack's deleter knows no stream (dmlc/dlpack#176): memory that the consumer lets go of before its work is done would be
             # handed out anew.
             if device.type == "cuda" and stream is not None and stream != -1:
-                capsule = lent(x, capsule, stream)
+                capsule = defer_release(x, capsule, stream)
             return handover(capsule)
 
     def adopt(self, producer: Any, device: Device) -> Any:

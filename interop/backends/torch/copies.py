@@ -14,7 +14,7 @@ from interop.backends.cuda import staging as _staging
 from interop.backends.cuda.copies import split
 from interop.backends.cuda.driver import relaxed
 from interop.backends.numpy.backend import native_dtype
-from interop.backends.torch.release import hold, under_way
+from interop.backends.torch.release import deferred, hold_stream_owners
 from interop.errors import StreamError
 
 __all__ = ["copy_many_to_host", "is_dense", "refuse_capture", "start_copy_to_host", "to_device", "to_host"]
@@ -72,19 +72,19 @@ def start_copy_to_host(x: Any, origin: Any) -> PendingCopy:
     `origin` is what the tensor may have been made of.
     """
     refuse_capture()
-    under_way.settle()
+    deferred.release_completed()
     if not is_dense(x):
         origin, x = (origin, x), x.contiguous()  # on the device: torch would pack it on the host else, and wait for that
     host = torch.empty_like(x, device="cpu", pin_memory=True)
     host.copy_(x, non_blocking=True)
     stream = torch.cuda.current_stream()
     # The pool of page-locked memory asks the stream when it gets it back, as that of the device does.
-    hold(host, stream.cuda_stream)
+    hold_stream_owners(host, stream.cuda_stream)
     event = torch.cuda.Event()
     event.record(stream)
     # The tensor may be of another stream, or on memory that is not torch's, and may be dropped before the copy has ended.
-    under_way.keep((torch.cuda.current_device(), stream.cuda_stream), event.query, (origin, x))
-    return PendingCopy(host, relaxed(event.query), relaxed(event.synchronize, under_way.settle))
+    deferred.add((torch.cuda.current_device(), stream.cuda_stream), event.query, (origin, x))
+    return PendingCopy(host, relaxed(event.query), relaxed(event.synchronize, deferred.release_completed))
 
 
 def copy_many_to_host(tensors: list[Any]) -> list[Any]:

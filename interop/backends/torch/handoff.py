@@ -12,7 +12,7 @@ from interop.backends.cuda.streams import LEGACY, PER_THREAD
 from interop.backends.cuda.types import DeviceConsumer
 from interop.backends.shortcut import LOW
 from interop.backends.torch.kinds import address_of, has_memory
-from interop.backends.torch.release import lent
+from interop.backends.torch.release import defer_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -44,7 +44,7 @@ def export_to(x: Any, dtypes: Container[torch.dtype], consumer: DeviceConsumer) 
         stream.wait_stream(_stream(index, own))
     x = alias(x)
     # Also on one stream: the memory may have been allocated on another.
-    return consumer.from_capsule(lent(x, to_dlpack(x), theirs or LEGACY, None if theirs == PER_THREAD else stream), index)
+    return consumer.from_capsule(defer_release(x, to_dlpack(x), theirs or LEGACY, None if theirs == PER_THREAD else stream), index)
 
 
 def alias(x: Any) -> Any:

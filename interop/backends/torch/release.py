@@ -19,45 +19,45 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from interop.backends.cuda.deferred_release import Kept
+from interop.backends.cuda.deferred_release import DeferredRelease
 from interop.backends.cuda.driver import Relaxed
-from interop.backends.cuda.streams import LEGACY, PER_THREAD, holders_of
+from interop.backends.cuda.streams import LEGACY, PER_THREAD, stream_owners
 from interop.backends.torch import kinds
 from interop.backends.torch import pool as _torch_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Held", "hold", "keep", "lent", "native_stream", "under_way"]
+__all__ = ["StreamOwners", "defer_release", "deferred", "hold_stream_owners", "native_stream", "release_after"]
 
-lend: Callable[[Any, Callable[[Any], None]], Any] | None
+compiled: Callable[[Any, Callable[[Any], None]], Any] | None
 try:
-    lend = importlib.import_module("interop.native.lend").lend
+    compiled = importlib.import_module("interop.native.lend").defer_release
 except ImportError:  # an installation without a compiler
-    lend = None
+    compiled = None
 
-under_way = Kept()
+deferred = DeferredRelease()
 """Tensors that work on a device goes on with, though nobody else has them."""
 
 
-def lent(x: Any, capsule: Any, number: int, stream: Any = None) -> Any:
+def defer_release(x: Any, capsule: Any, number: int, stream: Any = None) -> Any:
     """Return a capsule of a tensor on memory that is lent to work on a stream of the current device; `stream` is torch's object for it."""
-    if lend is None or _records():
+    if compiled is None or _records():
         # Nothing happens for memory of that very stream, nor for memory that is not torch's.
         x.record_stream(native_stream(number) if stream is None else stream)
-        hold(x, number)
+        hold_stream_owners(x, number)
         return capsule
-    under_way.settle()
-    return lend(capsule, functools.partial(_came_back, x.get_device(), number, holders_of(number)))
+    deferred.release_completed()
+    return compiled(capsule, functools.partial(_on_release, x.get_device(), number, stream_owners(number)))
 
 
-def keep(x: Any, number: int) -> None:
+def release_after(number: int, x: Any) -> None:
     """Keep a tensor's memory for the work that a stream of the current device has by now."""
     if _records() and _is_plain(x):
         x.record_stream(native_stream(number))
-        hold(x, number)
+        hold_stream_owners(x, number)
     else:
-        _came_back(torch.cuda.current_device(), number, holders_of(number), x)
+        _on_release(torch.cuda.current_device(), number, stream_owners(number), x)
 
 
 def native_stream(number: int) -> Any:
@@ -73,10 +73,10 @@ def native_stream(number: int) -> Any:
     return torch.cuda.default_stream() if number == LEGACY else torch.cuda.ExternalStream(number)
 
 
-def hold(x: Any, number: int) -> None:
+def hold_stream_owners(x: Any, number: int) -> None:
     """Have the object that a stream belongs to live as long as a tensor's memory."""
-    for holder in holders_of(number):
-        _held.hold(holder, x.untyped_storage())
+    for owner in stream_owners(number):
+        _owners.add(owner, x.untyped_storage())
 
 
 def _records() -> bool:
@@ -92,10 +92,10 @@ def _is_native() -> bool:
 _REMEMBERS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
 
 
-def _came_back(device: int, number: int, holders: Any, own: Any) -> None:
-    """Keep memory until the work is done that a stream has by now; `holders` are what it may belong to."""
+def _on_release(device: int, number: int, owners: Any, own: Any) -> None:
+    """Keep memory until the work is done that a stream has by now; `owners` are what it may belong to."""
     if not sys.is_finalizing():
-        under_way.keep_for((device, number), functools.partial(_ask, device, number), (own, holders))
+        deferred.defer((device, number), functools.partial(_ask, device, number), (own, owners))
 
 
 def _ask(device: int, number: int) -> Callable[[], bool] | None:
@@ -117,44 +117,44 @@ def _is_plain(x: Any) -> bool:
     return plain and not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
-class Held:
+class StreamOwners:
     """Objects that are held until storages are gone; looked after now and then, as nobody is told when a storage goes."""
 
     def __init__(self) -> None:
-        self._by_holder: dict[int, tuple[Any, dict[int, StorageWeakRef]]] = {}
+        self._by_owner: dict[int, tuple[Any, dict[int, StorageWeakRef]]] = {}
         self._last: list[Any] = []
         self._count, self._limit = 0, LEAST
         self._lock = threading.RLock()  # in the middle of this the garbage collector may run a finaliser that comes here
 
     def __len__(self) -> int:
-        return len(self._by_holder)
+        return len(self._by_owner)
 
-    def hold(self, holder: Any, storage: Any) -> None:
+    def add(self, owner: Any, storage: Any) -> None:
         """Hold an object for as long as a storage lives, and a while longer."""
         with self._lock:
-            _, storages = self._by_holder.setdefault(id(holder), (holder, {}))
+            _, storages = self._by_owner.setdefault(id(owner), (owner, {}))
             if storage._cdata in storages:  # not another's: while there is a weak reference its place is not given away
                 return
             storages[storage._cdata] = StorageWeakRef(storage)
             self._count += 1
             if self._count > self._limit:
-                self.sweep()
+                self.remove_expired()
 
-    def sweep(self) -> None:
+    def remove_expired(self) -> None:
         """Let go of what nobody needs any more: of the objects the next time, as a storage counts as gone before its memory is back."""
         with self._lock:
             self._last.clear()
-            for key, (holder, storages) in list(self._by_holder.items()):
+            for key, (owner, storages) in list(self._by_owner.items()):
                 for place in [place for place, storage in storages.items() if storage.expired()]:
                     del storages[place]
                 if not storages:
-                    self._last.append(holder)
-                    del self._by_holder[key]
-            self._count = sum(len(storages) for _, storages in self._by_holder.values())
+                    self._last.append(owner)
+                    del self._by_owner[key]
+            self._count = sum(len(storages) for _, storages in self._by_owner.values())
             self._limit = max(LEAST, 2 * self._count)
 
 
 LEAST = 64
 """Storages that are held for at least before it is looked whether they are gone."""
 
-_held = Held()
+_owners = StreamOwners()

@@ -7,7 +7,7 @@ import cupy as cp
 import pytest
 
 from interop import to_cupy
-from interop.backends.cupy import release as _cupy_lent
+from interop.backends.cupy import release as _cupy_release
 from tests.emulated.with_cupy.work import (
     N,
     fast_path,
@@ -28,7 +28,7 @@ def test_a_handoff_inside_of_a_capture_leaves_it_whole(gpu):
         assert fast_path([])(array) is not None
         del taken
         gc.collect()
-        _cupy_lent.settle()
+        _cupy_release.release_completed()
         stream.end_capture()  # an error if the capture was broken
 
 
@@ -42,19 +42,19 @@ def test_what_waits_from_before_harms_no_capture(gpu):
     with gpu.held(consumer):
         taken = handed_over(array, consumer.ptr)
         del array, taken
-        assert len(_cupy_lent._waiting) == 1
+        assert len(_cupy_release.deferred) == 1
         other = cp.zeros(N)
         with capturing:
             capturing.begin_capture()
             handed_over(other, capturing.ptr)
-            thread = threading.Thread(target=_cupy_lent.settle)
+            thread = threading.Thread(target=_cupy_release.release_completed)
             thread.start()
             thread.join()
             capturing.end_capture()  # an error if the capture was broken
-        _cupy_lent.settle()
-        assert len(_cupy_lent._waiting) == 1  # what came back inside is gone
+        _cupy_release.release_completed()
+        assert len(_cupy_release.deferred) == 1  # what came back inside is gone
     consumer.synchronize()
-    _cupy_lent.settle()
+    _cupy_release.release_completed()
     assert cp.empty(N, "float32").data.ptr == where
 
 
@@ -71,7 +71,7 @@ def test_memory_that_comes_back_while_another_stream_captures_is_kept(gpu):
             capturing.end_capture()
         assert cp.empty(N, "float32").data.ptr != where
     consumer.synchronize()
-    _cupy_lent.settle()
+    _cupy_release.release_completed()
     assert cp.empty(N, "float32").data.ptr == where
 
 
@@ -85,11 +85,11 @@ def test_memory_of_the_legacy_stream_comes_back_after_a_capture_that_it_waits_fo
     with blocking:
         blocking.begin_capture()
         del array, taken
-        _cupy_lent.settle()
-        assert len(_cupy_lent._waiting) == 1
+        _cupy_release.release_completed()
+        assert len(_cupy_release.deferred) == 1
         blocking.end_capture()
-    _cupy_lent.settle()
-    assert len(_cupy_lent._waiting) == 0
+    _cupy_release.release_completed()
+    assert len(_cupy_release.deferred) == 0
     assert cp.empty(N, "float32").data.ptr == where
 
 
@@ -103,11 +103,11 @@ def test_a_stream_that_is_named_in_a_capture_keeps_nothing_for_good(gpu):
         made = to_cupy(array, copy=True, stream=named)
         to_cupy(array, copy=True, stream=named)  # looks after what the first has kept
         capturing.wait_event(named.record())
-        assert len(_cupy_lent._waiting) == 2
+        assert len(_cupy_release.deferred) == 2
         capturing.end_capture()  # an error if something was asked that must not be
     for _ in range(3):
         to_cupy(array, copy=True, stream=named)
     named.synchronize()
-    _cupy_lent.settle()
-    assert len(_cupy_lent._waiting) == 0
+    _cupy_release.release_completed()
+    assert len(_cupy_release.deferred) == 0
     assert made.shape == (N,)

@@ -89,7 +89,7 @@ def test_scopes_of_threads_that_end_in_another_order_set_it_back_together(cudas)
 
 def test_stream_ordered_memory_is_lent_and_freed_in_order(cudas):
     """Handed over to another stream and dropped while that works: it goes back when that is done, and by then nobody writes to it."""
-    from interop.backends.cupy.release import settle
+    from interop.backends.cupy.release import release_completed
 
     with _cupy_pool.lending():
         consumer = cp.cuda.Stream(non_blocking=True)
@@ -102,10 +102,10 @@ def test_stream_ordered_memory_is_lent_and_freed_in_order(cudas):
                 result[...] = taken
             cudas.calls()
             del array, taken
-            settle()
+            release_completed()
             assert not any(one.startswith("cudaFreeAsync") for one in cudas.calls())
         consumer.synchronize()
-        settle()
+        release_completed()
         assert any(one.startswith("cudaFreeAsync") for one in cudas.calls())
         assert cudas.see(result).tolist() == [3] * N
 

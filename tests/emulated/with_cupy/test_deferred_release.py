@@ -10,7 +10,7 @@ import pytest
 import interop
 from interop import to_cupy
 from interop.backends import load_backend
-from interop.backends.cupy import release as _cupy_lent
+from interop.backends.cupy import release as _cupy_release
 from interop.dlpack import CUDA, Handover
 from tests.emulated.with_cupy.work import (
     N,
@@ -37,10 +37,10 @@ def test_memory_of_the_per_thread_stream_is_kept_wherever_it_is_dropped(gpu, whe
             thread = threading.Thread(target=held.clear)
             thread.start()
             thread.join()
-        assert len(_cupy_lent._waiting) == 1
+        assert len(_cupy_release.deferred) == 1
     cp.cuda.runtime.deviceSynchronize()
-    _cupy_lent.settle()
-    assert len(_cupy_lent._waiting) == 0
+    _cupy_release.release_completed()
+    assert len(_cupy_release.deferred) == 0
     assert gpu.see(result).tolist() == [3] * N
 
 
@@ -55,8 +55,8 @@ def test_a_slow_stream_keeps_no_memory_of_another(gpu):
             del first, one
             del second, other
         quick.synchronize()
-        _cupy_lent.settle()
-        assert len(_cupy_lent._waiting) == 1
+        _cupy_release.release_completed()
+        assert len(_cupy_release.deferred) == 1
         assert cp.empty(2 * N, "float32").data.ptr == where
 
 
@@ -84,7 +84,7 @@ def test_a_capsule_that_is_never_taken_gives_its_memory_back(gpu):
     del producer
     gc.collect()
     cp.cuda.runtime.deviceSynchronize()
-    _cupy_lent.settle()
+    _cupy_release.release_completed()
     assert cp.empty(N, "float32").data.ptr == where
 
 
@@ -137,7 +137,7 @@ def test_a_stream_that_is_dropped_early_costs_nobody_their_data(gpu, how):
 def test_the_object_of_a_stream_lives_as_long_as_memory_that_was_lent_to_it(gpu):
     import weakref
 
-    from interop.backends.cuda.streams import holders_of
+    from interop.backends.cuda.streams import stream_owners
 
     stream = cp.cuda.Stream(non_blocking=True)
     number, gone = stream.ptr, weakref.ref(stream)
@@ -145,20 +145,20 @@ def test_the_object_of_a_stream_lives_as_long_as_memory_that_was_lent_to_it(gpu)
         taken = fast_path([])(cp.zeros(3))
     del stream
     gc.collect()
-    assert holders_of(number) == (gone(),)
+    assert stream_owners(number) == (gone(),)
     del taken
     gc.collect()
     assert gone() is None
-    assert holders_of(number) == ()
+    assert stream_owners(number) == ()
 
 
 def test_an_alias_is_not_taken_for_the_owner(gpu):
-    from interop.backends.cuda.streams import holders_of
+    from interop.backends.cuda.streams import stream_owners
 
     stream = cp.cuda.Stream(non_blocking=True)
     backend = load_backend("cupy")
     with backend.on_stream(stream.ptr, interop.Device("cuda", 0)):
         assert backend.stream_pointer(None, interop.Device("cuda", 0)) == stream.ptr
-        assert holders_of(stream.ptr) == ()
+        assert stream_owners(stream.ptr) == ()
     with interop.cuda.stream(stream):
-        assert stream in holders_of(stream.ptr)
+        assert stream in stream_owners(stream.ptr)

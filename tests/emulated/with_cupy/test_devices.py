@@ -142,10 +142,10 @@ def test_the_source_of_a_copy_to_another_device_is_kept(gpu, view):
 
 def test_without_being_kept_it_would_be_handed_out(gpu, monkeypatch):
     from interop.backends.cupy import copies as _cupy_copies
-    from interop.backends.cupy import release as _cupy_lent
+    from interop.backends.cupy import release as _cupy_release
 
-    for module in (_cupy_copies, _cupy_lent):
-        monkeypatch.setattr(module, "keep", lambda *_: None)
+    for module in (_cupy_copies, _cupy_release):
+        monkeypatch.setattr(module, "release_after_event", lambda *_: None)
     with cp.cuda.Device(1):
         busy = cp.cuda.Stream(non_blocking=True)
     array = cp.full(1000, 3, "float32")

@@ -6,7 +6,7 @@ import threading
 import cupy as cp
 import pytest
 
-from interop.backends.cupy import release as _cupy_lent
+from interop.backends.cupy import release as _cupy_release
 from tests.emulated.with_cupy.work import (
     N,
     dropped_while_working,
@@ -22,7 +22,9 @@ def test_memory_is_not_handed_out_before_the_consumers_work_is_done(gpu):
 
 
 def test_without_being_lent_it_is_handed_out(gpu, monkeypatch):
-    monkeypatch.setattr("interop.backends.cupy.release.lent", lambda x, stream, asked: x.__dlpack__(stream=asked, max_version=(1, 0)))
+    monkeypatch.setattr(
+        "interop.backends.cupy.release.defer_release", lambda x, stream, asked: x.__dlpack__(stream=asked, max_version=(1, 0))
+    )
     assert dropped_while_working(gpu).tolist() == [7] * N
 
 
@@ -36,7 +38,7 @@ def test_lent_memory_comes_back_when_the_work_is_done(gpu):
         del array, taken
         assert cp.empty(N, "float32").data.ptr != where
     consumer.synchronize()
-    _cupy_lent.settle()
+    _cupy_release.release_completed()
     assert cp.empty(N, "float32").data.ptr == where
 
 
@@ -101,10 +103,10 @@ def test_what_was_lent_twice_is_free_when_both_are_done(gpu):
         with gpu.held(first):
             del array, one, other
         first.synchronize()
-        _cupy_lent.settle()
+        _cupy_release.release_completed()
         assert cp.empty(N, "float32").data.ptr != where
     second.synchronize()
-    _cupy_lent.settle()
+    _cupy_release.release_completed()
     assert cp.empty(N, "float32").data.ptr == where
 
 
@@ -122,8 +124,10 @@ def test_what_is_done_already_is_not_kept(gpu):
 @pytest.mark.parametrize(("stream", "is_lent"), [(None, False), (-1, False), (1, True), (2, True)])
 def test_memory_is_lent_to_every_stream_unless_nothing_was_asked_for(gpu, monkeypatch, stream, is_lent):
     """Also to the current one: the memory may have been allocated on another. ``-1`` asked for no order."""
-    asked, original = [], _cupy_lent.lent
-    monkeypatch.setattr("interop.backends.cupy.release.lent", lambda x, number, order: asked.append(number) or original(x, number, order))
+    asked, original = [], _cupy_release.defer_release
+    monkeypatch.setattr(
+        "interop.backends.cupy.release.defer_release", lambda x, number, order: asked.append(number) or original(x, number, order)
+    )
     taken = handed_over(cp.zeros(3), stream)
     assert taken.get().tolist() == [0, 0, 0]
     assert asked == ([stream] if is_lent else [])

@@ -182,7 +182,7 @@ def test_results_of_interop_lie_there_too(pool):
         assert len(pool.held) >= 1
         del taken
     cp.cuda.runtime.deviceSynchronize()
-    from interop.backends.cupy.release import settle
+    from interop.backends.cupy.release import release_completed
 
-    settle()
+    release_completed()
     assert pool.held == {}

@@ -94,7 +94,7 @@ def test_the_memory_of_a_pending_copy_is_nobodys_until_the_copy_has_ended(gpu):
 
 
 def test_one_that_nobody_asks_for_keeps_its_memory_on_both_sides(gpu):
-    from interop.backends.cupy.release import settle
+    from interop.backends.cupy.release import release_completed
 
     stream = cp.cuda.Stream(non_blocking=True)
     array = zeros()
@@ -102,10 +102,10 @@ def test_one_that_nobody_asks_for_keeps_its_memory_on_both_sides(gpu):
         pending = load_backend("cupy").start_copy_to_host(array, None, None)
         kept = weakref.ref(array), weakref.ref(pending.host)
         del array, pending
-        settle()
+        release_completed()
         assert all(one() is not None for one in kept)
     stream.synchronize()
-    settle()
+    release_completed()
     gc.collect()
     assert all(one() is None for one in kept)
 
