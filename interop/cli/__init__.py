@@ -2,7 +2,8 @@
 
 A command's file is imported when the command is asked for, so that ``--help`` is quick and one command's needs
 are not another's. Adding a command means a file here with a click command named ``command``, and a row in the list.
-A package that stands on interop adds its own by an entry point in the group `GROUP`; the conformance suite does.
+A package that stands on interop adds its own by an entry point in the group `GROUP`; the conformance suite does, which is a
+distribution of its own and has a row in `SEPARATE`, so that its command is known where it is not installed.
 
 Exit status, of every command: 0 all well, 1 findings (or refused), 2 wrong use.
 """
@@ -33,32 +34,50 @@ COMMANDS = {
 }
 """Each command's name (its file, here) and what ``interop --help`` says of it."""
 
+SEPARATE = {
+    "conformance": (
+        "Which handoffs between array libraries share, copy, refuse or lose something.",
+        "pip install 'array-interop[conformance]'",
+    ),
+}
+"""The same for commands of the project's other distributions, each with how to install it."""
+
 
 class _Commands(click.Group):
     """Finds a command by its file."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return [*COMMANDS, *_others()]
+        return [*COMMANDS, *SEPARATE, *_others()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        others = _others()
-        if cmd_name not in COMMANDS and cmd_name not in others:
-            names = [*COMMANDS, *others]
-            ctx.fail(f"{cmd_name!r} is not a command{nearest(cmd_name, names)} Known: {', '.join(names)}.")
-        command: click.Command = (
-            others[cmd_name].load() if cmd_name in others else importlib.import_module(f"interop.cli.{cmd_name}").command
-        )
+        point = None if cmd_name in COMMANDS else _entry_points().get(cmd_name)
+        if cmd_name not in COMMANDS and point is None:
+            ctx.fail(self._unknown(ctx, cmd_name))
+        command: click.Command = point.load() if point else importlib.import_module(f"interop.cli.{cmd_name}").command
         return command
 
+    def _unknown(self, ctx: click.Context, name: str) -> str:
+        if name in SEPARATE:
+            return f"{name!r} is a distribution of its own, which is not installed; write: {SEPARATE[name][1]}"
+        names = self.list_commands(ctx)
+        return f"{name!r} is not a command{nearest(name, names)} Known: {', '.join(names)}."
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # From the list, so that help imports no command.
+        # From the lists, so that help imports no command of the project's.
         with formatter.section("Commands"):
             others = [(name, self.get_command(ctx, name)) for name in _others()]
-            formatter.write_dl([*COMMANDS.items(), *((name, command.get_short_help_str(120)) for name, command in others if command)])
+            separate = [(name, words) for name, (words, _) in SEPARATE.items()]
+            formatter.write_dl(
+                [*COMMANDS.items(), *separate, *((name, command.get_short_help_str(120)) for name, command in others if command)]
+            )
 
 
-def _others() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP) if point.name not in COMMANDS}
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _others() -> list[str]:
+    return [name for name in _entry_points() if name not in COMMANDS and name not in SEPARATE]
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
