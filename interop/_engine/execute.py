@@ -77,7 +77,7 @@ def _cross(steps: Sequence[Step], x: Any, here: Device, libraries: tuple[Backend
             x, crossed = _share(x, here, source, target, stream), True
         elif not crossed:  # the target has no arrays on the host: it copies from there
             here = step.device or CPU
-            x, crossed = target.arrive(source.host_view(x), here, stream), True
+            x, crossed = target.copy_from_host(source.host_view(x), here, stream), True
         else:
             with target.on_stream(stream, here):
                 x = _verb(target, x, step, stream)
@@ -88,7 +88,7 @@ def _cross(steps: Sequence[Step], x: Any, here: Device, libraries: tuple[Backend
 def _share(x: Any, here: Device, source: Backend, target: Backend, stream: int | None) -> Any:
     if here == CPU:
         return target.from_host(source.host_view(x))
-    return target.adopt(source.export(x, stream), here)
+    return target.from_dlpack(source.export(x, stream), here)
 
 
 def _verb(backend: Backend, x: Any, step: Step, stream: int | None) -> Any:

@@ -29,7 +29,7 @@ class Capabilities:
         Canonical names of the dtypes that it has.
     devices : frozenset of str
         Device types that its arrays can live on.
-    home : str
+    default_device : str
         The device type that data go to when they cannot stay where they are.
     lacking : mapping of str to frozenset of str
         Dtypes that are missing on a device type (``"mps"``) or on one device (``"ext:2"``).
@@ -53,7 +53,7 @@ class Capabilities:
     title: str
     dtypes: frozenset[str]
     devices: frozenset[str]
-    home: str = "cpu"
+    default_device: str = "cpu"
     lacking: Mapping[str, frozenset[str]] = field(default_factory=dict)
     readonly_arrays: bool = False
     negative_strides: bool = False

@@ -92,7 +92,7 @@ class Backend(ABC):
     def describe(self, x: Any) -> Description:
         """Describe an array; moves, synchronises and changes nothing."""
 
-    def place(self, x: Any) -> Device:
+    def device_of(self, x: Any) -> Device:
         """Return the device that an array lives on."""
         return self.describe(x).device
 
@@ -104,7 +104,7 @@ class Backend(ABC):
         """Return what changes with every write to the array, where the library counts them; None elsewhere."""
         return None
 
-    def borrows(self, x: Any) -> bool:
+    def may_be_aliased(self, x: Any) -> bool:
         """Return whether an array's memory belongs to another object, which somebody else may hold."""
         return False
 
@@ -112,7 +112,7 @@ class Backend(ABC):
         """Return what the other verbs work on; `stream` tells the consumer's stream for a device."""
         return x
 
-    def device_of(self, device: Any) -> Device:
+    def parse_device(self, device: Any) -> Device:
         """Return the device that a string or one of this library's own device objects means."""
         if isinstance(device, Device):
             return device
@@ -122,9 +122,9 @@ class Backend(ABC):
         """Return the index of the accelerator that is current now."""
         return 0
 
-    def home(self) -> Device:
+    def default_device(self) -> Device:
         """Return where data go that cannot stay where they are."""
-        kind = self.capabilities.home
+        kind = self.capabilities.default_device
         return CPU if kind == "cpu" else Device(kind, self.current_index())
 
     def why_unavailable(self, device: Device) -> str | None:
@@ -153,7 +153,7 @@ class Backend(ABC):
         """Return what the namespace's functions take as ``device=``."""
         return str(device)
 
-    def spots(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[str, ...]:
         """Return the devices that can be used here and now, as ``device=`` of a conversion names them; the usual one first."""
         return ("cpu",)
 
@@ -237,7 +237,7 @@ class Backend(ABC):
     def from_host(self, view: Any) -> Any:
         """Return an array of this library on the memory of a NumPy array, which it keeps alive."""
 
-    def arrive(self, view: Any, device: Device, stream: int | None) -> Any:
+    def copy_from_host(self, view: Any, device: Device, stream: int | None) -> Any:
         """Return an array of this library on `device`, copied from a NumPy array on the host."""
         return self.transfer(self.from_host(view), device, stream)
 
@@ -245,7 +245,7 @@ class Backend(ABC):
         """Return a producer (`interop.dlpack.handover`) of `x`, ready for work on `stream`."""
         raise AssertionError(f"the plan exported a {self.name} array")
 
-    def adopt(self, producer: Any, device: Device) -> Any:
+    def from_dlpack(self, producer: Any, device: Device) -> Any:
         """Return an array of this library on the device memory of a producer."""
         raise AssertionError(f"the plan handed device memory to {self.name}")
 
@@ -263,11 +263,11 @@ class Backend(ABC):
 
     # Memory on a CUDA device, for `interop.cuda`.
 
-    def lending(self) -> AbstractContextManager[MemorySource]:
+    def memory_source(self) -> AbstractContextManager[MemorySource]:
         """Return a context in which another library can take memory where this one does."""
         raise AssertionError(f"{self.name} has no pool on a CUDA device")
 
-    def drawing(self, source: MemorySource) -> AbstractContextManager[Callable[[], bool]]:
+    def allocate_from(self, source: MemorySource) -> AbstractContextManager[Callable[[], bool]]:
         """Return a context in which this thread's arrays lie on memory of a source; gives what tells whether they do now."""
         raise AssertionError(f"{self.name} has no pool on a CUDA device")
 
@@ -281,13 +281,8 @@ class Backend(ABC):
 
     # Short cuts: target backend's name -> type of the source -> guards and handoff.
 
-    def shortcuts(self) -> Mapping[tuple[str, str], Mapping[Any, Shortcut]]:
-        """Return the short cuts by (target, permission).
-
-        The permission is ``""``, ``"grad=detach"``, or ``"read_only"``: read-only whatever autograd says of the array, for
-        functions inside of torch's graph. Those of ``"copy_to_host"``, and ``"copy_to_host, grad=detach"``, give the array itself, if it is a small one
-        on a device that `copy_many_to_host` takes.
-        """
+    def shortcuts(self) -> Mapping[tuple[str, frozenset[str]], Mapping[Any, Shortcut]]:
+        """Return the fast paths by (target, what a call has to permit: `interop.backends.shortcut`)."""
         return {}
 
     def as_consumer(self) -> DeviceConsumer | None:

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LOW", "Shortcut"]
+__all__ = ["DETACH", "LOW", "PLAIN", "READ_ONLY", "TO_HOST", "Shortcut"]
 
 LOW = 1 << 38
 """At an address below, a result may be an offset into a storage that was freed, so `has_storage` is asked. Memory is hardly ever there."""
+
+
+# What a call has to permit so that a fast path may be taken; the keys of `Backend.shortcuts`, with the target.
+PLAIN: frozenset[str] = frozenset()
+DETACH = frozenset({"detach"})
+TO_HOST = frozenset({"to host"})
+"""These give the array itself, if it is a small one on a device that `Backend.copy_many_to_host` takes."""
+READ_ONLY = frozenset({"read-only"})
+"""These give read-only results whatever autograd says of the array, for functions inside of torch's graph."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def device_of(device: Any, libraries: list[Backend]) -> Device:
     """Return the device that is meant, the current one for None."""
     if device is None:
         return Device("cuda", current_index(libraries))
-    return libraries[0].device_of(device) if libraries else Device.parse(str(device), index=0)
+    return libraries[0].parse_device(device) if libraries else Device.parse(str(device), index=0)
 
 
 def current_index(libraries: list[Backend]) -> int:

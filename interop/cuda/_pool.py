@@ -111,8 +111,8 @@ class Pool(contextlib.AbstractContextManager["Pool"]):
         if reasons:
             raise DeviceUnavailableError(f"there is no pool on {where}: {'; '.join(reasons)}.", hint="Run `interop doctor`.")
         with contextlib.ExitStack() as stack:
-            source = stack.enter_context(owner.lending())
-            draws = stack.enter_context(guest.drawing(source))
+            source = stack.enter_context(owner.memory_source())
+            draws = stack.enter_context(guest.allocate_from(source))
             self._entered.append((stack.pop_all(), lambda: source.is_used() and draws()))
         return self
 

@@ -49,11 +49,11 @@ def _zeros() -> Any:
 def _tiny(backend: Backend) -> Any:
     if "cpu" in backend.capabilities.devices and backend.why_unavailable(CPU) is None:
         return backend.from_host(_zeros())
-    home = backend.home()
+    home = backend.default_device()
     if home == CPU or backend.why_unavailable(home) is not None:
         return None
     try:
-        return backend.arrive(_zeros(), home, None)
+        return backend.copy_from_host(_zeros(), home, None)
     except MemoryError:  # CuPy's, where somebody else fills the card: nothing is wrong with the installation
         return None
 

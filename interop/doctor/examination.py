@@ -192,6 +192,6 @@ def _facts(visit: Visit, installed: Installed) -> dict[str, Any]:
 
 
 def _unavailable(backend: Backend) -> dict[str, str]:
-    there = {backend.device_of(spot).type for spot in backend.spots()}
+    there = {backend.parse_device(name).type for name in backend.devices()}
     kinds = sorted(backend.capabilities.devices - {"cpu", "meta"} - there)
     return {kind: why for kind in kinds if (why := backend.why_unavailable(Device(kind)))}

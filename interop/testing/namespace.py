@@ -65,7 +65,7 @@ class RowNamespace(ModuleType):
         self.interop_row = row
         self.interop_namespace = real
         self._backend = backend
-        self._device: Device = backend.device_of(row.device)
+        self._device: Device = backend.parse_device(row.device)
         self._state: Callable[[Any], Any] = backend.states()[row.state] if row.state else _as_it_is
         self.interop_device = backend.native_device(self._device)
         for name in CREATORS:
@@ -165,10 +165,10 @@ class RowNamespace(ModuleType):
     def _native(self, device: Any) -> Any:
         if device is None:
             return self.interop_device
-        return self._backend.native_device(self._backend.device_of(device)) if isinstance(device, str | Device) else device
+        return self._backend.native_device(self._backend.parse_device(device)) if isinstance(device, str | Device) else device
 
     def _dtypes(self, device: Any) -> frozenset[str]:
-        where = self._device if device is None else self._backend.device_of(device)
+        where = self._device if device is None else self._backend.parse_device(device)
         return self._backend.capabilities.dtypes_on(where)
 
     def _dtype(self, dtype: Any, device: Any) -> Any:

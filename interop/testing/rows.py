@@ -1,6 +1,6 @@
 """The rows that tests run on: a library, one of its devices, and a state that its arrays can be in.
 
-Everything comes from the backends (`spots`, `states`), so that a third party's library joins without a line here.
+Everything comes from the backends (`devices`, `states`), so that a third party's library joins without a line here.
 To list the rows is to import their libraries: it is done when a test asks for them, not before.
 """
 
@@ -31,7 +31,7 @@ PLAIN = "plain"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A library, a device of it as the backend's `spots` name it, and a state (empty for none).
+    """A library, a device of it as the backend's `devices` name it, and a state (empty for none).
 
     Examples
     --------
@@ -109,11 +109,11 @@ def _rows_of(name: str) -> list[Row]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         backend = load_backend(name)
-        return [Row(name, device, state) for device in backend.spots() for state in ("", *backend.states())]
+        return [Row(name, device, state) for device in backend.devices() for state in ("", *backend.states())]
 
 
 def _why_nowhere(backend: Backend) -> str:
-    why = backend.why_unavailable(Device(backend.capabilities.home))
+    why = backend.why_unavailable(Device(backend.capabilities.default_device))
     return f"{backend.name} has no device that can be used here" + (f": {why}" if why else "")
 
 
@@ -191,7 +191,7 @@ def check_name(name: str, loaded: Iterable[str]) -> None:
     if backend not in loaded:
         return
     knows = load_backend(backend)
-    known = {PLAIN, *knows.states(), *knows.capabilities.devices, *knows.spots()}
+    known = {PLAIN, *knows.states(), *knows.capabilities.devices, *knows.devices()}
     for word in split(name)[1:]:
         if word not in known and kind_of(word) not in known:
             raise ValueError(f"{name!r} names no row: {word!r} is not a state or a device of {backend}{nearest(word, known)}")

@@ -301,11 +301,11 @@ def test_devices_that_lack_some_dtypes(name, lacks, has):
 
 
 def test_the_devices_that_tests_are_run_on():
-    assert BACKEND.spots() == ("cpu", "device1", "device2")
-    for spot in BACKEND.spots():
-        device = BACKEND.device_of(spot)
+    assert BACKEND.devices() == ("cpu", "device1", "device2")
+    for name in BACKEND.devices():
+        device = BACKEND.parse_device(name)
         assert BACKEND.why_unavailable(device) is None
-        assert BACKEND.place(xp.ones(2, device=BACKEND.native_device(device))) == device
+        assert BACKEND.device_of(xp.ones(2, device=BACKEND.native_device(device))) == device
 
 
 # Flags.

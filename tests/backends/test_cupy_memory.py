@@ -17,64 +17,64 @@ class Own(memory.BaseMemory):
 
 
 @pytest.fixture
-def borrows(monkeypatch):
+def may_be_aliased(monkeypatch):
     from interop.backends.cupy import backend
 
     monkeypatch.setattr(backend, "_OWN", (Own,))
-    return backend.backend.borrows
+    return backend.backend.may_be_aliased
 
 
 def fresh(shape=(4,)):
     return cupy.ndarray(shape, dtype="f8", memptr=memory.MemoryPointer(Own(), 0))
 
 
-def test_an_array_of_its_own_is_free(borrows):
+def test_an_array_of_its_own_is_free(may_be_aliased):
     held = fresh()
-    assert not borrows(held)
+    assert not may_be_aliased(held)
     also = held
-    assert not borrows(also)  # the array itself is counted by the caller
+    assert not may_be_aliased(also)  # the array itself is counted by the caller
 
 
 @pytest.mark.parametrize(
     "view", [lambda a: a[1:], lambda a: a.reshape(2, 2), lambda a: a.reshape(2, 2).T, lambda a: a[:], lambda a: a[1:][1:]]
 )
-def test_a_view_is_free_once_nobody_has_the_whole(borrows, view):
+def test_a_view_is_free_once_nobody_has_the_whole(may_be_aliased, view):
     alone = view(fresh())  # not within the assertion, for which pytest would hold the whole
-    assert not borrows(alone)
+    assert not may_be_aliased(alone)
     whole = fresh()
     beside = view(whole)
-    assert borrows(beside)
-    assert borrows(whole)
+    assert may_be_aliased(beside)
+    assert may_be_aliased(whole)
 
 
 @pytest.mark.parametrize(("first", "second"), [((1, 4), (0, 2)), ((0, 4), (0, 4)), ((0, 2), (2, 4))])
-def test_two_views_of_one_are_not_free(borrows, first, second):
+def test_two_views_of_one_are_not_free(may_be_aliased, first, second):
     def both():
         whole = fresh()
         return whole[slice(*first)], whole[slice(*second)]
 
     one, other = both()
-    assert borrows(one)
-    assert borrows(other)
+    assert may_be_aliased(one)
+    assert may_be_aliased(other)
     del other
-    assert not borrows(one)
+    assert not may_be_aliased(one)
 
 
-def test_memory_that_two_arrays_were_made_on_is_not_free(borrows):
+def test_memory_that_two_arrays_were_made_on_is_not_free(may_be_aliased):
     one = fresh()
     other = cupy.ndarray((4,), dtype="f8", memptr=one.data)
-    assert borrows(one)
-    assert borrows(other)
+    assert may_be_aliased(one)
+    assert may_be_aliased(other)
     del one
-    assert not borrows(other)
+    assert not may_be_aliased(other)
     apart = cupy.ndarray((2,), dtype="f8", memptr=other.data + 16)
-    assert borrows(other)
-    assert borrows(apart)
+    assert may_be_aliased(other)
+    assert may_be_aliased(apart)
 
 
-def test_memory_of_another_owner_is_never_free(borrows):
+def test_memory_of_another_owner_is_never_free(may_be_aliased):
     mine = memory.UnownedMemory(HOST.ctypes.data, HOST.nbytes, HOST, 0)
-    assert borrows(cupy.ndarray((4,), dtype="f8", memptr=memory.MemoryPointer(mine, 0)))
+    assert may_be_aliased(cupy.ndarray((4,), dtype="f8", memptr=memory.MemoryPointer(mine, 0)))
     from interop.backends.cupy.backend import _OWN
 
     assert not any(issubclass(memory.UnownedMemory, kind) for kind in _OWN)

@@ -331,7 +331,7 @@ def test_a_device_that_is_not_there():
     with pytest.raises(DeviceUnavailableError, match="JAX has no cuda devices here") as caught:
         convert(aligned(4), "jax", device="cuda:1")
     assert "interop doctor" in caught.value.hint
-    assert BACKEND.spots() == ("cpu",)
+    assert BACKEND.devices() == ("cpu",)
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1), (0,), (3, 0), (0, 0, 2)])

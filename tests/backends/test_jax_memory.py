@@ -224,7 +224,7 @@ def test_a_capsule_of_the_newest_form_is_taken_kept_and_let_go():
     given = handover(tensor.__dlpack__(max_version=VERSION))
     assert Capsule(given.__dlpack__()).version is not None
     before = len(_jax_memory._kept)
-    result = BACKEND.adopt(given, CPU)
+    result = BACKEND.from_dlpack(given, CPU)
     assert result.unsafe_buffer_pointer() == tensor.data_ptr()
     del tensor, given
     gc.collect()
@@ -263,7 +263,7 @@ def test_memory_that_jax_holds_at_the_end_of_the_program_does_no_harm():
     from interop.backends import load_backend
     from interop._model.description import CPU
     from interop.dlpack import VERSION, handover
-    kept = load_backend("jax").adopt(handover(torch.arange(64.0).__dlpack__(max_version=VERSION)), CPU)
+    kept = load_backend("jax").from_dlpack(handover(torch.arange(64.0).__dlpack__(max_version=VERSION)), CPU)
     print(float(kept[1]))
     """
     assert run(code).strip() == "1.0"

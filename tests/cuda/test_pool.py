@@ -64,22 +64,22 @@ class Library:
 
 class Torch(Library):
     @contextlib.contextmanager
-    def lending(self):
+    def memory_source(self):
         yield MemorySource(is_used=lambda: True)
 
     @contextlib.contextmanager
-    def drawing(self, source):
+    def allocate_from(self, source):
         with self.scope(f"{source.library}"):
             yield lambda: True
 
 
 class CuPy(Library):
     @contextlib.contextmanager
-    def lending(self):
+    def memory_source(self):
         with self.scope("cuda") as is_used:
             yield MemorySource(library="cuda", is_used=is_used)
 
-    def drawing(self, source):
+    def allocate_from(self, source):
         return self.scope("torch's")
 
 
@@ -135,7 +135,7 @@ def test_all_is_as_before_after_an_error(two):
     def refuse(_):
         raise OSError("no pool")
 
-    two.torch.drawing = refuse
+    two.torch.allocate_from = refuse
     pool = cupy_pool()
     with pytest.raises(OSError, match="no pool"), pool:
         pytest.fail("entered")
@@ -283,7 +283,7 @@ def recording_pools(torchs, monkeypatch):
 def test_a_pool_of_torchs_is_used_again_and_never_given_up(pools):
     """torch aborts when one goes while anybody is in another (pytorch#146431)."""
     for _ in range(2):
-        with _torch_pool.drawing("some.so"), _torch_pool.drawing("some.so"):  # it is in it already
+        with _torch_pool.allocate_from("some.so"), _torch_pool.allocate_from("some.so"):  # it is in it already
             pools.append("inside")
     assert pools == [("some.so", "allocate", "release"), *["in 0", "inside", "out of 0"] * 2]
     assert _torch_pool._idle == {("some.so", 0): [0]}
@@ -293,7 +293,7 @@ def test_two_threads_have_two_pools(pools):
     both = threading.Barrier(2, timeout=30)
 
     def work():
-        with _torch_pool.drawing("some.so"):
+        with _torch_pool.allocate_from("some.so"):
             both.wait()
 
     threads = [threading.Thread(target=work) for _ in range(2)]

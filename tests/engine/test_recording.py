@@ -56,14 +56,14 @@ class Recording(Backend):
     def from_host(self, view):
         return self.note("from_host")
 
-    def arrive(self, view, device, stream):
-        return self.note("arrive", str(device), stream)
+    def copy_from_host(self, view, device, stream):
+        return self.note("copy_from_host", str(device), stream)
 
     def export(self, x, stream):
         return self.note("export", stream)
 
-    def adopt(self, producer, device):
-        return self.note("adopt", str(device))
+    def from_dlpack(self, producer, device):
+        return self.note("from_dlpack", str(device))
 
     @contextlib.contextmanager
     def without_modes(self):
@@ -76,7 +76,7 @@ def run(source_on, target_devices, *, policy=None, device=None, stream=None, **f
     """Return the verbs that a conversion from library a to library b calls, in order."""
     log = []
     a = Recording("a", {"cpu", "cuda"}, log)
-    b = Recording("b", target_devices, log, home="cpu" if "cpu" in target_devices else "cuda")
+    b = Recording("b", target_devices, log, default_device="cpu" if "cpu" in target_devices else "cuda")
     described = Description(backend="a", shape=(2,), strides=(1,), nbytes=8, device=source_on, **fields)
     home = CPU if "cpu" in target_devices else CUDA0
     request = Request(a.capabilities, b.capabilities, policy or Policy(), home, device, device_named=device is not None)
@@ -89,7 +89,7 @@ def run(source_on, target_devices, *, policy=None, device=None, stream=None, **f
 
 
 def test_on_one_device_the_producer_exports_for_the_consumers_stream():
-    assert run(CUDA1, {"cuda"}, stream=7) == [("a", "export", 7), ("b", "adopt", "cuda:1")]
+    assert run(CUDA1, {"cuda"}, stream=7) == [("a", "export", 7), ("b", "from_dlpack", "cuda:1")]
 
 
 def test_detaching_comes_before_the_border():
@@ -102,13 +102,17 @@ def test_leaving_a_device_is_the_sources_work():
 
 
 def test_arriving_on_a_device_is_the_targets_work():
-    assert run(CPU, {"cuda"}, device=CUDA1, stream=5) == [("a", "host_view"), ("b", "arrive", "cuda:1", 5)]
+    assert run(CPU, {"cuda"}, device=CUDA1, stream=5) == [("a", "host_view"), ("b", "copy_from_host", "cuda:1", 5)]
     both = run(CPU, {"cpu", "cuda"}, device=CUDA1, stream=5)
     assert both == [("a", "host_view"), ("b", "from_host"), ("b", "transfer", "cuda:1", 5)]
 
 
 def test_from_one_device_to_another():
-    assert run(CUDA0, {"cuda"}, device=CUDA1, stream=3) == [("a", "transfer", "cuda:1", 3), ("a", "export", 3), ("b", "adopt", "cuda:1")]
+    assert run(CUDA0, {"cuda"}, device=CUDA1, stream=3) == [
+        ("a", "transfer", "cuda:1", 3),
+        ("a", "export", 3),
+        ("b", "from_dlpack", "cuda:1"),
+    ]
 
 
 def test_a_read_only_host_array_is_not_copied_twice_on_its_way_to_a_device():
@@ -117,7 +121,7 @@ def test_a_read_only_host_array_is_not_copied_twice_on_its_way_to_a_device():
 
 
 def test_copies_on_the_device_stay_on_the_device():
-    assert run(CUDA0, {"cuda"}, policy=Policy(copy=True)) == [("a", "export", None), ("b", "adopt", "cuda:0"), ("b", "copy")]
+    assert run(CUDA0, {"cuda"}, policy=Policy(copy=True)) == [("a", "export", None), ("b", "from_dlpack", "cuda:0"), ("b", "copy")]
 
 
 class Native:

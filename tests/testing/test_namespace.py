@@ -41,7 +41,7 @@ def xp(request):
 def in_row(x, xp):
     """Return what the row promises of an array, as it is."""
     row, seen = xp.interop_row, interop.describe(x)
-    device = load_backend(row.backend).device_of(row.device)
+    device = load_backend(row.backend).parse_device(row.device)
     stated = {"readonly": seen.readonly, "grad": seen.requires_grad, "": True}[row.state]
     return seen.backend == row.backend and seen.device == device and stated
 

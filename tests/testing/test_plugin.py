@@ -44,18 +44,18 @@ class ToyBackend(Backend):
 
     def describe(self, x):
         pointer = x.data.__array_interface__["data"][0]
-        device = self.device_of(x.device)
+        device = self.parse_device(x.device)
         return Description(
             backend="toy", type="toy.Toy", shape=x.data.shape, dtype=x.data.dtype.name, device=device, pointer=pointer, readonly=x.frozen
         )
 
-    def device_of(self, device):
-        return Device("ext", 1) if device == "tin" else super().device_of(device)
+    def parse_device(self, device):
+        return Device("ext", 1) if device == "tin" else super().parse_device(device)
 
     def native_device(self, device):
         return "cpu" if device == CPU else "tin"
 
-    def spots(self):
+    def devices(self):
         return ("cpu", "tin")
 
     def states(self):

@@ -120,7 +120,7 @@ def test_the_order_is_the_backends_own_whatever_was_asked_for_first():
 
 def test_a_backend_without_a_device_says_so(monkeypatch):
     cupy = rows.load_backend("cupy")
-    monkeypatch.setattr(type(cupy), "spots", lambda self: ())
+    monkeypatch.setattr(type(cupy), "devices", lambda self: ())
     monkeypatch.setattr(type(cupy), "why_unavailable", lambda self, device: "the driver is too old")
     assert survey(["cupy"]) == ([], {"cupy": "cupy has no device that can be used here: the driver is too old"})
 

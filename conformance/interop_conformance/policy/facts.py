@@ -44,7 +44,7 @@ HOLDS = {
         title="CuPy",
         dtypes=_WITHOUT_DATES - _SMALL_FLOATS - {"longdouble", "int4", "complex32"},
         devices=frozenset({"cuda"}),
-        home="cuda",
+        default_device="cuda",
         negative_strides=True,
     ),
     "jax": Capabilities(

@@ -152,7 +152,7 @@ def _device_of_result(x: Description, target: Target) -> Device:
     if target.device is not None:
         return target.device
     stays = x.device.type in target.holds.devices or x.backend == target.library
-    return x.device if stays else Device(target.holds.home)
+    return x.device if stays else Device(target.holds.default_device)
 
 
 def _dtype_of_result(have: str, target: Target) -> tuple[str, str]:

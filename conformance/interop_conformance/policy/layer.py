@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["cases", "observe", "planned", "policies_of"]
 
 NOTHING_MATTERS = "default"
-HOMES = {name: Device(holds.home) for name, holds in HOLDS.items()}
+HOMES = {name: Device(holds.default_device) for name, holds in HOLDS.items()}
 _VALUES = {name: {str(value): value for value in values} for name, values in TABLE.items()}
 
 

@@ -71,19 +71,19 @@ class ArrayAPIStrictBackend(Backend):
     def describe(self, x: Any) -> Description:
         kind = type(x)
         name = f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"
-        return numpy_backend.describe(x._array).replace(backend=self.name, type=name, device=self.place(x))
+        return numpy_backend.describe(x._array).replace(backend=self.name, type=name, device=self.device_of(x))
 
     # Devices.
 
-    def place(self, x: Any) -> Device:
+    def device_of(self, x: Any) -> Device:
         return _place(x.device)
 
-    def device_of(self, device: Any) -> Device:
+    def parse_device(self, device: Any) -> Device:
         if device in _DEVICES:
             return _place(device)
         if isinstance(device, str) and device in _NAMES:
             return _place(_DEVICES[_NAMES.index(device)])
-        return super().device_of(device)
+        return super().parse_device(device)
 
     def why_unavailable(self, device: Device) -> str | None:
         if device.type == "cpu" or 1 <= device.index < len(_DEVICES):
@@ -93,7 +93,7 @@ class ArrayAPIStrictBackend(Backend):
     def native_device(self, device: Device) -> Any:
         return _DEVICES[device.index]
 
-    def spots(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[str, ...]:
         return ("cpu", *(name for name in _NAMES if name.startswith("device")))
 
     def namespace(self) -> Any:
@@ -118,8 +118,8 @@ class ArrayAPIStrictBackend(Backend):
     def from_host(self, view: Any) -> Any:
         return _wrap(view, _DEVICES[0])
 
-    def borrows(self, x: Any) -> bool:
-        return sys.getrefcount(x._array) > 2 or numpy_backend.borrows(x._array)
+    def may_be_aliased(self, x: Any) -> bool:
+        return sys.getrefcount(x._array) > 2 or numpy_backend.may_be_aliased(x._array)
 
     def protect(self, x: Any) -> Any:
         x._array.setflags(write=False)

@@ -16,7 +16,7 @@ from cupy.cuda import memory
 
 from interop._model.capabilities import Capabilities
 from interop._model.description import CPU, Description, Device
-from interop.backends.base import Backend, Shortcut
+from interop.backends.base import Backend
 from interop.backends.cuda.copies import SMALL, packs
 from interop.backends.cuda.streams import LEGACY, cuda_stream_number
 from interop.backends.cuda.types import Card, CudaView, MemorySource
@@ -27,6 +27,7 @@ from interop.backends.cupy import release as _cupy_release
 from interop.backends.cupy.known_issues import KNOWN_ISSUES
 from interop.backends.cupy.streams import current
 from interop.backends.numpy.backend import native_dtype
+from interop.backends.shortcut import DETACH, TO_HOST, Shortcut
 from interop.dlpack import handover
 from interop.errors import DTypeError
 
@@ -47,7 +48,7 @@ _OWN = (
     memory.ManagedMemory,
     memory.CFunctionAllocatorMemory,
     memory.PythonFunctionAllocatorMemory,
-    _cupy_pool.Drawn,
+    _cupy_pool.PoolMemory,
 )
 _MAJOR = int(cupy.__version__.partition(".")[0])
 _BFLOAT16 = frozenset({"bfloat16"}) if _MAJOR >= 14 else frozenset()
@@ -69,7 +70,7 @@ class CuPyBackend(Backend):
         title="CuPy",
         dtypes=frozenset(_DTYPES),
         devices=frozenset({"cuda"}),
-        home="cuda",
+        default_device="cuda",
         negative_strides=True,
     )
     known_issues = KNOWN_ISSUES
@@ -103,19 +104,19 @@ class CuPyBackend(Backend):
     def native_device(self, device: Device) -> Any:
         return cupy.cuda.Device(device.index)
 
-    def spots(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[str, ...]:
         none = self.why_unavailable(Device("cuda")) is not None
         return () if none else tuple(f"cuda:{n}" for n in range(cupy.cuda.runtime.getDeviceCount()))
 
     # Devices and streams.
 
-    def place(self, x: Any) -> Device:
+    def device_of(self, x: Any) -> Device:
         return Device("cuda", x.device.id)
 
-    def device_of(self, device: Any) -> Device:
+    def parse_device(self, device: Any) -> Device:
         if isinstance(device, cupy.cuda.Device):
             return Device("cuda", device.id)
-        return super().device_of(device)
+        return super().parse_device(device)
 
     def current_index(self) -> int:
         return int(cupy.cuda.runtime.getDevice()) if self.why_unavailable(Device("cuda")) is None else 0
@@ -148,7 +149,7 @@ class CuPyBackend(Backend):
 
     # Within CuPy.
 
-    def borrows(self, x: Any) -> bool:
+    def may_be_aliased(self, x: Any) -> bool:
         if not isinstance(x.data.mem, _OWN):
             return True
         # References to the base, to the pointers and to the memory behind them: those of `x` and its base, and no others. Counted
@@ -222,7 +223,7 @@ class CuPyBackend(Backend):
     def from_host(self, view: Any) -> Any:
         raise AssertionError("the plan shared host memory with CuPy")
 
-    def arrive(self, view: Any, device: Device, stream: int | None) -> Any:
+    def copy_from_host(self, view: Any, device: Device, stream: int | None) -> Any:
         with self.on_stream(stream, device):
             return _cupy_copies.to_device(view)
 
@@ -234,7 +235,7 @@ class CuPyBackend(Backend):
                 _cupy_release.defer_release(x, stream, stream)
             )  # also on the current one: nobody knows whether the memory was allocated on it
 
-    def adopt(self, producer: Any, device: Device) -> Any:
+    def from_dlpack(self, producer: Any, device: Device) -> Any:
         with cupy.cuda.Device(device.index):
             try:
                 return cupy.from_dlpack(producer)
@@ -244,13 +245,13 @@ class CuPyBackend(Backend):
 
     # Memory.
 
-    def lending(self) -> AbstractContextManager[MemorySource]:
-        return _cupy_pool.lending()
+    def memory_source(self) -> AbstractContextManager[MemorySource]:
+        return _cupy_pool.memory_source()
 
-    def drawing(self, source: MemorySource) -> AbstractContextManager[Callable[[], bool]]:
+    def allocate_from(self, source: MemorySource) -> AbstractContextManager[Callable[[], bool]]:
         assert source.allocate is not None
         assert source.release is not None
-        return _cupy_pool.drawing(source.allocate, source.release)
+        return _cupy_pool.allocate_from(source.allocate, source.release)
 
     def pools(self, device: Device) -> dict[str, PoolUse]:
         return _cupy_pool.pools(device.index)
@@ -262,9 +263,9 @@ class CuPyBackend(Backend):
 
     # Short cuts.
 
-    def shortcuts(self) -> dict[tuple[str, str], dict[Any, Shortcut]]:
+    def shortcuts(self) -> dict[tuple[str, frozenset[str]], dict[Any, Shortcut]]:
         packed = {cupy.ndarray: Shortcut(_packable)}
-        return {("numpy", "copy_to_host"): packed, ("numpy", "copy_to_host, grad=detach"): packed}
+        return {("numpy", TO_HOST): packed, ("numpy", TO_HOST | DETACH): packed}
 
     def as_consumer(self) -> DeviceConsumer:
         return _cupy_handoff.consumer(self.capabilities.dtypes)

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from interop.backends.cuda.types import PoolUse
 
-__all__ = ["Drawn", "drawing", "lending", "pools"]
+__all__ = ["PoolMemory", "allocate_from", "memory_source", "pools"]
 
 
-class Drawn(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
+class PoolMemory(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
     """Memory of another pool.
 
     CuPy's own class for it (`PythonFunctionAllocatorMemory`) forgets how to give memory back when the garbage collector breaks a
@@ -43,7 +43,7 @@ class Drawn(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
 
 
 @contextlib.contextmanager
-def drawing(allocate: Callable[[int, int, int], int], release: Callable[[int], None]) -> Iterator[Callable[[], bool]]:
+def allocate_from(allocate: Callable[[int, int, int], int], release: Callable[[int], None]) -> Iterator[Callable[[], bool]]:
     """Let CuPy allocate with functions of another pool, in this thread; gives what tells whether it does now.
 
     `allocate` is called with a size in bytes, the index of a device, and the pointer of CuPy's current stream (0 for the legacy
@@ -66,14 +66,14 @@ def drawing(allocate: Callable[[int, int, int], int], release: Callable[[int], N
             raise _out_of_memory(size, error) from error
 
     def allocator(size: int) -> Any:
-        return memory.MemoryPointer(Drawn(size, cupy.cuda.runtime.getDevice(), ask, release), 0)
+        return memory.MemoryPointer(PoolMemory(size, cupy.cuda.runtime.getDevice(), ask, release), 0)
 
     with _using(allocator) as is_used:
         yield is_used
 
 
 @contextlib.contextmanager
-def lending() -> Iterator[MemorySource]:
+def memory_source() -> Iterator[MemorySource]:
     """Let CuPy allocate from CUDA's stream-ordered pool of the device, in this thread, as others can without Python.
 
     While it does, the pool keeps what is freed for the next one, as `cupy.cuda.MemoryAsyncPool` has it; that is set back after.

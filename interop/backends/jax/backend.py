@@ -91,7 +91,7 @@ class JAXBackend(Backend):
             "readonly": True,
             "advice": _advice(dtype),
         }
-        said["device"] = self.place(x)
+        said["device"] = self.device_of(x)
         if (why := _why_no_data(x)) is not None:
             return Description(**said, strides=None, no_data=why)
         if (layout := _layout(x)) != "strided":
@@ -108,19 +108,19 @@ class JAXBackend(Backend):
     def native_device(self, device: Device) -> Any:
         return _native(device)
 
-    def spots(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[str, ...]:
         accelerators = [str(_device(one)) for one in jax.devices() if one.platform != "cpu"]
         return (*([] if self.why_unavailable(CPU) else ["cpu"]), *accelerators)
 
     # Devices and streams.
 
-    def place(self, x: Any) -> Device:
+    def device_of(self, x: Any) -> Device:
         # By the sharding, which a deleted array has too.
         return CPU if isinstance(x, jax.core.Tracer) else _device(min(x.sharding.device_set, key=lambda device: device.id))
 
-    def device_of(self, device: Any) -> Device:
+    def parse_device(self, device: Any) -> Device:
         if not isinstance(device, jax.Device):
-            return super().device_of(device)
+            return super().parse_device(device)
         if device.platform == "cpu" and device != _native(CPU):
             hint = f"Leave device out, and say it to JAX afterwards: jax.device_put(result, jax.devices('cpu')[{device.id}])."
             raise DeviceUnavailableError("for interop the host is one device, the first of JAX's CPU devices", hint=hint)
@@ -172,7 +172,7 @@ class JAXBackend(Backend):
 
     def _is_hosted(self, x: Any) -> bool:
         """Whether its copies are made on the way across the border, where NumPy can make them."""
-        return _crossing.get() and _name(x) in DTYPES and self.place(x) == CPU
+        return _crossing.get() and _name(x) in DTYPES and self.device_of(x) == CPU
 
     # Across the border.
 
@@ -186,14 +186,14 @@ class JAXBackend(Backend):
         # What comes back keeps the view alive; the plan has looked at alignment and strides, so nothing is copied.
         return jax.dlpack.from_dlpack(producer(view), copy=False)
 
-    def arrive(self, view: Any, device: Device, stream: int | None) -> Any:
+    def copy_from_host(self, view: Any, device: Device, stream: int | None) -> Any:
         copied = laid(view, view.dtype.name)
         return self.from_host(copied) if device == CPU else jax.device_put(copied, _native(device))
 
     def export(self, x: Any, stream: int | None) -> Any:
         return handover(x.__dlpack__(stream=stream))
 
-    def adopt(self, producer: Any, device: Device) -> Any:
+    def from_dlpack(self, producer: Any, device: Device) -> Any:
         return jax.dlpack.from_dlpack(legacy(producer))
 
     def report(self) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import numpy as np
 from interop._model.capabilities import Capabilities
 from interop._model.description import CPU, Description, Device
 from interop._model.dtypes import DTYPES, canonical
-from interop.backends.base import Backend, Shortcut
+from interop.backends.base import Backend
 from interop.backends.numpy.known_issues import KNOWN_ISSUES
+from interop.backends.shortcut import DETACH, PLAIN, Shortcut
 from interop.errors import DTypeError
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class NumPyBackend(Backend):
     def is_scalar(self, x: Any) -> bool:
         return isinstance(x, np.generic)
 
-    def place(self, x: Any) -> Device:
+    def device_of(self, x: Any) -> Device:
         return CPU
 
     def namespace(self) -> Any:
@@ -157,7 +158,7 @@ class NumPyBackend(Backend):
     def unmask(self, x: Any) -> Any:
         return self.strip(x)
 
-    def borrows(self, x: Any) -> bool:
+    def may_be_aliased(self, x: Any) -> bool:
         if isinstance(x, np.generic) or x.base is None:
             return False
         # Whoever holds a view's base holds its memory; one that is no array may be held by anybody. Counted here and not in a
@@ -174,9 +175,9 @@ class NumPyBackend(Backend):
     def from_host(self, view: Any) -> Any:
         return view
 
-    def shortcuts(self) -> Mapping[tuple[str, str], Mapping[Any, Shortcut]]:
+    def shortcuts(self) -> Mapping[tuple[str, frozenset[str]], Mapping[Any, Shortcut]]:
         itself = {np.ndarray: Shortcut(handoff=_itself)}
-        return {("numpy", ""): itself, ("numpy", "grad=detach"): itself}
+        return {("numpy", PLAIN): itself, ("numpy", DETACH): itself}
 
     def report(self) -> dict[str, Any]:
         return {"version": np.__version__, "devices": ["cpu"], "dlpack_exports": "1.0", "dlpack_imports": "1.0"}

@@ -17,13 +17,14 @@ from torch.utils import _python_dispatch
 from interop._model.capabilities import Capabilities
 from interop._model.description import Description, Device
 from interop._model.dtypes import DTYPES
-from interop.backends.base import Backend, Shortcut
+from interop.backends.base import Backend
 from interop.backends.cuda.copies import SMALL, packs
 from interop.backends.cuda.driver import version
 from interop.backends.cuda.streams import LEGACY, PER_THREAD, cuda_stream_number
 from interop.backends.cuda.types import Card, CudaView, MemorySource
 from interop.backends.numpy.backend import BEHAVED, is_extension, memory_dtype, native_dtype, tidy
 from interop.backends.numpy.backend import backend as numpy_backend
+from interop.backends.shortcut import DETACH, PLAIN, READ_ONLY, TO_HOST, Shortcut
 from interop.backends.torch import copies as _torch_copies
 from interop.backends.torch import handoff as _torch_handoff
 from interop.backends.torch import kinds
@@ -122,7 +123,7 @@ class TorchBackend(Backend):
 
         return array_api_compat.torch
 
-    def spots(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[str, ...]:
         accelerators = [
             f"{kind}:{n}"
             for kind in ("cuda", "xpu", "mps")
@@ -136,7 +137,7 @@ class TorchBackend(Backend):
 
     # Devices and streams.
 
-    def place(self, x: Any) -> Device:
+    def device_of(self, x: Any) -> Device:
         return kinds.device_of(x)
 
     def current_index(self) -> int:
@@ -291,13 +292,13 @@ class TorchBackend(Backend):
                 capsule = defer_release(x, capsule, stream)
             return handover(capsule)
 
-    def adopt(self, producer: Any, device: Device) -> Any:
+    def from_dlpack(self, producer: Any, device: Device) -> Any:
         with self.on_stream(None, device):
             return torch.from_dlpack(producer)
 
     # Short cuts.
 
-    def shortcuts(self) -> Mapping[tuple[str, str], Mapping[Any, Shortcut]]:
+    def shortcuts(self) -> Mapping[tuple[str, frozenset[str]], Mapping[Any, Shortcut]]:
         import numpy as np
 
         tracked = (torch.Tensor.requires_grad,)
@@ -329,13 +330,13 @@ class TorchBackend(Backend):
         itself = Shortcut(handoff=_itself)
         own = {torch.Tensor: itself, torch.nn.Parameter: itself}
         return {
-            ("numpy", ""): {torch.Tensor: to_numpy, torch.nn.Parameter: to_numpy},
-            ("numpy", "grad=detach"): {torch.Tensor: detached, torch.nn.Parameter: detached},
-            ("numpy", "read_only"): {torch.Tensor: inside, torch.nn.Parameter: inside},
-            ("numpy", "copy_to_host"): {torch.Tensor: packed, torch.nn.Parameter: packed},
-            ("numpy", "copy_to_host, grad=detach"): {torch.Tensor: packed_detached, torch.nn.Parameter: packed_detached},
-            ("torch", ""): {np.ndarray: arriving, **own},
-            ("torch", "grad=detach"): {np.ndarray: arriving, **own},
+            ("numpy", PLAIN): {torch.Tensor: to_numpy, torch.nn.Parameter: to_numpy},
+            ("numpy", DETACH): {torch.Tensor: detached, torch.nn.Parameter: detached},
+            ("numpy", READ_ONLY): {torch.Tensor: inside, torch.nn.Parameter: inside},
+            ("numpy", TO_HOST): {torch.Tensor: packed, torch.nn.Parameter: packed},
+            ("numpy", TO_HOST | DETACH): {torch.Tensor: packed_detached, torch.nn.Parameter: packed_detached},
+            ("torch", PLAIN): {np.ndarray: arriving, **own},
+            ("torch", DETACH): {np.ndarray: arriving, **own},
         }
 
     def as_consumer(self) -> DeviceConsumer | None:
@@ -356,14 +357,14 @@ class TorchBackend(Backend):
 
     # Memory on a CUDA device.
 
-    def lending(self) -> AbstractContextManager[MemorySource]:
+    def memory_source(self) -> AbstractContextManager[MemorySource]:
         torch.cuda.init()  # which torch puts off until its first tensor there
         return contextlib.nullcontext(MemorySource(_torch_pool.allocate, _torch_pool.release, is_used=lambda: True))
 
     @contextlib.contextmanager
-    def drawing(self, source: MemorySource) -> Iterator[Callable[[], bool]]:
+    def allocate_from(self, source: MemorySource) -> Iterator[Callable[[], bool]]:
         assert source.library is not None
-        with _torch_pool.drawing(source.library):
+        with _torch_pool.allocate_from(source.library):
             yield lambda: True  # torch does not say where it allocates
 
     def pools(self, device: Device) -> dict[str, PoolUse]:

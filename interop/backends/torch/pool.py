@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from interop.backends.cuda.types import PoolUse
 
-__all__ = ["allocate", "drawing", "is_open", "pools", "release"]
+__all__ = ["allocate", "allocate_from", "is_open", "pools", "release"]
 
 
 def allocate(size: int, device: int, stream: int) -> int:
@@ -48,7 +48,7 @@ _here = threading.local()
 
 
 @contextlib.contextmanager
-def drawing(path: str) -> Iterator[None]:
+def allocate_from(path: str) -> Iterator[None]:
     """Let torch allocate on the current device with the functions `allocate` and `release` of a shared library, in this thread.
 
     torch caches what it gets, for the next scope too; what is still in use after this one stays valid.

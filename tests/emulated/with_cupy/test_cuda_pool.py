@@ -30,11 +30,11 @@ def threshold(device=0):
 
 def test_cupy_allocates_in_cudas_pool_and_its_threshold_is_set_back(cudas):
     assert threshold() == 0
-    with _cupy_pool.lending() as source:
+    with _cupy_pool.memory_source() as source:
         assert source.is_used()
         assert source.library == "library"
         assert threshold() == (1 << 64) - 1
-        with _cupy_pool.lending():
+        with _cupy_pool.memory_source():
             assert threshold() == (1 << 64) - 1
         assert threshold() == (1 << 64) - 1
         cudas.calls()
@@ -50,7 +50,7 @@ def test_cupy_allocates_in_cudas_pool_and_its_threshold_is_set_back(cudas):
 
 
 def test_the_threshold_is_that_of_the_device_that_was_current(cudas):
-    with cp.cuda.Device(1), _cupy_pool.lending(), cp.cuda.Device(0):
+    with cp.cuda.Device(1), _cupy_pool.memory_source(), cp.cuda.Device(0):
         assert (threshold(0), threshold(1)) == (0, (1 << 64) - 1)
     assert (threshold(0), threshold(1)) == (0, 0)
 
@@ -58,7 +58,7 @@ def test_the_threshold_is_that_of_the_device_that_was_current(cudas):
 def test_threads_that_come_and_go_set_it_back_together(cudas):
     def work():
         for _ in range(50):
-            with _cupy_pool.lending():
+            with _cupy_pool.memory_source():
                 cp.zeros(8)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -73,14 +73,14 @@ def test_scopes_of_threads_that_end_in_another_order_set_it_back_together(cudas)
     entered, leave = threading.Event(), threading.Event()
 
     def work():
-        with _cupy_pool.lending():
+        with _cupy_pool.memory_source():
             entered.set()
             leave.wait()
 
     thread = threading.Thread(target=work)
     thread.start()
     entered.wait()
-    with _cupy_pool.lending():
+    with _cupy_pool.memory_source():
         leave.set()
         thread.join()
         assert threshold() == (1 << 64) - 1
@@ -91,7 +91,7 @@ def test_stream_ordered_memory_is_lent_and_freed_in_order(cudas):
     """Handed over to another stream and dropped while that works: it goes back when that is done, and by then nobody writes to it."""
     from interop.backends.cupy.release import release_completed
 
-    with _cupy_pool.lending():
+    with _cupy_pool.memory_source():
         consumer = cp.cuda.Stream(non_blocking=True)
         array = cp.full(N, 3, "float32")
         result = cp.empty(N, "float32")

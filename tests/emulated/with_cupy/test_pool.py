@@ -46,7 +46,7 @@ def pool(gpu):
 def test_cupys_memory_comes_from_there_inside_and_from_its_own_after(pool):
     own = cp.get_default_memory_pool()
     before = own.used_bytes()
-    with _cupy_pool.drawing(pool.allocate, pool.release) as is_used:
+    with _cupy_pool.allocate_from(pool.allocate, pool.release) as is_used:
         assert is_used()
         array = cp.full(N, 3, "float32")
         assert own.used_bytes() == before
@@ -63,7 +63,7 @@ def test_cupys_memory_comes_from_there_inside_and_from_its_own_after(pool):
 
 
 def test_the_stream_that_is_current_and_the_device_are_named(pool):
-    with _cupy_pool.drawing(pool.allocate, pool.release):
+    with _cupy_pool.allocate_from(pool.allocate, pool.release):
         with cp.cuda.Stream(non_blocking=True) as stream:
             cp.empty(8)
         with cp.cuda.Device(1):
@@ -75,7 +75,7 @@ def test_the_stream_that_is_current_and_the_device_are_named(pool):
 
 
 def test_no_elements_are_no_memory(pool):
-    with _cupy_pool.drawing(pool.allocate, pool.release):
+    with _cupy_pool.allocate_from(pool.allocate, pool.release):
         assert cp.empty(0).get().shape == (0,)
     assert pool.log == []
 
@@ -85,7 +85,7 @@ def test_out_of_memory_is_cupys_error_after_it_gave_back_what_it_does_not_use(po
     cp.zeros(N)
     assert own.free_bytes() > 0
     pool.room = 10
-    with _cupy_pool.drawing(pool.allocate, pool.release), pytest.raises(cp.cuda.memory.OutOfMemoryError) as caught:
+    with _cupy_pool.allocate_from(pool.allocate, pool.release), pytest.raises(cp.cuda.memory.OutOfMemoryError) as caught:
         cp.empty(N)
     assert own.free_bytes() == 0
     assert len(pool.log) == 2
@@ -101,18 +101,18 @@ def test_what_cupy_gave_back_may_be_enough(pool):
             raise MemoryError
         return allocate(*args)
 
-    with _cupy_pool.drawing(fails_once, pool.release):
+    with _cupy_pool.allocate_from(fails_once, pool.release):
         assert cp.zeros(N).get().tolist() == [0] * N
     assert len(tries) == 2
 
 
 def test_its_memory_is_cupys_own(pool):
     """So that it is known who holds it: see tests/backends/test_cupy_memory.py."""
-    with _cupy_pool.drawing(pool.allocate, pool.release):
+    with _cupy_pool.allocate_from(pool.allocate, pool.release):
         array = cp.zeros(8)
-    assert not load_backend("cupy").borrows(array)
+    assert not load_backend("cupy").may_be_aliased(array)
     view = array[2:]
-    assert load_backend("cupy").borrows(view)
+    assert load_backend("cupy").may_be_aliased(view)
 
 
 def test_inside_of_a_capture_nothing_is_given_back(pool):
@@ -120,7 +120,7 @@ def test_inside_of_a_capture_nothing_is_given_back(pool):
     cp.zeros(N)
     pool.room = 10
     stream = cp.cuda.Stream(non_blocking=True)
-    with stream, _cupy_pool.drawing(pool.allocate, pool.release):
+    with stream, _cupy_pool.allocate_from(pool.allocate, pool.release):
         stream.begin_capture()
         with pytest.raises(cp.cuda.memory.OutOfMemoryError):
             cp.empty(N)
@@ -131,7 +131,7 @@ def test_inside_of_a_capture_nothing_is_given_back(pool):
 
 def test_an_array_in_a_cycle_gives_its_memory_back(pool):
     """CuPy's own class for such memory does not (`PythonFunctionAllocatorMemory`)."""
-    with _cupy_pool.drawing(pool.allocate, pool.release):
+    with _cupy_pool.allocate_from(pool.allocate, pool.release):
         cycle = [cp.empty(8)]
         cycle.append(cycle)
     assert len(pool.held) == 1
@@ -142,8 +142,8 @@ def test_an_array_in_a_cycle_gives_its_memory_back(pool):
 
 def test_scopes_nest_and_are_restored_after_an_error(pool):
     inner, before = Pool(), cp.cuda.get_allocator()
-    with contextlib.suppress(ZeroDivisionError), _cupy_pool.drawing(pool.allocate, pool.release) as outer_is_used:
-        with _cupy_pool.drawing(inner.allocate, inner.release) as inner_is_used:
+    with contextlib.suppress(ZeroDivisionError), _cupy_pool.allocate_from(pool.allocate, pool.release) as outer_is_used:
+        with _cupy_pool.allocate_from(inner.allocate, inner.release) as inner_is_used:
             first = cp.empty(8)
             assert (outer_is_used(), inner_is_used()) == (False, True)
         second = cp.empty(8)
@@ -162,7 +162,7 @@ def test_each_thread_has_its_own(pool):
         array = cp.empty(8)
         seen.append(array.data.ptr in pool.held)
 
-    with _cupy_pool.drawing(pool.allocate, pool.release):
+    with _cupy_pool.allocate_from(pool.allocate, pool.release):
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
@@ -172,7 +172,7 @@ def test_each_thread_has_its_own(pool):
 
 def test_results_of_interop_lie_there_too(pool):
     data = zeros((4,)).get()
-    with _cupy_pool.drawing(pool.allocate, pool.release):
+    with _cupy_pool.allocate_from(pool.allocate, pool.release):
         made = interop.to_cupy(data, device="cuda")
         assert made.data.ptr in pool.held
         assert interop.to_cupy(made, copy=True).data.ptr in pool.held
