@@ -1,8 +1,22 @@
-"""What the tests share: the rule for those that need a GPU."""
+"""What the tests share: the rule for those that need a GPU, and what makes a run of thousands of them quick."""
 
+import gc
 import os
 
 import pytest
+
+collect_ignore = ["typing"]  # programs for mypy (`make typing`): imported, they would run
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before NumPy and torch are there, and for the processes that a test starts. The pools of threads of several workers spin for each
+    # other's cores.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+def pytest_collection_finish() -> None:
+    # With every library loaded half a million objects are tracked, and a test that collects garbage would look at all of them.
+    gc.collect()
+    gc.freeze()
 
 
 def no_gpu() -> str | None:

@@ -716,30 +716,3 @@ def test_the_permissions_are_all_but_the_one_that_it_replaces():
         return {name: annotation.__forward_arg__ for name, annotation in words.__annotations__.items()}
 
     assert {**spelled(Ungraded), "grad": "Grad | None"} == spelled(Permissions)
-
-
-def test_types_stay(tmp_path):
-    """Checked by mypy: parameters, results, rules, methods, and the misuse of the decorator."""
-    program = tmp_path / "typed.py"
-    program.write_text(
-        "from typing import Any\nimport numpy as np\nimport numpy.typing as npt\nfrom interop import neutral\n"
-        "from interop.autograd import Context\nArray = npt.NDArray[np.float64]\n"
-        "@neutral(runs_on='numpy', grad='bridge', mixed='torch', casting='safe')\ndef f(x: Array, *, k: int = 2) -> Array:\n    return x\n"
-        "@f.backward\ndef pull(ctx: Context, grad: Array) -> Array:\n    return grad\n"
-        "class M:\n    @neutral(runs_on='numpy', grad='bridge')\n    def m(self, x: Array, k: int = 2) -> str:\n        return ''\n"
-        "    @m.jvp\n    def _(ctx: Any, tangent: Array) -> Array:\n        return tangent\n"
-        "reveal_type(f(np.ones(2), k=3))\nreveal_type(M().m(np.ones(2), 3))\nreveal_type(pull)\n"
-        "f('x')\nM().m(np.ones(2), 'k')\nf.backwards\n"
-        "neutral(grad='bridge')\nneutral(runs_on='numpy', grad='brigde')\nneutral(runs_on='numpy', grad='bridge', casting='save')\n"
-    )
-    ran = subprocess.run([sys.executable, "-m", "mypy", "--strict", str(program)], capture_output=True, text=True, check=False)
-    told = [one.partition(": note: Revealed type is ")[2] for one in ran.stdout.splitlines() if "Revealed" in one]
-    assert len(told) == 3, ran.stdout
-    assert told[0].startswith('"numpy.ndarray'), ran.stdout
-    assert "builtins.str" in told[1] or told[1] == '"str"'
-    assert "def (ctx: interop.autograd._context.Context, grad: numpy.ndarray" in told[2]
-    lines = [int(one.split(":")[1]) for one in ran.stdout.splitlines() if "typed.py" in one and ": error:" in one]
-    misused = [
-        number for number, line in enumerate(program.read_text().splitlines(), 1) if line.startswith(("f('x", "M()", "f.b", "neutral("))
-    ]
-    assert lines == misused, ran.stdout
