@@ -20,7 +20,7 @@ from interop._model.description import Description
 from interop._model.dtypes import DTYPES
 from interop._vocabulary import FLAGS, LIBRARIES
 from interop.backends import BUILTIN, FOREIGN, load_backend
-from interop.backends.numpy.backend import backend as numpy_backend
+from interop.backends.numpy import backend as numpy_backend
 from interop.notation import parse, spec_of
 
 
