@@ -1,4 +1,4 @@
-"""The signature of a neutral function: what its arguments are called, and how it is given the namespace."""
+"""The signature of a function that is called through interop: what its arguments are called, and where ``xp`` is."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["PLAIN", "Shape"]
+__all__ = ["PLAIN", "CallSignature"]
 
 
 # What is no array and holds none, met most often; whatever else is no array is taken apart.
 PLAIN: frozenset[type] = frozenset({int, float, complex, bool, str, bytes, type(None), type, slice, type(Ellipsis)})
 
 
-class Shape:
-    """What has to be known of a function's signature: the names of its arguments, and where ``xp`` is."""
+class CallSignature:
+    """The names of a function's arguments, and where ``xp`` is among them."""
 
     def __init__(self, function: Any) -> None:
         qualified = getattr(function, "__qualname__", type(function).__name__)
         self.name = qualified.rpartition("<locals>.")[2]
         self.signature = _signature(function)
         parameters = list(self.signature.parameters.values()) if self.signature else []
+        self.places = {one.name: place for place, one in enumerate(parameters)}
         self.names = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
         self.rest = next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), "args")
         # Within a class only: a function may call an array cls.
@@ -32,24 +33,35 @@ class Shape:
         self.xp_at = self.names.index("xp") if "xp" in self.names else 1 << 30
 
     def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Yield name and value of each argument that is looked at."""
+        """Yield name and value of each argument that is looked at, in the order of the signature, not of the call."""
         for position, value in enumerate(args[self.skipped :], self.skipped):
             yield self.name_at(position), value
-        yield from kwargs.items()
+        yield from sorted(kwargs.items(), key=self._place_of) if len(kwargs) > 1 else kwargs.items()
+
+    def _place_of(self, argument: tuple[str, Any]) -> tuple[int, str]:
+        """Return where a keyword stands in the signature; those that it does not name come last, by name."""
+        name = argument[0]
+        return (self.places.get(name, len(self.places)), name)
 
     def name_at(self, position: int) -> str:
         """Return the name of an argument that is given by position."""
         return self.names[position] if position < len(self.names) else f"{self.rest}[{position - len(self.names)}]"
 
     def gives_xp(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether the caller says the namespace."""
+        """Whether the caller gives the namespace."""
         return kwargs.get("xp") is not None or (len(args) > self.xp_at and args[self.xp_at] is not None)
+
+    def with_xp(self, xp: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with this namespace among them."""
+        if len(args) > self.xp_at:
+            return (*args[: self.xp_at], xp, *args[self.xp_at + 1 :]), kwargs
+        return args, kwargs | {"xp": xp}
 
 
 def _signature(function: Any) -> inspect.Signature | None:
     try:
         return inspect.signature(function)
-    except ValueError:  # some that are written in C say nothing (cv2's): their arguments have no names
+    except ValueError:  # some written in C have no signature (cv2's): their arguments have no names
         return None
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from interop._model.call_signature import PLAIN, Shape
-from interop._trees.structure import take_apart, take_apart_named
+from interop._model.call_signature import PLAIN, CallSignature
+from interop._trees.structure import flatten, flatten_named
 from interop.backends import find_backend, is_array
 from interop.errors import GradError, UnsupportedTypeError
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Sequence
 
-    from interop._trees.structure import Node
+    from interop._trees.structure import FlatTree
 
-__all__ = ["Arguments", "Results", "Signature", "taken"]
+__all__ = ["Arguments", "FunctionSignature", "Results", "taken"]
 
 
 _TENSOR = object()
 """In the place of a tensor."""
 
 
-class Signature(Shape):
+class FunctionSignature(CallSignature):
     """The signature of a wrapped function, without the ``ctx`` that it may begin with."""
 
     def __init__(self, function: Any) -> None:
@@ -49,18 +49,18 @@ class Arguments:
         How many arguments are given by position; only through those a gradient flows.
     """
 
-    def __init__(self, shape: Shape, args: tuple[Any, ...], kwargs: dict[str, Any], is_tensor: Callable[[Any], bool]) -> None:
-        self.shape, self.positions, self.words = shape, len(args), tuple(kwargs)
-        named = [(shape.name_at(position), value) for position, value in enumerate(args)]
-        self.node: Node | None = take_apart_named([*named, *kwargs.items()])
+    def __init__(self, signature: CallSignature, args: tuple[Any, ...], kwargs: dict[str, Any], is_tensor: Callable[[Any], bool]) -> None:
+        self.signature, self.positions, self.words = signature, len(args), tuple(kwargs)
+        named = [(signature.name_at(position), value) for position, value in enumerate(args)]
+        self.node: FlatTree | None = flatten_named([*named, *kwargs.items()])
         self.leaves = list(self.node.leaves)
         self._split(is_tensor)
 
     @classmethod
-    def flat(cls, shape: Shape, args: tuple[Any, ...], slots: list[int]) -> Arguments:
+    def flat(cls, signature: CallSignature, args: tuple[Any, ...], slots: list[int]) -> Arguments:
         """Return those of a call without keywords and trees, whose tensors are at `slots`."""
         made = cls.__new__(cls)
-        made.shape, made.positions, made.words, made.node = shape, len(args), (), None
+        made.signature, made.positions, made.words, made.node = signature, len(args), (), None
         made.leaves, made.slots = list(args), slots
         made.tensors = [args[slot] for slot in slots]
         for slot in slots:  # they are torch's business from here on: kept here, they would outlive it
@@ -79,14 +79,14 @@ class Arguments:
             made = copy(self)
         else:
             args, kwargs = self.filled([_TENSOR] * len(self.slots))
-            made = Arguments(self.shape, args, kwargs, lambda leaf: leaf is _TENSOR)
+            made = Arguments(self.signature, args, kwargs, lambda leaf: leaf is _TENSOR)
         made.tensors = []
         return made
 
     def names(self) -> list[str]:
         """Return what the tensors are called in messages: ``x``, ``weights['a']``."""
         if self.node is None:
-            return [self.shape.name_at(slot) for slot in self.slots]
+            return [self.signature.name_at(slot) for slot in self.slots]
         paths = list(self.node.paths(""))
         return [paths[slot] for slot in self.slots]
 
@@ -100,7 +100,7 @@ class Arguments:
         leaves = list(self.leaves) if rest is ... else [rest] * len(self.leaves)
         for slot, value in zip(self.slots, values, strict=True):
             leaves[slot] = value
-        made = leaves if self.node is None else self.node.rebuild(leaves)
+        made = leaves if self.node is None else self.node.unflatten(leaves)
         return tuple(made[: self.positions]), dict(zip(self.words, made[self.positions :], strict=True))
 
     def gradients(self, given: Any, name: str) -> list[Any]:
@@ -116,15 +116,15 @@ class Arguments:
         if self.node is None:
             extra = [slot for slot, grad in enumerate(grads) if grad is not None and slot not in self.slots]
             if extra:
-                raise TypeError(f"{name} returned a gradient for {self.shape.name_at(extra[0])!r}, which is no tensor: return None.")
+                raise TypeError(f"{name} returned a gradient for {self.signature.name_at(extra[0])!r}, which is no tensor: return None.")
             return [grads[slot] for slot in self.slots]
         return self._in_trees(grads, name)
 
     def _in_trees(self, grads: tuple[Any, ...], name: str) -> list[Any]:
         found: dict[str, Any] = {}
         for position, grad in enumerate(grads):
-            node = take_apart(grad)
-            found |= zip(node.paths(self.shape.name_at(position)), node.leaves, strict=True)
+            node = flatten(grad)
+            found |= zip(node.paths(self.signature.name_at(position)), node.leaves, strict=True)
         names = self.names()
         if extra := found.keys() - set(names):
             raise TypeError(
@@ -145,9 +145,9 @@ class Results:
     def __init__(self, result: Any, name: str) -> None:
         self.single = type(result) is not tuple
         values = (result,) if self.single else result
-        self.node: Node | None = None
+        self.node: FlatTree | None = None
         if not all(map(is_array, values)):
-            self.node = take_apart(values)
+            self.node = flatten(values)
             values = self.node.leaves
         self.leaves = list(values)
         self.slots = [slot for slot, leaf in enumerate(values) if _is_result(leaf, name)]
@@ -156,7 +156,7 @@ class Results:
             self.leaves[slot] = None
         if self.node is not None:  # of the form only: the tree's own parts hold the arrays
             form = [_TENSOR if slot in self.slots else leaf for slot, leaf in enumerate(self.leaves)]
-            self.node = take_apart(tuple(self.node.rebuild(form)))
+            self.node = flatten(tuple(self.node.unflatten(form)))
 
     @classmethod
     def flat(cls, count: int, *, single: bool) -> Results:
@@ -175,13 +175,13 @@ class Results:
         leaves = list(self.leaves) if rest is ... else [rest] * len(self.leaves)
         for slot, value in zip(self.slots, values, strict=True):
             leaves[slot] = value
-        return tuple(leaves) if self.node is None else tuple(self.node.rebuild(leaves))
+        return tuple(leaves) if self.node is None else tuple(self.node.unflatten(leaves))
 
     def tangents(self, given: Any, name: str) -> list[Any]:
         """Return the tangent for each array, None without one, of what a rule returned for all results."""
         made = (given,) if self.single else given
         if self.node is not None:
-            node = take_apart(tuple(made) if isinstance(made, tuple) else (made,))
+            node = flatten(tuple(made) if isinstance(made, tuple) else (made,))
             found = dict(zip(node.paths(""), node.leaves, strict=True))
             paths = list(self.node.paths(""))
             return [found.get(paths[slot]) for slot in self.slots]
@@ -214,19 +214,19 @@ def _is_result(leaf: Any, name: str) -> bool:
     raise UnsupportedTypeError(f"{name} returned a {kind}, which is no array.", hint="Return arrays, or trees of them.")
 
 
-def taken(shape: Shape, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: frozenset[type]) -> Arguments:
+def taken(signature: CallSignature, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: frozenset[type]) -> Arguments:
     """Return the arguments of a call taken apart; `tensors` are the types that are met most often.
 
     What can be given by position counts as given so. Defaults do not count: library functions have many.
     """
-    if kwargs and shape.signature is not None:
-        args, kwargs = _by_position(shape.signature.bind(*args, **kwargs))
+    if kwargs and signature.signature is not None:
+        args, kwargs = _by_position(signature.signature.bind(*args, **kwargs))
     if not kwargs:
         kinds = list(map(type, args))
         slots = [slot for slot, kind in enumerate(kinds) if kind in tensors]
         if len(slots) == len(kinds) or all(kind in tensors or kind in PLAIN for kind in kinds):
-            return Arguments.flat(shape, args, slots)
-    return Arguments(shape, args, kwargs, _is_tensor)
+            return Arguments.flat(signature, args, slots)
+    return Arguments(signature, args, kwargs, _is_tensor)
 
 
 def _by_position(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from interop._engine.batch import Batch
-from interop._engine.call import Inside
-from interop._engine.fastpath import sweep, table
+from interop._engine.batch import TreeConversion
+from interop._engine.call import DecoratedCall
+from interop._engine.fastpath import convert_all, table
 from interop._model.policy import FIELDS, resolve_policy
-from interop._model.scope import hurdle
-from interop._trees.structure import take_apart_named
+from interop._model.scope import fast_path_off
+from interop._trees.structure import flatten_named
 from interop.backends import find_backend, load_backend
+from interop.backends.shortcut import READ_ONLY
 from interop.backends.torch.memory import apart
 from interop.errors import CopyError
 
@@ -47,7 +48,7 @@ class Border:
         self.target, self.torch = load_backend(backend), load_backend("torch")
         self.protects = self.target.capabilities.readonly_arrays and permissions.get("readonly") != "share"
         self._there, self._back = table(backend), table("torch")
-        self._sealed = table(backend, "read_only") if self.protects else {}
+        self._sealed = table(backend, READ_ONLY) if self.protects else {}
         self._quickly = not permissions.keys() & {"copy", "policy"}  # the others say nothing of what needs no decision
 
     def there(self, tensors: Sequence[Any | None], text: str, names: Names) -> list[Any]:
@@ -55,8 +56,8 @@ class Border:
 
         None stays None. `names` tells what each is called, where that has to be said.
         """
-        if self._sealed and self._quickly and hurdle.get() is None:
-            arrays = sweep(list(tensors), self._sealed)
+        if self._sealed and self._quickly and fast_path_off.get() is None:
+            arrays = convert_all(list(tensors), self._sealed)
             if all(array is not None for array in arrays):
                 return arrays
         # Outside of the graph before the border: nothing is lost, since the graph goes through the function as a whole.
@@ -89,7 +90,7 @@ class Border:
         for at in range(len(arrays)):
             own = sum(other is arrays[at] for other in arrays) + (refs[at] if refs else 0)
             # One reference more is the call's. A function of ours would add its own, more of them while a compiler looks on.
-            if sys.getrefcount(arrays[at]) > own + 1 or find_backend(arrays[at]).borrows(arrays[at]):
+            if sys.getrefcount(arrays[at]) > own + 1 or find_backend(arrays[at]).may_be_aliased(arrays[at]):
                 lent.append(at)
         if lent and self.policy().copy is False:
             what = ", ".join(names()[at] for at in lent)
@@ -114,8 +115,8 @@ class Border:
     def _moved(
         self, values: list[Any], quickly: Any, text: str, names: Names, words: dict[str, Any], *, lent: Sequence[int] = ()
     ) -> list[Any]:
-        quick = self._quickly and not lent and hurdle.get() is None
-        results = sweep(values, quickly) if quick else [None] * len(values)
+        quick = self._quickly and not lent and fast_path_off.get() is None
+        results = convert_all(values, quickly) if quick else [None] * len(values)
         device = words.get("device")
         if device is not None:  # what needs no decision stays on the device where it is
             results = [result if result is not None and result.device == device else None for result in results]
@@ -123,10 +124,10 @@ class Border:
         if left:
             known = names()
             if device is not None:
-                words["device"] = self.torch.device_of(device)
+                words["device"] = self.torch.parse_device(device)
             for some, more in (([at for at in left if at not in lent], {}), (lent, {"copy": True})):
-                call = Inside(text, self.permissions | words | more, self.place)
-                made = Batch(call, take_apart_named([(known[at], values[at]) for at in some]), root="").run() if some else ()
+                call = DecoratedCall(text, self.place, **(self.permissions | words | more))
+                made = TreeConversion(call, flatten_named([(known[at], values[at]) for at in some]), root="").run() if some else ()
                 for at, result in zip(some, made, strict=True):
                     results[at] = result
         return results

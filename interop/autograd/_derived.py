@@ -165,7 +165,7 @@ class _Form:
         arguments = self.arguments
         forms: list[Any] = []
         if arguments.node is not None:
-            forms = [(at, node.form) for at, node in arguments.node.opened[0].nodes.items()]
+            forms = [(at, node.structure) for at, node in arguments.node.containers[0].subtrees.items()]
             if any(form is None for _, form in forms):
                 return None
         fixed = [(slot, type(leaf), _exactly(leaf)) for slot, leaf in enumerate(arguments.leaves) if leaf is not None]

@@ -366,7 +366,7 @@ class Run(Trace):
             hint = f"Return it there, or write transfer='allow' into {border.place}."
             message = f"{self._gradient_of(at)} is on {grad.device}, the input on {kind.device}."
             raise TransferError(message, hint=hint, permissions={"transfer": "allow"})
-        return border.torch.transfer(grad, border.torch.device_of(kind.device), None)
+        return border.torch.transfer(grad, border.torch.parse_device(kind.device), None)
 
     def _in_dtype(self, made: Any, kind: Kind, said: str, of: str) -> Any:
         if made.dtype == kind.dtype:

@@ -24,7 +24,7 @@ from interop.errors import GradError, NoDataError, UnsupportedTypeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from interop.autograd._arguments import Signature
+    from interop.autograd._arguments import FunctionSignature
     from interop.autograd._operation import Operation
     from interop.autograd._torch.tasks import Task
 
@@ -40,7 +40,7 @@ class Operator(Kernels):
     ----------
     operation : Operation
         The function and its rules; those may be given to it later.
-    shape : Signature
+    signature : FunctionSignature
         Of the function.
     name : str
         As in ``"lib::op"``.
@@ -53,11 +53,18 @@ class Operator(Kernels):
     """
 
     def __init__(
-        self, operation: Operation, shape: Signature, name: str, *, fake: Callable[..., Any] | None, schema: str | None, cast: str | None
+        self,
+        operation: Operation,
+        signature: FunctionSignature,
+        name: str,
+        *,
+        fake: Callable[..., Any] | None,
+        schema: str | None,
+        cast: str | None,
     ) -> None:
-        self.operation, self.shape, self._fake = operation, shape, fake
+        self.operation, self.signature, self._fake = operation, signature, fake
         self._check(name)
-        text, single = (schema, None) if schema is not None else inferred(shape, operation.forward)
+        text, single = (schema, None) if schema is not None else inferred(signature, operation.forward)
         self.layout = Layout(name, text)
         self.single = self.layout.count == 1 if single is None else single
         self.leading = operation.leading
@@ -69,24 +76,28 @@ class Operator(Kernels):
     def _check(self, name: str) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"name={name!r} is not the name of an operator: write a library's and its own, as in 'lib::op'.")
-        if self.shape.takes_ctx:
+        if self.signature.takes_ctx:
             hint = "Let setup_context(ctx, inputs, output) keep what the rules need; it is run in the backward pass."
-            raise UnsupportedTypeError(f"{self.shape.name} keeps things on ctx, and they cannot cross the operator {name!r}.", hint=hint)
-        if self.shape.skipped:
+            raise UnsupportedTypeError(
+                f"{self.signature.name} keeps things on ctx, and they cannot cross the operator {name!r}.", hint=hint
+            )
+        if self.signature.skipped:
             hint = "Wrap a function, and call it in the method."
-            raise UnsupportedTypeError(f"{self.shape.name} is a method, and no operator can be given its {self.shape.names[0]}.", hint=hint)
+            raise UnsupportedTypeError(
+                f"{self.signature.name} is a method, and no operator can be given its {self.signature.names[0]}.", hint=hint
+            )
 
     def _by_keyword(self) -> list[str]:
         """Return the arguments that are given to the function by keyword, which are the last; checks that it has them all."""
-        names, signature = self.layout.names, self.shape.signature
-        if signature is None:
+        names, inspected = self.layout.names, self.signature.signature
+        if inspected is None:
             return []
-        words = [one.name for one in signature.parameters.values() if one.kind is one.KEYWORD_ONLY and one.name in names]
+        words = [one.name for one in inspected.parameters.values() if one.kind is one.KEYWORD_ONLY and one.name in names]
         cut = len(names) - len(words)
-        loose = any(one.kind is one.VAR_POSITIONAL for one in signature.parameters.values())
-        missing = set(needed(signature)) - set(names)
-        if (names[:cut] != self.shape.names[:cut] and not loose) or names[cut:] != words or missing:
-            raise ValueError(f"{self.shape.name}{signature} cannot be called with the arguments of its schema: {', '.join(names)}.")
+        loose = any(one.kind is one.VAR_POSITIONAL for one in inspected.parameters.values())
+        missing = set(needed(inspected)) - set(names)
+        if (names[:cut] != self.signature.names[:cut] and not loose) or names[cut:] != words or missing:
+            raise ValueError(f"{self.signature.name}{inspected} cannot be called with the arguments of its schema: {', '.join(names)}.")
         return words
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -107,7 +118,7 @@ class Operator(Kernels):
 
     def arguments(self, args: Sequence[Any]) -> Arguments:
         """Return all arguments of the operator as those of the function."""
-        return taken(self.shape, *self._parted(args), TENSORS)
+        return taken(self.signature, *self._parted(args), TENSORS)
 
     def _parted(self, args: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what is given by position, and by keyword."""
@@ -172,7 +183,7 @@ class Operator(Kernels):
 
     def task_backward(self, args: list[Any]) -> tuple[Task, Sequence[Any]]:
         """Return the rule as a node of the graph, and its tensors."""
-        node = Arguments(self.shape, tuple(args), {}, lambda leaf: holds_tensor([leaf]))
+        node = Arguments(self.signature, tuple(args), {}, lambda leaf: holds_tensor([leaf]))
         return Backward(self, node), node.tensors
 
     def _derived(self, arguments: Arguments) -> Ran:

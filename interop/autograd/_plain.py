@@ -9,8 +9,8 @@ from __future__ import annotations
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
-from interop._engine.fastpath import sweep
-from interop._model.scope import hurdle
+from interop._engine.fastpath import convert_all
+from interop._model.scope import fast_path_off
 from interop.autograd._context import Context
 from interop.autograd._operation import SINGLE, Call, Kind, Run
 from interop.autograd._torch.functions import alive, functions_named
@@ -34,7 +34,7 @@ class Plain(Task):
         tables = operation.border.tables()
         assert tables is not None, "made for those that have them"
         self.there, self.back = tables
-        self.borrows = operation.border.target.borrows
+        self.borrows = operation.border.target.may_be_aliased
         self.numbers = tuple(range(len(arguments.slots)))
         self.apply, _ = functions_named(operation.name)
 
@@ -53,7 +53,7 @@ class Plain(Task):
 
     def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Trace]:
         """Return the result as a tensor, and the trace."""
-        arrays = sweep(list(tensors), self.there) if hurdle.get() is None else [None]
+        arrays = convert_all(list(tensors), self.there) if fast_path_off.get() is None else [None]
         for array in arrays:
             if array is None:
                 return Call(self.operation, self.arguments).run(tensors)
@@ -91,9 +91,9 @@ class PlainRun(Trace):
     def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
         """Run the backward rule: return a gradient or None for each input."""
         rule = self.task.operation.backward
-        if rule is None or not self.saved or hurdle.get() is not None:
+        if rule is None or not self.saved or fast_path_off.get() is not None:
             return self.whole().pull(saved, grads, needs)
-        arrays = sweep([*saved, *grads], self.task.there)
+        arrays = convert_all([*saved, *grads], self.task.there)
         for array in arrays:
             if array is None:
                 return self.whole().pull(saved, grads, needs)

@@ -9,7 +9,7 @@ from interop._engine.call import Ungraded
 from interop._model.dtypes import dtype_name
 from interop._model.policy import FIELDS, check_names
 from interop._model.spelling import nearest
-from interop.autograd._arguments import Signature
+from interop.autograd._arguments import FunctionSignature
 from interop.autograd._border import Border
 from interop.autograd._operation import Operation
 from interop.autograd._operators import Operator
@@ -166,26 +166,26 @@ def wrap(
         raise TypeError(f"{forward!r} is wrapped already: give it rules with its .backward and .jvp, or wrap the function inside of it.")
     if vmap not in _VMAP:
         raise ValueError(f"vmap={vmap!r} is not a value{nearest(str(vmap), _VMAP)} Values: {', '.join(map(repr, _VMAP))}.")
-    shape = Signature(forward)
+    signature = FunctionSignature(forward)
     operation = Operation(
-        shape.name,
+        signature.name,
         _border(backend, dict(permissions)),
         forward,
         backward,
         jvp,
         setup_context,
-        takes_ctx=shape.takes_ctx,
+        takes_ctx=signature.takes_ctx,
         once=once_differentiable,
         leading=vmap == "leading",
-        derivatives=None if shape.takes_ctx else _derivatives(name_of_target(backend), forward),
+        derivatives=None if signature.takes_ctx else _derivatives(name_of_target(backend), forward),
         casts=cast_inputs is not None,
     )
     cast = dtype_name(cast_inputs) if cast_inputs is not None else None
     if name is not None:
-        return Named(operation, shape, cast, Operator(operation, shape, name, fake=fake, schema=schema, cast=cast))
+        return Named(operation, signature, cast, Operator(operation, signature, name, fake=fake, schema=schema, cast=cast))
     if fake is not None or schema is not None:
         raise TypeError("fake= and schema= are those of an operator: give it a name, as in name='lib::op'.")
-    return Wrapped(operation, shape, cast)
+    return Wrapped(operation, signature, cast)
 
 
 def _derivatives(name: str, forward: Callable[..., Any]) -> Any | None:

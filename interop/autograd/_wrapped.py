@@ -6,7 +6,7 @@ import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from interop.autograd._arguments import Arguments, Signature, taken
+from interop.autograd._arguments import Arguments, FunctionSignature, taken
 from interop.autograd._plain import Plain
 from interop.autograd._torch.functions import TENSORS, apply
 from interop.autograd._torch.operators import holds_tensor, is_transformed
@@ -34,13 +34,13 @@ class Wrapped:
         The function and its rules.
     """
 
-    def __init__(self, operation: Operation, shape: Signature, cast_inputs: str | None) -> None:
-        self.operation, self._shape, self._cast_inputs = operation, shape, cast_inputs
+    def __init__(self, operation: Operation, signature: FunctionSignature, cast_inputs: str | None) -> None:
+        self.operation, self._signature, self._cast_inputs = operation, signature, cast_inputs
         self._tasks: dict[int, Plain] = {}
         plain = operation.once and not operation.takes_ctx and operation.derivatives is None and operation.border.tables() is not None
         self._usual = plain and cast_inputs is None
         functools.update_wrapper(self, operation.forward, updated=())  # not its attributes: they are not ours
-        self.__signature__ = shape.signature
+        self.__signature__ = signature.signature
         self._owner: Any = None  # of a method
 
     def __repr__(self) -> str:
@@ -75,10 +75,10 @@ class Wrapped:
         if instance is None or not hasattr(self.operation.forward, "__get__"):
             return self  # what is written in C is no method, nor is it in a class without this
         forward = self.operation.forward.__get__(instance, owner)
-        shape = Signature(forward)
-        derivatives = None if shape.takes_ctx else self.operation.derivatives
-        bound = replace(self.operation, forward=forward, takes_ctx=shape.takes_ctx, derivatives=derivatives)
-        method = Wrapped(bound, shape, self._cast_inputs)
+        signature = FunctionSignature(forward)
+        derivatives = None if signature.takes_ctx else self.operation.derivatives
+        bound = replace(self.operation, forward=forward, takes_ctx=signature.takes_ctx, derivatives=derivatives)
+        method = Wrapped(bound, signature, self._cast_inputs)
         method._owner = instance
         return method
 
@@ -87,7 +87,7 @@ class Wrapped:
         """Run the function: in torch's graph if there is a tensor among the arguments."""
         if not kwargs and args and TENSORS.issuperset(map(type, args)) and (task := self._plain(len(args))) is not None:
             return task(args)
-        arguments = taken(self._shape, args, kwargs, TENSORS)
+        arguments = taken(self._signature, args, kwargs, TENSORS)
         tensors = arguments.tensors
         if not tensors:
             return self.operation.plainly(args, kwargs)
@@ -104,7 +104,7 @@ class Wrapped:
         if operation.setup_context is not None or not self._usual or transforms():
             return None
         if number not in self._tasks:
-            self._tasks[number] = Plain(operation, Arguments.flat(self._shape, (None,) * number, list(range(number))))
+            self._tasks[number] = Plain(operation, Arguments.flat(self._signature, (None,) * number, list(range(number))))
         return self._tasks[number]
 
     def _refuse_by_keyword(self, arguments: Arguments) -> None:
@@ -124,8 +124,8 @@ class Named(Wrapped):
     calls, or not at all if nothing needs it, and may write to its results.
     """
 
-    def __init__(self, operation: Operation, shape: Signature, cast_inputs: str | None, operator: Operator) -> None:
-        super().__init__(operation, shape, cast_inputs)
+    def __init__(self, operation: Operation, signature: FunctionSignature, cast_inputs: str | None, operator: Operator) -> None:
+        super().__init__(operation, signature, cast_inputs)
         self._operator = operator
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:

@@ -124,23 +124,23 @@ class _Call:
     """The function as one of tensors only."""
 
     def __init__(self, function: Callable[..., Any], inputs: Any, kwargs: Mapping[str, Any] | None) -> None:
-        from interop.autograd._arguments import Signature, taken
+        from interop.autograd._arguments import FunctionSignature, taken
         from interop.autograd._torch.functions import TENSORS
 
-        shape = Signature(function)
+        signature = FunctionSignature(function)
         args = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
-        self.function, self.name = function, shape.name
-        self.arguments = taken(shape, args, dict(kwargs or {}), TENSORS)
+        self.function, self.name = function, signature.name
+        self.arguments = taken(signature, args, dict(kwargs or {}), TENSORS)
         self.tensors, self.names = self.arguments.tensors, self.arguments.names()
         self.outputs: list[str] = []
 
     def run(self, tensors: Sequence[Any]) -> list[Any]:
         """Call it, and return the tensors of its result."""
-        from interop._trees.structure import take_apart  # on request: it loads optree
+        from interop._trees.structure import flatten  # on request: it loads optree
         from interop.backends import find_backend, is_array
 
         args, kwargs = self.arguments.filled(tensors)
-        node = take_apart(self.function(*args, **kwargs))
+        node = flatten(self.function(*args, **kwargs))
         there = [at for at, leaf in enumerate(node.leaves) if is_array(leaf) and find_backend(leaf).name == "torch"]
         if not self.outputs:
             paths = list(node.paths("the result"))

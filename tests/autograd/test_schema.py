@@ -10,7 +10,7 @@ import numpy as np  # noqa: TC002 - as above
 import pytest
 import torch
 
-from interop.autograd._arguments import Signature
+from interop.autograd._arguments import FunctionSignature
 from interop.autograd._torch.annotations import inferred
 from interop.errors import UnsupportedTypeError
 
@@ -80,7 +80,7 @@ SCHEMAS = {
 
 @pytest.mark.parametrize(("function", "schema"), SCHEMAS.items(), ids=lambda value: getattr(value, "__name__", ""))
 def test_what_is_inferred(function, schema):
-    found, single = inferred(Signature(function), function)
+    found, single = inferred(FunctionSignature(function), function)
     assert found == schema
     assert single == (function not in (one, for_checkers))
     torch._C.parse_schema(f"a::b{found}")  # torch reads it
@@ -187,11 +187,11 @@ REFUSED = {
 @pytest.mark.parametrize(("function", "text"), REFUSED.items(), ids=lambda value: getattr(value, "__name__", ""))
 def test_what_a_schema_cannot_hold(function, text):
     with pytest.raises(UnsupportedTypeError, match=f"^{function.__name__} cannot be an operator: .*{text}"):
-        inferred(Signature(function), function)
+        inferred(FunctionSignature(function), function)
 
 
 def test_a_function_without_a_signature_needs_a_schema():
     function = dict.pop
-    assert Signature(function).signature is None
+    assert FunctionSignature(function).signature is None
     with pytest.raises(UnsupportedTypeError, match="has no signature"):
-        inferred(Signature(function), function)
+        inferred(FunctionSignature(function), function)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from interop._model.policy import check_names
 from interop._model.spelling import nearest
-from interop.autograd._arguments import Arguments, Results, Signature
+from interop.autograd._arguments import Arguments, FunctionSignature, Results
 from interop.autograd._border import Border
 from interop.autograd._torch.gradients import by_itself, copied, kinds_of, pulled
 from interop.backends import find_backend, is_array, load_backend
@@ -106,15 +106,15 @@ def to_jax(
     load_backend("jax")  # with interop's error where it is not installed
     from interop.autograd._jax.derivatives import embed
 
-    shape = Signature(function)
-    way = _Way(Border("jax", _PLACE, dict(permissions)), Border("numpy", _PLACE, dict(permissions)), shape.name)
+    signature = FunctionSignature(function)
+    way = _Way(Border("jax", _PLACE, dict(permissions)), Border("numpy", _PLACE, dict(permissions)), signature.name)
     way.jax.policy()  # raises for values that there are not
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        arguments = Arguments(shape, args, kwargs, _is_input)
+        arguments = Arguments(signature, args, kwargs, _is_input)
         arrays = arguments.tensors
-        form = _Form(function, fake, arguments.emptied(), shape.name)
+        form = _Form(function, fake, arguments.emptied(), signature.name)
         made = embed(_Task(way, form, form.unreal, form.arguments.names, form.names), arrays, vmap_method)
         return form.results.filled(made)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from interop.errors import UnsupportedTypeError
 
 if TYPE_CHECKING:
-    from interop._model.call_signature import Shape
+    from interop._model.call_signature import CallSignature
 
 __all__ = ["inferred", "needed"]
 
@@ -30,7 +30,7 @@ _NONE = type(None)
 _EMPTY = inspect.Parameter.empty
 
 
-def inferred(shape: Shape, function: Any) -> tuple[str, bool]:
+def inferred(signature: CallSignature, function: Any) -> tuple[str, bool]:
     """Return the schema of a function, and whether it returns one tensor, and not a tuple.
 
     Raises
@@ -38,12 +38,12 @@ def inferred(shape: Shape, function: Any) -> tuple[str, bool]:
     UnsupportedTypeError
         For what a schema cannot hold; the text names the parameter.
     """
-    if shape.signature is None:
+    if signature.signature is None:
         raise UnsupportedTypeError(
-            f"{shape.name} has no signature to infer a schema from.", hint='Give one: schema="(Tensor x) -> Tensor".'
+            f"{signature.name} has no signature to infer a schema from.", hint='Give one: schema="(Tensor x) -> Tensor".'
         )
-    asked = _Asked(shape.name, shape.signature, function)
-    arguments = [asked.argument(one) for one in shape.signature.parameters.values()]
+    asked = _Asked(signature.name, signature.signature, function)
+    arguments = [asked.argument(one) for one in signature.signature.parameters.values()]
     returns, single = asked.returns()
     return f"({', '.join(arguments)}) -> {returns}", single
 
