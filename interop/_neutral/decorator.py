@@ -1,9 +1,9 @@
 """`neutral`: one function for the arrays of every library.
 
-A plain neutral function finds the namespace of its arguments and changes nothing. With ``mixed=`` arguments of several
-libraries are brought together first; with ``runs_on=`` they are brought to the library that the function is written
-for, and its results are brought back (`interop._neutral.arguments`). A function is looked at once, when it is decorated; the usual
-call, with one array or several of one type, takes a short cut through a table of types.
+A plain neutral function finds the namespace of its arguments and changes nothing. With ``like=`` or ``to=`` arguments of several
+libraries are converted to one first; with ``runs_on=`` they are converted to the library that the function is written
+for, and its results are converted back (`interop._neutral.arguments`). A function is looked at once, when it is decorated; the usual
+call, with one array or several of one type, takes a fast path through a table of types.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
-from interop._model.call_signature import PLAIN, Shape
+from interop._model.call_signature import PLAIN, CallSignature
 from interop._model.policy import FIELDS, check_names, resolve_policy
 from interop._model.spelling import nearest
-from interop._neutral.namespace import Found, arrays_in, given, is_single, namespace_of, refuse_mixed
+from interop._neutral.namespace import Found, arrays_in, is_single, namespace_of, refuse_mixed, with_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
     from interop._engine.call import Permissions, Ungraded
+    from interop._neutral.arguments import Target
     from interop._neutral.bridge import Bridged
 
 __all__ = ["neutral"]
@@ -35,31 +36,37 @@ R = TypeVar("R")
 def neutral(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def neutral(
-    *, runs_on: str, grad: Literal["bridge"], mixed: str | None = None, **permissions: Unpack[Ungraded]
+    *, runs_on: str, grad: Literal["bridge"], like: str | None = None, to: str | None = None, **permissions: Unpack[Ungraded]
 ) -> Callable[[Callable[P, R]], Bridged[P, R]]: ...
 @overload
 def neutral(
-    *, mixed: str | None = None, runs_on: str | None = None, **permissions: Unpack[Permissions]
+    *, like: str | None = None, to: str | None = None, runs_on: str | None = None, **permissions: Unpack[Permissions]
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-def neutral(function: Any = None, /, *, mixed: str | None = None, runs_on: str | None = None, **permissions: Any) -> Any:
-    """Make a function take the arrays of every library: find their namespace, or bring them to the library it needs.
+def neutral(
+    function: Any = None, /, *, like: str | None = None, to: str | None = None, runs_on: str | None = None, **permissions: Any
+) -> Any:
+    """Make a function take the arrays of every library: find their namespace, or convert them to the library it needs.
 
     The arrays of a call are its arguments, by position and by keyword, and the arrays inside of them (lists, dicts,
     dataclasses, ...); a leading ``self`` or ``cls`` is left alone. Python's numbers and NumPy's scalars mix with anything.
-    Arrays of several libraries, or on several devices, are refused, each by name, unless `mixed` says what to do.
+    Arrays of several libraries, or on several devices, are refused, each by name, unless `like` or `to` says what to do.
 
     Parameters
     ----------
     function : callable
         With a parameter ``xp`` it is given the namespace there (declare it as ``xp=None``), unless the caller gives one.
-    mixed : str, optional
-        ``"first"``: everything follows the first array, to its library and its device. A backend's name: everything
-        goes to that library, and to the device of the first of its arrays, if there is one.
-    runs_on : str, optional
-        The backend that the function is written for. It is given arrays of that library only, and the arrays that it returns
-        (in trees too) come back in the caller's library and on the caller's device; numbers and None pass through.
+    like : str, optional
+        The name of a parameter: everything follows its array (its first one), to that library and that device. ``"first"``: the first
+        parameter that holds an array, in the order of the signature, however the call orders its keywords.
+    to : str or module, optional
+        A library, named as for `interop.convert`: everything is converted to it, and results stay there. Arrays go to the device of the
+        first that is of this library already, if there is one.
+    runs_on : str or module, optional
+        The library that the function is written for. It is given arrays of that library only, and the arrays that it returns
+        (in trees too) are converted back, to the caller's library and device; numbers and None pass through. With `like` or `to`
+        these say which library and device that is.
     **permissions
-        ``policy=`` and the single permissions of `interop.convert`, for what `mixed` and `runs_on` convert, in both directions;
+        ``policy=`` and the single permissions of `interop.convert`, for what `like`, `to` and `runs_on` convert, in both directions;
         they come before those of the scope. What they do not permit is refused as always.
         With `runs_on`, ``grad="bridge"`` is a word besides: where torch's autograd follows an argument, the gradient flows through
         the function, by the rules that are registered with ``.backward``, ``.jvp`` and ``.setup_context`` of what is returned, as
@@ -73,7 +80,7 @@ def neutral(function: Any = None, /, *, mixed: str | None = None, runs_on: str |
     Raises
     ------
     MixedBackendsError
-        Arrays of several libraries or devices meet, and `mixed` is not given.
+        Arrays of several libraries or devices meet, and neither `like` nor `to` is given.
     UnsupportedTypeError
         ``xp`` is wanted, and there is no array among the arguments.
     InteropError
@@ -94,32 +101,40 @@ def neutral(function: Any = None, /, *, mixed: str | None = None, runs_on: str |
     >>> median(torch.tensor([[1.0, 8.0], [2.0, 9.0], [3.0, 7.0]], requires_grad=True))
     tensor([2., 8.])
     """
-    if function is None:
-        return functools.partial(_decorate, mixed=mixed, runs_on=runs_on, permissions=permissions)
-    return _decorate(function, mixed=mixed, runs_on=runs_on, permissions=permissions)
+    for word in permissions.keys() & _ELSEWHERE.keys():
+        raise TypeError(f"neutral has no {word}=: write {_ELSEWHERE[word].format(value=permissions[word])}.")
+    check_names(permissions, ("like", "to", "runs_on", *FIELDS, "policy"), "keyword of neutral")
+    decorate = functools.partial(_decorate, permissions=permissions, like=like, to=to, runs_on=runs_on)
+    return decorate if function is None else decorate(function)
 
 
-def _decorate(function: Any, *, mixed: str | None, runs_on: str | None, permissions: dict[str, Any]) -> Any:
+_ELSEWHERE = {
+    "mixed": "like='first' (everything follows the first array) or to='torch' (everything goes there)",
+    "backend": "runs_on={value!r}",
+}
+"""Keywords that people bring from elsewhere, and from earlier versions."""
+
+
+def _decorate(function: Any, permissions: dict[str, Any], **target: Unpack[Target]) -> Any:
     if not callable(function) or isinstance(function, type | staticmethod | classmethod):
         raise TypeError(
             f"neutral decorates a function, got {function!r}; write it below @staticmethod and @classmethod, and above the def."
         )
-    check_names(permissions, (*FIELDS, "policy"))
     if bridges := _bridges(permissions.get("grad")):
         permissions = {name: value for name, value in permissions.items() if name != "grad"}
     resolve_policy(permissions.get("policy"), {name: value for name, value in permissions.items() if name != "policy"})
-    shape = Shape(function)
+    signature = CallSignature(function)
     if bridges:
-        from interop._neutral.bridge import bridging
+        from interop._neutral.bridge import with_gradients
 
-        return bridging(function, shape, mixed=mixed, runs_on=runs_on, permissions=permissions)
-    if mixed is None and runs_on is None:
+        return with_gradients(function, signature, permissions, **target)
+    if not any(word is not None for word in target.values()):
         if permissions:
-            raise TypeError("permissions say how to convert, and this converts nothing: give mixed= or runs_on=.")
-        return _finding(function, shape)
-    from interop._neutral.arguments import bringing
+            raise TypeError("permissions say how to convert, and this converts nothing: give like=, to= or runs_on=.")
+        return _with_namespace_only(function, signature)
+    from interop._neutral.arguments import with_conversions
 
-    return bringing(function, shape, mixed=mixed, runs_on=runs_on, permissions=permissions)
+    return with_conversions(function, signature, permissions, **target)
 
 
 def _bridges(value: Any) -> bool:
@@ -133,44 +148,44 @@ def _bridges(value: Any) -> bool:
 class _Kind:
     """What is known of a type of arrays: the namespace, and how to ask for the device."""
 
-    __slots__ = ("place", "space")
+    __slots__ = ("device_of", "space")
 
     def __init__(self, found: Found) -> None:
         self.space = namespace_of(found)
-        self.place = found.backend.place
+        self.device_of = found.backend.device_of
 
 
 _UNKNOWN = object()
 _kinds: dict[type, Any] = dict.fromkeys(PLAIN)
-"""What the short cut knows: a `_Kind` for types of arrays, None for types that are none and hold none."""
+"""What the fast path knows: a `_Kind` for types of arrays, None for types that are none and hold none."""
 
 
-def _finding(function: Any, shape: Shape) -> Any:
+def _with_namespace_only(function: Any, signature: CallSignature) -> Any:
     """Return the function with its arguments looked at, and ``xp`` given to it."""
-    skipped, xp_at, takes_xp = shape.skipped, shape.xp_at, shape.takes_xp
+    skipped, xp_at, takes_xp = signature.skipped, signature.xp_at, signature.takes_xp
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if len(args) > xp_at or "xp" in kwargs:
-            return _the_long_way(function, shape, args, kwargs)
+            return _general_way(function, signature, args, kwargs)
         values = args[skipped:] if skipped else args
         kind = _common((*values, *kwargs.values()) if kwargs else values)
         if kind is None:
-            return _the_long_way(function, shape, args, kwargs)
+            return _general_way(function, signature, args, kwargs)
         return function(*args, **kwargs, xp=kind.space) if takes_xp else function(*args, **kwargs)
 
     if not inspect.iscoroutinefunction(function):
         return call
 
     @functools.wraps(function)
-    async def call_later(*args: Any, **kwargs: Any) -> Any:
+    async def call_async(*args: Any, **kwargs: Any) -> Any:
         return await call(*args, **kwargs)
 
-    return call_later
+    return call_async
 
 
 def _common(values: tuple[Any, ...]) -> _Kind | None:
-    """Return what is known of the arrays, if all are of one type and on one device; None means the long way."""
+    """Return what is known of the arrays, if all are of one type and on one device; None means the general way."""
     first: Any = None
     array = None
     for value in values:
@@ -181,35 +196,35 @@ def _common(values: tuple[Any, ...]) -> _Kind | None:
             return None
         if first is None:
             first, array = kind, value
-        elif kind is not first or kind.place(value) != first.place(array):
+        elif kind is not first or kind.device_of(value) != first.device_of(array):
             return None
     found: _Kind | None = first
     return found
 
 
-def _the_long_way(function: Any, shape: Shape, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    found = arrays_in(shape.named(args, kwargs))
+def _general_way(function: Any, signature: CallSignature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    found = arrays_in(signature.named(args, kwargs))
     if found:
-        refuse_mixed(f"{shape.name}(...)", found)
-    if shape.takes_xp and not shape.gives_xp(args, kwargs):
-        args, kwargs = given(shape, found, args, kwargs)
+        refuse_mixed(signature.name, found)
+    if signature.takes_xp and not signature.gives_xp(args, kwargs):
+        args, kwargs = with_namespace(signature, found, args, kwargs)
     for one in found:
-        _learn(one)
-    for _, value in shape.named(args, kwargs):
-        _learn_plain(value)
+        _register(one)
+    for _, value in signature.named(args, kwargs):
+        _register_plain(value)
     return function(*args, **kwargs)
 
 
-def _learn(found: Found) -> None:
+def _register(found: Found) -> None:
     kind = type(found.array)
     # Not of scalars, which mix with arrays of another library; nor where the namespace depends on the array (float0 is JAX's).
     if kind not in _kinds and _is_lasting(kind) and not found.backend.is_scalar(found.array):
-        learnt = _Kind(found)
-        if learnt.space is found.backend.namespace():
-            _kinds[kind] = learnt
+        made = _Kind(found)
+        if made.space is found.backend.namespace():
+            _kinds[kind] = made
 
 
-def _learn_plain(value: Any) -> None:
+def _register_plain(value: Any) -> None:
     kind = type(value)
     if kind not in _kinds and _is_lasting(kind) and is_single(value):
         _kinds[kind] = None

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop._model.call_signature import PLAIN
 from interop.backends import find_backend, is_array
-from interop.errors import MixedBackendsError, UnsupportedTypeError
+from interop.errors import InteropError, MixedBackendsError, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from interop._model.call_signature import Shape
+    from interop._model.call_signature import CallSignature
     from interop._model.description import Device
     from interop.backends.base import Backend
 
-__all__ = ["Found", "array_namespace", "arrays_in", "given", "is_single", "namespace_of", "refuse_mixed"]
+__all__ = ["Found", "array_namespace", "arrays_in", "is_single", "namespace_of", "refuse_mixed", "with_namespace"]
 
 
 def array_namespace(*xs: Any, api_version: str | None = None, use_compat: bool | None = None) -> Any:
@@ -52,9 +52,14 @@ class Found(NamedTuple):
     backend: Backend
 
     @property
+    def parameter(self) -> str:
+        """The name of the argument that it is, or is in."""
+        return self.path.partition("[")[0].partition(".")[0]
+
+    @property
     def device(self) -> Device:
         """The device that it lives on."""
-        return self.backend.place(self.array)
+        return self.backend.device_of(self.array)
 
 
 def namespace_of(found: Found) -> Any:
@@ -79,9 +84,9 @@ def arrays_in(arguments: Iterable[tuple[str, Any]]) -> list[Found]:
 
 
 def _inside(name: str, value: Any) -> list[Found]:
-    from interop._trees.structure import take_apart  # on request: it needs optree
+    from interop._trees.structure import flatten  # on request: it needs optree
 
-    node = take_apart(value)
+    node = flatten(value)
     leaves = node.leaves
     kinds = {kind for kind, one in dict(zip(map(type, leaves), leaves, strict=True)).items() if is_array(one)}
     if not kinds:  # before the paths, which take long
@@ -91,32 +96,68 @@ def _inside(name: str, value: Any) -> list[Found]:
 
 def is_single(value: Any) -> bool:
     """Return whether a value is neither an array nor taken apart."""
-    from interop._trees.structure import take_apart  # on request: it needs optree
+    from interop._trees.structure import flatten  # on request: it needs optree
 
-    leaves = take_apart(value).leaves
+    leaves = flatten(value).leaves
     return len(leaves) == 1 and leaves[0] is value and not is_array(value)
 
 
-def refuse_mixed(call: str, found: list[Found]) -> None:
-    """Raise MixedBackendsError, naming each array, unless all are of one library and on one device."""
+def refuse_mixed(function: str, found: list[Found], given: dict[str, Any] | None = None, *, library: str | None = None) -> None:
+    """Raise MixedBackendsError, naming each array, unless all are of one library and on one device.
+
+    `given` are the keywords of the function's @neutral, `library` is the one whose arrays the hint suggests to follow.
+    """
     libraries, devices = {one.backend.name for one in found}, {one.device for one in found}
     if len(libraries) == 1 and len(devices) == 1:
         return
     lines = [f"  - {one.path}: {one.backend.name} on {one.device}" for one in found]
     what = "libraries" if len(libraries) > 1 else "devices"
-    words = "mixed='first', transfer='allow'" if len(devices) > 1 else "mixed='first'"
-    hint = f"Convert them first (interop.convert(x, like=...)), or let the function do it: {words} in its @neutral(...)."
-    raise MixedBackendsError("\n".join([f"{call} got arrays of several {what}:", *lines]), hint=hint)
+    raise MixedBackendsError(
+        "\n".join([f"{function}(...) got arrays of several {what}:", *lines]), hint=_remedy(found, given or {}, library)
+    )
 
 
-def given(shape: Shape, found: list[Found], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _remedy(found: list[Found], given: dict[str, Any], library: str | None) -> str:
+    """Return what to write so that these arrays are brought together, with every permission that it takes."""
+    leader = next((one for one in found if one.backend.name == library), found[0])
+    permissions = {name: value for name, value in given.items() if name not in ("like", "to", "runs_on")}
+    runs_on = None if library else given.get("runs_on")
+    try:
+        before = _needed(found, {"like": leader.array})
+        inside = _needed(found, {"to": runs_on} if runs_on else {"like": leader.array}, permissions)
+    except InteropError as error:
+        return f"Give arrays of one library, on one device. Not all of these can follow {leader.path}: {error.message}"
+    words = [f"to={library!r}" if library else "like='first'", *_spelled(inside)]
+    replaced = next((f"in the place of {name}={given[name]!r} " for name in ("like", "to") if name in given), "")
+    call = ", ".join(["interop.convert(x, like=...", *_spelled(before)])
+    return f"Convert them first ({call})), or let the function do it: {', '.join(words)} {replaced}in its @neutral(...)."
+
+
+def _needed(found: list[Found], where: dict[str, Any], permissions: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the permissions that it takes to convert these arrays; InteropError where nothing permits it."""
+    from interop._engine.call import Call, plan_call, target_of  # on request: only mistakes need it
+
+    target, needed = target_of(where.get("to"), where.get("like")), dict[str, Any]()
+    for one in found:
+        plan = plan_call(Call("convert", one.array, target, **where, **(permissions or {})))
+        for refusal in plan.refusals:
+            if refusal.final:
+                raise refusal.error(refusal.reason)
+        needed |= plan.permissions
+    return needed
+
+
+def _spelled(keywords: dict[str, Any]) -> list[str]:
+    return [f"{name}={value!r}" for name, value in keywords.items()]
+
+
+def with_namespace(
+    signature: CallSignature, found: list[Found], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments with ``xp`` among them."""
     if not found:
-        if shape.signature is not None:
-            shape.signature.bind(*args, **kwargs | {"xp": None})  # what is missing, if that is why there is no array
+        if signature.signature is not None:
+            signature.signature.bind(*args, **kwargs | {"xp": None})  # what is missing, if that is why there is no array
         hint = "Pass an array, or the namespace: xp=numpy."
-        raise UnsupportedTypeError(f"{shape.name}(...) got no array among its arguments, so there is no namespace to find.", hint=hint)
-    space = namespace_of(found[0])
-    if len(args) > shape.xp_at:
-        return (*args[: shape.xp_at], space, *args[shape.xp_at + 1 :]), kwargs
-    return args, kwargs | {"xp": space}
+        raise UnsupportedTypeError(f"{signature.name}(...) got no array among its arguments, so there is no namespace to find.", hint=hint)
+    return signature.with_xp(namespace_of(found[0]), args, kwargs)

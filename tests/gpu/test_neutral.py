@@ -70,7 +70,7 @@ def test_libraries_and_devices_are_told_apart():
         add(torch.ones(4), cuda("torch"))
     with pytest.raises(MixedBackendsError, match="several libraries"):
         add(cuda("cupy"), cuda("torch"))
-    follow = neutral(mixed="first")(lambda x, y: x + y)
+    follow = neutral(like="first")(lambda x, y: x + y)
     assert type(follow(cuda("cupy"), cuda("torch"))) is type(cuda("cupy"))
 
 

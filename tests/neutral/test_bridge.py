@@ -361,31 +361,35 @@ def test_without_a_rule_it_is_refused_in_words_that_work():
         bridge()(lambda *xs: xs[0])(x)
 
 
-@pytest.mark.parametrize("library", ["first", "numpy", "jax"])
-def test_results_that_leave_torch_are_refused_in_words_that_work(library):
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [({"like": "first"}, "NumPy"), ({"like": "x"}, "NumPy"), ({"to": "numpy"}, "NumPy"), ({"to": "jax"}, "JAX")],
+    ids=str,
+)
+def test_results_that_leave_torch_are_refused_in_words_that_work(words, title):
     def times(x, y):
         return x * y
 
     x, y = np.ones(2, "float32"), torch.ones(2, requires_grad=True)
     with pytest.raises(GradError) as caught:
-        bridge(mixed=library)(times)(x, y)
-    title = "JAX" if library == "jax" else "NumPy"
+        bridge(**words)(times)(x, y)
+    ((name, value),) = words.items()
     assert str(caught.value) == (
-        f"times(...): autograd tracks y, and mixed={library!r} takes the results to {title}, outside its graph: the gradient would be lost.\n\n"
-        "Hint: Let everything follow torch, mixed='torch'; or pass y.detach(); or drop it: grad='detach' in its @neutral(...), "
+        f"times(...): autograd tracks y, and {name}={value!r} takes the results to {title}, outside its graph: the gradient would be lost.\n\n"
+        f"Hint: Let everything follow torch, to='torch' in the place of {name}={value!r}; or pass y.detach(); or drop it: grad='detach' in its @neutral(...), "
         "in the place of 'bridge'."
     )
-    bridge(mixed=library)(times)(x, y.detach())
-    neutral(runs_on="numpy", mixed=library, grad="detach")(times)(x, y)
-    followed = bridge(mixed="torch")(times)
+    bridge(**words)(times)(x, y.detach())
+    neutral(runs_on="numpy", **words, grad="detach")(times)(x, y)
+    followed = bridge(to="torch")(times)
     followed.backward(lambda ctx, grad: (None, grad * ctx.saved_tensors[0]))
     assert followed(x, y).requires_grad
 
 
-@pytest.mark.parametrize("mixed", ["first", "torch"])
+@pytest.mark.parametrize("words", [{"like": "first"}, {"like": "x"}, {"to": "torch"}], ids=str)
 @pytest.mark.parametrize("make", ARRAYS.values(), ids=ARRAYS)
-def test_what_is_mixed_goes_along(make, mixed):
-    @bridge(mixed=mixed)
+def test_what_is_mixed_goes_along(make, words):
+    @bridge(**words)
     def times(x, others, *, xp=None):
         assert type(x) is type(others[0]) is np.ndarray
         assert xp is array_api_compat.numpy
@@ -409,18 +413,20 @@ def test_what_is_mixed_goes_along(make, mixed):
 def test_mixed_arguments_are_refused_as_always():
     with pytest.raises(MixedBackendsError, match=r"product\(\.\.\.\) got arrays of several libraries:\n  - x: torch on cpu\n  - y: numpy"):
         product(leaf(2), np.ones(2))
+    with pytest.raises(MixedBackendsError, match="let the function do it: to='torch' in its @neutral"):
+        product(np.ones(2), leaf(2))
 
 
 @pytest.mark.parametrize(
     ("words", "kind", "text"),
     [
         ({"grad": "bridge"}, TypeError, r"say which, as in neutral\(runs_on='numpy', grad='bridge'\)"),
-        ({"grad": "bridge", "mixed": "torch"}, TypeError, "say which"),
+        ({"grad": "bridge", "to": "torch"}, TypeError, "say which"),
         ({"grad": "brigde", "runs_on": "numpy"}, ValueError, "did you mean 'bridge'. Values: 'error', 'detach', 'bridge'"),
         ({"grad": "detatch", "runs_on": "numpy"}, ValueError, "did you mean 'detach'"),
         ({"grad": "bridge", "runs_on": "numpi"}, ValueError, "did you mean 'numpy'"),
         ({"grad": "bridge", "runs_on": "torch"}, ValueError, "through one of torch's own, gradients flow without it"),
-        ({"grad": "bridge", "runs_on": "numpy", "mixed": "fist"}, ValueError, "did you mean 'first'"),
+        ({"grad": "bridge", "runs_on": "numpy", "like": "fist"}, ValueError, "did you mean 'first'"),
         ({"grad": "bridge", "runs_on": "numpy", "castin": "safe"}, TypeError, "did you mean 'casting'"),
         ({"grad": "bridge", "runs_on": "numpy", "casting": "save"}, ValueError, "did you mean 'safe'"),
     ],
@@ -474,7 +480,7 @@ def test_a_python_float_carries_no_gradient():
 
 
 def wrapped_sine(**words):
-    @wrap(backend="numpy", **words)
+    @wrap(runs_on="numpy", **words)
     def sine(ctx, x):
         ctx.save_for_backward(x)
         return np.sin(x)
@@ -516,8 +522,8 @@ def test_the_permissions_of_a_wrapped_function_are_its_own():
 
     x = jnp.ones(2)  # JAX without 64 bits
     with pytest.raises(DTypeError, match=r"the result of widened(?s:.*)casting='same_kind' into its autograd\.wrap\(\.\.\.\)"):
-        bridge()(wrap(widened, backend="numpy"))(x)
-    assert bridge()(wrap(widened, backend="numpy", casting="same_kind"))(x).dtype == "float32"
+        bridge()(wrap(widened, runs_on="numpy"))(x)
+    assert bridge()(wrap(widened, runs_on="numpy", casting="same_kind"))(x).dtype == "float32"
 
 
 # Permissions.
@@ -570,9 +576,9 @@ def test_a_transfer_needs_its_permission_and_gradients_come_back_to_the_gpu():
     y = torch.ones(3, requires_grad=True)
     with pytest.raises(MixedBackendsError):
         summed(transfer="allow")(x, y)
-    both = summed(transfer="allow", mixed="first")
+    both = summed(transfer="allow", like="first")
     assert both(x, y).is_cuda
-    found = both(y=x, x=y)  # the first that is given, whatever the order of the parameters
+    found = both(y=y, x=x)  # the first of the signature, whatever the order of the call
     assert found.is_cuda
     found.sum().backward()
     assert not y.grad.is_cuda
@@ -638,7 +644,7 @@ class Model:
 
     static.__wrapped__.backward(lambda ctx, grad: grad * 2)
 
-    wrapped = bridge()(wrap(lambda self, x: x * self.k, lambda ctx, grad: grad * 3, backend="numpy"))
+    wrapped = bridge()(wrap(lambda self, x: x * self.k, lambda ctx, grad: grad * 3, runs_on="numpy"))
 
 
 @pytest.mark.parametrize("name", ["method", "of_class", "static", "wrapped"])

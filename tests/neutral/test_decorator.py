@@ -1,4 +1,4 @@
-"""Neutral functions: the namespace is found, what is mixed is refused by name or brought together, results come back."""
+"""Neutral functions: the namespace is found, mixed libraries are refused by name or converted, results come back."""
 
 import asyncio
 import dataclasses
@@ -147,7 +147,7 @@ def test_mixed_libraries_are_refused_each_by_name():
             "  - args[2][1]['a']: torch on cpu",
             "  - k.weights: jax on cpu",
         ]
-        assert "mixed='first'" in caught.value.hint
+        assert "like='first'" in caught.value.hint
 
 
 def test_mixed_devices_are_refused_each_by_name():
@@ -163,7 +163,7 @@ def test_mixed_devices_are_refused_each_by_name():
 @pytest.mark.parametrize("first", ARRAYS.values(), ids=ARRAYS)
 @pytest.mark.parametrize("second", ARRAYS.values(), ids=ARRAYS)
 def test_everything_follows_the_first(first, second):
-    @neutral(mixed="first", transfer="allow", readonly="share")
+    @neutral(like="first", transfer="allow", readonly="share")
     def add(x, pair, *, xp=None):
         assert array_api_compat.array_namespace(x) is xp
         return xp.add(x, pair["y"])
@@ -175,8 +175,56 @@ def test_everything_follows_the_first(first, second):
     assert [float(found[0]), float(found[1])] == [2.0, 6.0]
 
 
+def score(y_true, y_pred, weight=None, *, xp=None):
+    return xp.asarray(y_true - y_pred)
+
+
+@pytest.mark.parametrize("order", [("y_true", "y_pred"), ("y_pred", "y_true"), ("y_pred", "weight", "y_true")], ids="-".join)
+def test_the_first_is_that_of_the_signature_however_the_call_is_written(order):
+    """As in scikit-learn#28668."""
+    given = {"y_true": np.ones(2), "y_pred": torch.ones(2), "weight": torch.ones(2)}
+    assert type(neutral(like="first")(score)(**{name: given[name] for name in order})) is np.ndarray
+    one, other = ARRAYS["array_api_strict"](), ARRAYS["array_api_strict:device1"]()
+    follow = neutral(like="first", transfer="allow")(score)
+    assert follow(y_pred=other, y_true=one).device == follow(y_true=one, y_pred=other).device == one.device
+
+
+def test_keywords_without_a_parameter_lead_last_and_by_name():
+    follow = neutral(like="first")(lambda x=None, **more: (x, *more.values()))
+    assert {type(one) for one in follow(b=torch.ones(1), a=np.ones(1))} == {type(None), np.ndarray}
+    assert {type(one) for one in follow(a=np.ones(1), x=torch.ones(1))} == {torch.Tensor}
+
+
+def test_the_function_gets_keywords_in_the_order_of_the_call():
+    for words in ({"like": "first"}, {"runs_on": "numpy"}):
+        follow = neutral(**words, grad="detach")(lambda x, **more: list(more))
+        assert follow(b=torch.ones(1), a=torch.ones(1), x=torch.ones(1)) == ["b", "a"]
+
+
+@pytest.mark.parametrize("runs_on", [None, "numpy"])
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_parameter_can_lead(swap, runs_on):
+    """As in scikit-learn#31274 and #34221."""
+    follow = neutral(like="y_pred", runs_on=runs_on)(score)
+    one, other = (torch.ones(2), np.ones(2)) if swap else (np.ones(2), torch.ones(2))
+    assert type(follow(one, other)) is type(other)
+    assert type(follow(y_pred=other, y_true=one)) is type(other)
+    assert type(follow(3.0, y_pred=other)) is type(other)
+    assert type(follow(one, 3.0)) is type(one)  # nothing to follow there, and nothing is mixed
+    with pytest.raises(MixedBackendsError, match=r"y_true: (?s:.*)weight: "):
+        follow(one, 3.0, weight=other)
+
+
+def test_a_tree_can_lead_and_so_can_arguments_without_names():
+    lead = neutral(like="options")(lambda x, options: x)
+    assert type(lead(torch.ones(1), Options([np.ones(1)]))) is np.ndarray
+    assert type(lead(np.ones(1), {"a": [None, torch.ones(1)]})) is torch.Tensor
+    last = neutral(like="rest")(lambda x, *rest: x)
+    assert type(last(torch.ones(1), 2, np.ones(1))) is np.ndarray
+
+
 def test_everything_goes_to_a_named_library():
-    @neutral(mixed="torch")
+    @neutral(to="torch")
     def add(x, y, *, xp=None):
         return xp.add(x, y), xp
 
@@ -186,8 +234,8 @@ def test_everything_goes_to_a_named_library():
         assert xp is array_api_compat.torch
 
 
-def test_what_is_brought_together_is_asked_for_permission():
-    @neutral(mixed="first")
+def test_what_is_converted_is_asked_for_permission():
+    @neutral(like="first")
     def add(x, y):
         return x + y
 
@@ -204,7 +252,7 @@ def test_what_is_brought_together_is_asked_for_permission():
 
 
 def test_one_object_given_twice_is_one_object_there():
-    @neutral(mixed="torch")
+    @neutral(to="torch")
     def same(x, y, *, z):
         return x is y is z[0]
 
@@ -294,10 +342,10 @@ def test_mixed_arguments_need_a_leader_there_too():
 
     with pytest.raises(MixedBackendsError):
         neutral(runs_on="numpy")(add)(torch.ones(2), np.ones(2))
-    following = neutral(runs_on="numpy", mixed="first")(add)
+    following = neutral(runs_on="numpy", like="first")(add)
     assert type(following(torch.ones(2), np.ones(2))) is torch.Tensor
     assert type(following(np.ones(2), torch.ones(2))) is np.ndarray
-    named = neutral(runs_on="numpy", mixed="torch")(add)
+    named = neutral(runs_on="numpy", to="torch")(add)
     assert type(named(np.ones(2), torch.ones(2))) is torch.Tensor
     assert type(named(np.ones(2), np.ones(2))) is torch.Tensor
 
@@ -355,7 +403,7 @@ def test_what_the_function_writes_into_arguments_without_arrays_is_there():
     work(torch.ones(2), log, options, more, out=out)
     assert (log, options, more) == (["done"], {"nested": [1], "count": 3}, {"seen": True})
     assert type(out["result"]) is np.ndarray
-    following = neutral(mixed="first")(lambda x, xs: xs.append(x))
+    following = neutral(like="first")(lambda x, xs: xs.append(x))
     xs = [torch.ones(1)]
     following(torch.ones(2), xs)  # of the library already: nothing changes, so the list is the caller's
     assert len(xs) == 2
@@ -429,15 +477,70 @@ def test_the_hint_does_not_send_to_a_scope_that_the_decorator_outvotes():
     assert caught.value.hint == "write copy=True into its @neutral(...)"
 
 
+def plus(x, y, z=None):
+    return x + y
+
+
+def hinted(hint):
+    """Return the keywords that a hint says to write into @neutral."""
+    return eval(f"dict({hint.partition('let the function do it: ')[2].partition(' in ')[0]})")
+
+
+LATER = {
+    "libraries": (lambda: (np.ones(2), torch.ones(2)), {}),
+    "devices": (lambda: (ARRAYS["array_api_strict"](), ARRAYS["array_api_strict:device1"]()), {}),
+    "a gradient": (lambda: (np.ones(2), torch.ones(2, requires_grad=True)), {}),
+    "a dtype": (lambda: (jnp.ones(2), np.ones(2)), {}),
+    "a gradient there": (lambda: (torch.ones(2, requires_grad=True), np.ones(2)), {"runs_on": "numpy"}),
+    "a permission that stands in the way": (lambda: (torch.ones(2), np.ones(2)[::-1]), {"runs_on": "torch", "copy": False}),
+    "a parameter without an array": (lambda: (torch.ones(2), np.ones(2)), {"like": "z"}),
+    "several devices of a library": (
+        lambda: (ARRAYS["array_api_strict"](), ARRAYS["array_api_strict:device1"]()),
+        {"to": "array_api_strict", "transfer": "error"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_the_hint_for_mixed_arrays_works_to_the_letter(case):
+    make, words = LATER[case]
+    arrays = make()
+    if "to" in words:  # there nothing is refused before a permission is
+        neutral(**words | {"transfer": "allow"})(plus)(*arrays)
+        return
+    with pytest.raises(MixedBackendsError) as caught:
+        neutral(**words)(plus)(*arrays)
+    if "like" in words:
+        assert "in the place of like='z'" in caught.value.hint
+    found = neutral(**words | hinted(caught.value.hint))(plus)(*arrays)
+    assert type(found) is type(arrays[0])
+
+
+@pytest.mark.parametrize("case", ["libraries", "devices", "a gradient", "a dtype"])
+def test_the_hint_to_convert_them_first_works_to_the_letter(case):
+    one, other = LATER[case][0]()
+    with pytest.raises(MixedBackendsError) as caught:
+        neutral(plus)(one, other)
+    call = caught.value.hint.partition("Convert them first (")[2].partition("), or let")[0].replace("...", "one")
+    neutral(plus)(one, eval(call, {"interop": interop, "x": other, "one": one}))
+
+
+def test_where_nothing_brings_them_together_the_hint_says_so():
+    with pytest.raises(MixedBackendsError) as caught:
+        neutral(plus)(torch.ones(2), torch.ones(2, device="meta"))
+    assert caught.value.hint.startswith("Give arrays of one library, on one device. Not all of these can follow x: ")
+    assert "like=" not in caught.value.hint
+
+
 def test_the_hint_for_mixed_devices_works():
     def first(x, y):
         return x
 
     one, other = ARRAYS["array_api_strict"](), ARRAYS["array_api_strict:device1"]()
-    with pytest.raises(MixedBackendsError, match=r"mixed='first', transfer='allow' in its @neutral") as caught:
+    with pytest.raises(MixedBackendsError, match=r"like='first', transfer='allow' in its @neutral") as caught:
         neutral(first)(one, other)
     assert "several devices" in str(caught.value)
-    neutral(mixed="first", transfer="allow")(first)(one, other)
+    neutral(like="first", transfer="allow")(first)(one, other)
 
 
 # What stays of the function.
@@ -537,9 +640,21 @@ def test_functions_written_in_c_are_taken():
     ("words", "kind", "text"),
     [
         ({"runs_on": "numpi"}, ValueError, "did you mean 'numpy'"),
-        ({"mixed": "fist"}, ValueError, "mixed='fist' is neither 'first' nor a backend; did you mean 'first'"),
-        ({"mixed": "toch"}, ValueError, "did you mean 'torch'"),
-        ({"grad": "detach"}, TypeError, "give mixed= or runs_on="),
+        ({"like": "fist"}, ValueError, "like='fist' is neither 'first' nor a parameter of <lambda>; did you mean 'first'"),
+        ({"like": "points"}, ValueError, "did you mean 'point'"),
+        ({"like": "torch"}, ValueError, "write to='torch'"),
+        ({"like": "xp"}, ValueError, "nor a parameter"),
+        ({"like": "more"}, ValueError, "nor a parameter"),
+        ({"like": "self"}, TypeError, "like='self', the arrays that the object holds, is not supported yet"),
+        ({"like": np.ones(1)}, TypeError, "like= is 'first' or the name of a parameter of <lambda>, got a ndarray"),
+        ({"like": "first", "to": "torch"}, TypeError, "give one of like= .* and to= .*, not both"),
+        ({"to": "toch"}, ValueError, "did you mean 'torch'"),
+        ({"to": "first"}, ValueError, "'first' is not a backend"),
+        ({"grad": "detach"}, TypeError, "give like=, to= or runs_on="),
+        ({"run_on": "numpy"}, TypeError, "did you mean 'runs_on'"),
+        ({"mixed": "first"}, TypeError, "neutral has no mixed=: write like='first' .* or to='torch'"),
+        ({"mixed": "torch", "runs_on": "numpy"}, TypeError, "neutral has no mixed="),
+        ({"backend": "numpy"}, TypeError, "neutral has no backend=: write runs_on='numpy'"),
         ({"runs_on": "numpy", "gard": "detach"}, TypeError, "did you mean 'grad'"),
         ({"runs_on": "numpy", "grad": "detatch"}, ValueError, "did you mean 'detach'"),
         ({"runs_on": "numpy", "policy": "strickt"}, ValueError, "did you mean 'strict'"),
@@ -547,14 +662,14 @@ def test_functions_written_in_c_are_taken():
 )
 def test_wrong_words_are_told_when_the_function_is_decorated(words, kind, text):
     with pytest.raises(kind, match=text):
-        neutral(**words)(lambda x: x)
+        neutral(**words)(lambda point, *, xp=None, **more: point)
 
 
 def test_what_cannot_be_decorated_is_told():
     def generator(x):
         yield x
 
-    with pytest.raises(TypeError, match="generator is a generator: what it yields could not be brought back"):
+    with pytest.raises(TypeError, match="generator is a generator: what it yields could not be converted"):
         neutral(runs_on="numpy")(generator)
     assert list(neutral(generator)(np.ones(1)))
     for wrong in (classmethod(lambda cls, x: x), staticmethod(len), 3, int):
