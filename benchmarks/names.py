@@ -131,10 +131,10 @@ def _wrapped() -> Any:
 
     from interop.autograd import wrap
 
-    return wrap(np.sin, lambda ctx, grad: grad * np.cos(ctx.saved_tensors[0]), backend="numpy")
+    return wrap(np.sin, lambda ctx, grad: grad * np.cos(ctx.saved_tensors[0]), runs_on="numpy")
 
 
-VERBS = ("convert", "describe", "explain", "policy", "to_cupy", "to_numpy", "to_torch")
+VERBS = ("convert", "describe", "explain", "policy", "to_cupy", "to_jax", "to_numpy", "to_torch")
 
 HOST: dict[str, Callable[[], Any]] = {
     **{name: verb(name) for name in VERBS},

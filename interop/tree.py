@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from interop._engine.batch import ROOT, Batch
+from interop._engine.batch import ROOT, TreeConversion
 from interop._engine.batch_plan import TreePlan
-from interop._engine.call import KEYWORDS, Call, target_of, told
+from interop._engine.call import KEYWORDS, Call, error_context, target_of
 from interop._model.description import Description
 from interop._model.policy import check_names
 from interop._model.spelling import nearest
-from interop._trees.structure import take_apart
+from interop._trees.structure import flatten
 from interop.backends import find_backend, is_array
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def convert(
     {'image': tensor([[0., 0.],
             [0., 0.]], dtype=torch.float64), 'label': [tensor(3), 'cat']}
     """
-    return _batch("tree.convert", tree, to, as_convert, is_leaf=is_leaf, others=others, namespace=namespace).run()
+    return _conversion("tree.convert", tree, to, as_convert, is_leaf=is_leaf, others=others, namespace=namespace).run()
 
 
 def explain(
@@ -102,7 +102,7 @@ def explain(
       tree['a']: shared
       tree['b'][0]: 16 bytes copied: torch has no negative strides
     """
-    return _batch("tree.explain", tree, to, as_convert, is_leaf=_or_described(is_leaf), others=others, namespace=namespace).look()
+    return _conversion("tree.explain", tree, to, as_convert, is_leaf=_or_described(is_leaf), others=others, namespace=namespace).plan()
 
 
 def describe(tree: Any, /, *, is_leaf: Callable[[Any], bool] | None = None, namespace: str = "") -> Any:
@@ -114,21 +114,23 @@ def describe(tree: Any, /, *, is_leaf: Callable[[Any], bool] | None = None, name
     >>> print(interop.tree.describe([np.ones(2, "float32"), "x"])[0])
     numpy.ndarray float32[2] on cpu
     """
-    node = take_apart(tree, is_leaf, namespace=namespace)
+    node = flatten(tree, is_leaf, namespace=namespace)
     described = []
     for number, leaf in enumerate(node.leaves):
-        with told(lambda number=number: f"tree.describe(tree), at {list(node.paths(ROOT))[number]}"):  # type: ignore[misc] # python/mypy#12557
+        with error_context(lambda number=number: f"tree.describe(tree), at {list(node.paths(ROOT))[number]}"):  # type: ignore[misc] # python/mypy#12557
             described.append(find_backend(leaf).describe(leaf) if is_array(leaf) else leaf)
-    return node.rebuild(described)
+    return node.unflatten(described)
 
 
-def _batch(verb: str, tree: Any, to: Any, words: Keywords, *, is_leaf: Callable[[Any], bool] | None, others: str, namespace: str) -> Batch:
+def _conversion(
+    verb: str, tree: Any, to: Any, words: Keywords, *, is_leaf: Callable[[Any], bool] | None, others: str, namespace: str
+) -> TreeConversion:
     check_names(words, (*KEYWORDS, "is_leaf", "others", "namespace"), "keyword")
     if others not in ("keep", "error"):
         raise ValueError(f"others={others!r} is not a value{nearest(str(others), ('keep', 'error'))} Values: 'keep', 'error'.")
     said = {"is_leaf": is_leaf, "others": others if others != "keep" else None, "namespace": namespace or None}
-    call = Call(verb, tree, target_of(to, words.get("like")), {"to": to, **said, **words}, subject=ROOT)
-    return Batch(call, take_apart(tree, is_leaf, namespace=namespace), keep=others == "keep")
+    call = Call(verb, tree, target_of(to, words.get("like")), to=to, subject=ROOT, **said, **words)
+    return TreeConversion(call, flatten(tree, is_leaf, namespace=namespace), keep=others == "keep")
 
 
 def _or_described(is_leaf: Callable[[Any], bool] | None) -> Callable[[Any], bool]:

@@ -28,6 +28,7 @@ from interop import (
     explain,
     shares_memory,
     to_cupy,
+    to_jax,
     to_numpy,
     to_torch,
 )
@@ -44,6 +45,18 @@ def test_a_target_is_a_name_or_a_namespace(to):
 @pytest.mark.parametrize("to", ["numpy", np, array_api_compat.numpy])
 def test_numpy_as_a_target(to):
     assert type(convert(torch.ones(2), to)) is np.ndarray
+
+
+def test_jax_has_a_verb_of_its_own():
+    import jax
+
+    assert type(to_jax(A)) is type(convert(A, "jax")) is type(to_jax(torch.ones(2)))
+    assert isinstance(to_jax(A), jax.Array)
+    array = jax.numpy.ones(2)
+    assert to_jax(array) is array
+    with pytest.raises(DTypeError, match=r"^to_jax\(x\) cannot convert"):
+        to_jax(np.ones(2))  # without 64 bits
+    assert to_jax(np.ones(2), casting="same_kind").dtype == "float32"
 
 
 def test_a_vendored_compat_namespace():

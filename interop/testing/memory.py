@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from interop._verbs import shares_memory
+from interop._engine.inspection import shares_memory
 from interop.backends import find_backend, is_array, load_backend
 from interop.errors import LayoutError, NoDataError
 from interop.testing._values import Side
@@ -106,9 +106,9 @@ def assert_source_untouched(*arrays: Any) -> Iterator[None]:
 
 
 def _leaves(arrays: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-    from interop._trees.structure import take_apart  # on request: it loads optree
+    from interop._trees.structure import flatten  # on request: it loads optree
 
-    node = take_apart(list(arrays))
+    node = flatten(list(arrays))
     for path, leaf in zip(node.paths("arrays"), node.leaves, strict=True):
         if is_array(leaf):
             yield path, leaf
