@@ -10,6 +10,7 @@ from interop._model.description import CPU, Device
 from interop.backends.cuda import staging as _staging
 from interop.backends.torch import backend as torch_file
 from interop.backends.torch import copies as _torch_copies
+from interop.backends.torch import describe
 
 
 @pytest.fixture(name="chunk", autouse=True)
@@ -231,9 +232,9 @@ def test_only_memory_is_staged(monkeypatch, x, is_staged):
 def test_a_dual_tensor_and_functorch_go_torchs_way():
     import torch.autograd.forward_ad as fwad
 
-    assert torch_file._is_memory_only(GRID)
+    assert describe.is_memory_only(GRID)
     with fwad.dual_level():
-        assert not torch_file._is_memory_only(fwad.make_dual(torch.ones(3), torch.ones(3)))
+        assert not describe.is_memory_only(fwad.make_dual(torch.ones(3), torch.ones(3)))
     seen = []
-    torch.func.vmap(lambda y: seen.append(torch_file._is_memory_only(y)) or y)(torch.ones(3))
+    torch.func.vmap(lambda y: seen.append(describe.is_memory_only(y)) or y)(torch.ones(3))
     assert seen == [False]

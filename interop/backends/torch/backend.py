@@ -11,26 +11,23 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.autograd import forward_ad
-from torch.utils import _python_dispatch
 
 from interop._model.capabilities import Capabilities
-from interop._model.description import Description, Device
-from interop._model.dtypes import DTYPES
+from interop._model.description import Device
 from interop.backends.base import Backend
-from interop.backends.cuda.copies import SMALL, packs
+from interop.backends.cuda.copies import packs
 from interop.backends.cuda.driver import version
 from interop.backends.cuda.streams import LEGACY, PER_THREAD, cuda_stream_number
 from interop.backends.cuda.types import Card, CudaView, MemorySource
-from interop.backends.numpy.backend import BEHAVED, is_extension, memory_dtype, native_dtype, tidy
-from interop.backends.numpy.backend import backend as numpy_backend
-from interop.backends.shortcut import DETACH, PLAIN, READ_ONLY, TO_HOST, Shortcut
+from interop.backends.numpy.backend import is_extension, memory_dtype, native_dtype, tidy
 from interop.backends.torch import copies as _torch_copies
 from interop.backends.torch import handoff as _torch_handoff
-from interop.backends.torch import kinds
+from interop.backends.torch import kinds, modes
 from interop.backends.torch import pool as _torch_pool
+from interop.backends.torch.describe import describe, is_memory_only
 from interop.backends.torch.known_issues import KNOWN_ISSUES
 from interop.backends.torch.release import defer_release, native_stream, release_after
+from interop.backends.torch.shortcuts import export_to, shortcuts
 from interop.dlpack import VERSION, handover
 from interop.errors import DTypeError, LayoutError, TransferError
 
@@ -38,22 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
+    from interop._model.description import Description
     from interop.backends.base import PendingCopy
     from interop.backends.cuda.types import DeviceConsumer, PoolUse
+    from interop.backends.shortcut import Shortcut
 
 __all__ = ["TorchBackend", "backend"]
-
-# torch also has int1 to int7, uint1 to uint7, bits and packed fp4, as shells: their elements have no value
-# that an operation could read, and DLPack exports them as 8-bit integers. They are no dtypes here.
-_SHELLS = {f"{kind}int{bits}" for kind in ("", "u") for bits in range(1, 8)}
-_SHELL_DTYPES = {getattr(torch, name) for name in _SHELLS if hasattr(torch, name)}
-_DTYPES = {name: getattr(torch, name) for name in DTYPES if hasattr(torch, name) and name not in _SHELLS}
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-
-_modes = torch._C._len_torch_dispatch_stack
-_REQUIRES_GRAD: Any = torch.Tensor.requires_grad
-_tracing = torch._C._is_tracing
-_functorch_level = torch._C._functorch.peek_interpreter_stack
 
 
 class TorchBackend(Backend):
@@ -64,9 +51,9 @@ class TorchBackend(Backend):
     capabilities = Capabilities(
         name="torch",
         title="torch",
-        dtypes=frozenset(_DTYPES),
+        dtypes=frozenset(kinds.DTYPES),
         devices=frozenset({"cpu", "cuda", "mps", "xpu", "meta"}),
-        lacking={"mps": frozenset({"float64", "complex128", *(d for d in _DTYPES if d.startswith("float8"))})},
+        lacking={"mps": frozenset({"float64", "complex128", *(d for d in kinds.DTYPES if d.startswith("float8"))})},
     )
     known_issues = KNOWN_ISSUES
     has_streams = True
@@ -75,43 +62,7 @@ class TorchBackend(Backend):
         return isinstance(x, torch.Tensor)
 
     def describe(self, x: Any) -> Description:
-        with torch._C.DisableTorchFunction():
-            return (
-                self._describe(x)
-                if kinds.is_own(x)
-                else self._describe(self.strip(x)).replace(
-                    type=f"{type(x).__module__}.{type(x).__qualname__}",
-                    requires_grad=_REQUIRES_GRAD.__get__(x),
-                )
-            )
-
-    def _describe(self, x: Any) -> Description:
-        no_data, layout = kinds.why_no_data(x), kinds.layout_of(x)
-        masked = kinds.is_masked(x)
-        plain = no_data is None and layout == "strided" and not masked
-        shape = kinds.shape_of(x)
-        dtype = _NAMES.get(x.dtype) or str(x.dtype)  # a shell keeps its prefix: no such dtype elsewhere
-        memory = kinds.data_of(x) if masked else x
-        return Description(
-            backend="torch",
-            type=f"{type(x).__module__}.{type(x).__qualname__}",
-            shape=shape,
-            dtype=dtype,
-            device=kinds.device_of(x),
-            strides=tuple(memory.stride()) if layout == "strided" and no_data is None else None,
-            nbytes=kinds.nbytes(shape, x.dtype),
-            pointer=kinds.address_of(memory) if plain or (masked and no_data is None) else None,
-            requires_grad=x.requires_grad,
-            tangent=_tangent(x),
-            pending=kinds.pending(x),
-            layout=layout,
-            densifies=layout in kinds.DENSIFIES,
-            dense_dtype="float32" if layout == "quantized" else None,
-            memory="pinned" if plain and _is_pinned(x) else "plain",
-            masked=masked,
-            advice=kinds.advice(layout, dtype),
-            no_data=no_data,
-        )
+        return describe(x)
 
     def version_of(self, x: Any) -> Any:
         return None if x.is_inference() else x._version
@@ -176,13 +127,13 @@ class TorchBackend(Backend):
     # Within torch: these keep the graph, unless `without_modes` is around them.
 
     def copy(self, x: Any) -> Any:
-        if x.dtype in _SHELL_DTYPES:  # torch has no copy kernel for them, but their bytes can be copied
+        if x.dtype in kinds.SHELL_DTYPES:  # torch has no copy kernel for them, but their bytes can be copied
             return x.view(torch.uint8).clone().view(x.dtype)
         with kinds.explained(LayoutError, "copy", x):
             return x.clone()
 
     def cast(self, x: Any, dtype: str) -> Any:
-        wanted = _DTYPES[dtype]
+        wanted = kinds.DTYPES[dtype]
         if x.is_complex() and not wanted.is_complex and wanted is not torch.bool:
             x = x.real  # what .to() does with a warning, about a loss that the call permitted by name
         with kinds.explained(DTypeError, f"cast to {wanted}", x):
@@ -198,7 +149,7 @@ class TorchBackend(Backend):
             if {on.type, device.type} != {"cpu", "cuda"}:
                 return x.to(there)
             _torch_copies.refuse_capture()  # of the stream that was named
-            if _is_memory_only(x):
+            if is_memory_only(x):
                 return _torch_copies.to_host(x) if on.type == "cuda" else _torch_copies.to_device(x, there)
             return x.to(there)
 
@@ -259,18 +210,18 @@ class TorchBackend(Backend):
         stack = contextlib.ExitStack()
         # No subclass and no function mode is asked what the memory means.
         stack.enter_context(torch._C.DisableTorchFunction())
-        if _functorch_level() is not None:
+        if modes.functorch_level() is not None:
             # Inside vmap and the like even a plain tensor's views would come out as wrappers.
-            stack.enter_context(_without_functorch())
-        if _modes():
+            stack.enter_context(modes.without_functorch())
+        if modes.dispatch_modes():
             # A mode (FakeTensorMode, a tracer) would answer for the real tensor.
-            stack.enter_context(_without_modes())
+            stack.enter_context(modes.without_modes())
         return stack
 
     # Across the border.
 
     def host_view(self, x: Any) -> Any:
-        name = _NAMES[x.dtype]
+        name = kinds.NAMES[x.dtype]
         if is_extension(name):
             return x.view(getattr(torch, memory_dtype(name).name)).numpy().view(native_dtype(name))
         return x.numpy()
@@ -279,7 +230,7 @@ class TorchBackend(Backend):
         name = view.dtype.name
         view = tidy(view)
         if is_extension(name):
-            return _take(view.view(memory_dtype(name))).view(_DTYPES[name])
+            return _take(view.view(memory_dtype(name))).view(kinds.DTYPES[name])
         return _take(view)
 
     def export(self, x: Any, stream: int | None) -> Any:
@@ -299,61 +250,13 @@ class TorchBackend(Backend):
     # Short cuts.
 
     def shortcuts(self) -> Mapping[tuple[str, frozenset[str]], Mapping[Any, Shortcut]]:
-        import numpy as np
-
-        tracked = (torch.Tensor.requires_grad,)
-        outside: dict[str, Any] = {"no_level": ((vars(forward_ad), "_current_level"),), "no_mode": (_modes, _tracing)}
-        # torch's own checks in C refuse conj, neg, other devices, layouts, dtypes and functorch's wrappers before
-        # anything is made. They do not see no_grad, duals and modes; nor null pointers (functionalised tensors,
-        # freed storage), for which NumPy allocates memory of its own.
-        checked: dict[str, Any] = {
-            "declines": (RuntimeError, TypeError, ValueError),
-            "expects_view": np.ndarray,
-            "has_storage": kinds.has_memory,
-        }
-        # In grad mode torch refuses tracked tensors itself; under no_grad it would let them through.
-        to_numpy = Shortcut(torch.Tensor.numpy, checks_itself=torch.is_grad_enabled, must_be_false=(tracked,), **outside, **checked)
-        # .data does what detach() does, in two thirds of the time; nobody can reach the graph from here anyway.
-        detached = Shortcut(torch.Tensor.numpy, must_be_true=(tracked,), getter=(torch.Tensor.data,), read_only=True, **outside, **checked)
-        # Inside a node of the graph it does not matter whether autograd follows a tensor: the node speaks for it.
-        inside = Shortcut(torch.Tensor.numpy, getter=(torch.Tensor.data,), read_only=True, **outside, **checked)
-        # torch checks dtype, byte order, negative and odd strides; it warns about read-only, and accepts unaligned.
-        # Inside functionalize it would answer with a wrapper.
-        arriving = Shortcut(torch.from_numpy, must_be_true=(BEHAVED,), no_mode=(_modes, _functorch_level), declines=(TypeError, ValueError))
-        still: dict[str, Any] = {
-            "no_level": outside["no_level"],
-            "no_mode": (*outside["no_mode"], _functorch_level),
-            "declines": (RuntimeError,),
-        }
-        packed = Shortcut(_packable, must_be_false=(tracked,), **still)
-        packed_detached = Shortcut(_packable, getter=(torch.Tensor.data,), **still)
-        itself = Shortcut(handoff=_itself)
-        own = {torch.Tensor: itself, torch.nn.Parameter: itself}
-        return {
-            ("numpy", PLAIN): {torch.Tensor: to_numpy, torch.nn.Parameter: to_numpy},
-            ("numpy", DETACH): {torch.Tensor: detached, torch.nn.Parameter: detached},
-            ("numpy", READ_ONLY): {torch.Tensor: inside, torch.nn.Parameter: inside},
-            ("numpy", TO_HOST): {torch.Tensor: packed, torch.nn.Parameter: packed},
-            ("numpy", TO_HOST | DETACH): {torch.Tensor: packed_detached, torch.nn.Parameter: packed_detached},
-            ("torch", PLAIN): {np.ndarray: arriving, **own},
-            ("torch", DETACH): {np.ndarray: arriving, **own},
-        }
+        return shortcuts()
 
     def as_consumer(self) -> DeviceConsumer | None:
         return _torch_handoff.consumer(self.capabilities.dtypes) if torch.backends.cuda.is_built() else None
 
     def export_to(self, consumer: DeviceConsumer) -> Mapping[Any, Shortcut]:
-        if not torch.backends.cuda.is_built() or torch.version.hip is not None:  # another device in DLPack's numbering
-            return {}
-        dtypes = {dtype for name, dtype in _DTYPES.items() if name in consumer.dtypes}
-        exported = Shortcut(
-            lambda x: _torch_handoff.export_to(x, dtypes, consumer),
-            must_be_false=((torch.Tensor.requires_grad,),),
-            no_level=((vars(forward_ad), "_current_level"),),
-            no_mode=(_modes, torch._C._len_torch_function_stack, _tracing, _functorch_level),
-            declines=(RuntimeError, BufferError),
-        )
-        return {torch.Tensor: exported, torch.nn.Parameter: exported}
+        return export_to(consumer)
 
     # Memory on a CUDA device.
 
@@ -408,63 +311,6 @@ def _card(index: int, count: int) -> Card:
     bus = f"{getattr(said, 'pci_domain_id', 0):04x}:{getattr(said, 'pci_bus_id', 0):02x}:{getattr(said, 'pci_device_id', 0):02x}"
     peers = (other for other in range(count) if other != index and torch.cuda.can_device_access_peer(index, other))
     return Card(said.name, bus, tuple(peers))
-
-
-# Their bytes are the result's.
-_TRAVELLING = {dtype for name, dtype in _DTYPES.items() if name in numpy_backend.capabilities.dtypes}
-
-
-def _packable(x: torch.Tensor) -> torch.Tensor | None:
-    """Return a tensor that can travel to the host with others."""
-    plain = x.is_cuda and x.layout is torch.strided and x.dtype in _TRAVELLING and x.is_contiguous() and not x.is_conj() and not x.is_neg()
-    return x if plain and x.nbytes <= SMALL and _torch_handoff.has_data(x) else None
-
-
-def _itself(x: Any) -> Any:
-    return x
-
-
-def _in_dual_level() -> bool:
-    return forward_ad._current_level >= 0
-
-
-def _is_memory_only(x: torch.Tensor) -> bool:
-    """Return whether nothing but the memory crosses: no graph, no tangent, no class or mode that would want to know."""
-    plain = type(x) is torch.Tensor and not x.requires_grad and _functorch_level() is None
-    return plain and not _modes() and not _tracing() and not _tangent(x)
-
-
-def _tangent(x: torch.Tensor) -> bool:
-    # Guards against deviation `torch-dual-export`.
-    if not _in_dual_level():
-        return False
-    if _functorch_level() is None:
-        return forward_ad.unpack_dual(x).tangent is not None
-    from interop.backends.torch.tracking import rules_for
-
-    return "jvp" in rules_for(x)
-
-
-def _is_pinned(x: torch.Tensor) -> bool:
-    # Guards against deviation `torch-device-asks-pinned`.
-    if x.device.type != "cpu" or x.is_conj() or x.is_neg():  # for a pending one torch would make a copy to ask
-        return False
-    if torch.cuda._is_in_bad_fork():  # a worker that was forked from a process with CUDA must not ask (pytorch#144687)
-        return False
-    if not _modes():
-        return x.is_pinned()
-    with _without_modes():  # it is an operation, which a mode would be asked about
-        return x.is_pinned()
-
-
-def _without_modes() -> AbstractContextManager[Any]:
-    return _python_dispatch._disable_current_modes() if _modes() else contextlib.nullcontext()
-
-
-def _without_functorch() -> AbstractContextManager[Any]:
-    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
-
-    return temporarily_clear_interpreter_stack()
 
 
 def _take(view: Any) -> torch.Tensor:

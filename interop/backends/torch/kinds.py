@@ -1,6 +1,6 @@
 """What kind of tensor a torch tensor is: plain, or one of the many that are not what they seem.
 
-Part of the torch backend (`interop.backends.torch.backend`); apart from it so that either file can be read in one go.
+And the dtypes that it can have, by their canonical names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from interop._model import dtypes as _canonical
 from interop._model.description import CPU, Device
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DENSIFIES",
+    "DTYPES",
+    "NAMES",
+    "SHELL_DTYPES",
     "advice",
     "data_of",
     "device_of",
@@ -37,6 +41,13 @@ __all__ = [
 _C: Any = torch._C  # its stubs lack some names
 _functorch = torch._C._functorch
 _LAZY = (UninitializedParameter, UninitializedBuffer)
+
+# torch also has int1 to int7, uint1 to uint7, bits and packed fp4, as shells: their elements have no value
+# that an operation could read, and DLPack exports them as 8-bit integers. They are no dtypes here.
+_SHELLS = {f"{kind}int{bits}" for kind in ("", "u") for bits in range(1, 8)}
+SHELL_DTYPES = {getattr(torch, name) for name in _SHELLS if hasattr(torch, name)}
+DTYPES = {name: getattr(torch, name) for name in _canonical.DTYPES if hasattr(torch, name) and name not in _SHELLS}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 # Layouts with one dense meaning, which torch itself can make.
 DENSIFIES = frozenset({"sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "mkldnn", "quantized"})

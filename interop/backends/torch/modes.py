@@ -1,21 +1,43 @@
-"""The modes of torch that a call may be in: gradients, transformations, autocast, the compiler."""
+"""The modes of torch that a call may be in: gradients, transformations, dispatch modes, autocast, the compiler."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._C._dynamo import eval_frame
+from torch.utils import _python_dispatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
-__all__ = ["AUTOCASTS", "autocast", "leave_alone", "no_autocast", "tracks", "transforms"]
+__all__ = [
+    "AUTOCASTS",
+    "autocast",
+    "dispatch_modes",
+    "functorch_level",
+    "is_tracing",
+    "leave_alone",
+    "no_autocast",
+    "tracks",
+    "transforms",
+    "without_functorch",
+    "without_modes",
+]
 
 transforms = torch._C._are_functorch_transforms_active
 """Whether a transformation of torch.func is at work."""
 
+dispatch_modes = torch._C._len_torch_dispatch_stack
+"""How many modes see every operation (FakeTensorMode, a tracer)."""
+
+is_tracing = torch._C._is_tracing
+"""Whether `torch.jit.trace` runs the code."""
+
+functorch_level = torch._C._functorch.peek_interpreter_stack
+"""The innermost transformation of torch.func; None outside of all."""
 
 AUTOCASTS = ("cpu", "cuda", "xpu", "mps")
 """The kinds of devices that autocast is for."""
@@ -56,3 +78,15 @@ def leave_alone(function: Any) -> Any:
     skip = eval_frame._FrameAction.SKIP
     eval_frame.set_code_exec_strategy(function.__code__, eval_frame._FrameExecStrategy(skip, skip))
     return function
+
+
+def without_modes() -> AbstractContextManager[Any]:
+    """Return a context without dispatch modes, in which operations are done and not recorded or faked."""
+    return _python_dispatch._disable_current_modes() if dispatch_modes() else nullcontext()
+
+
+def without_functorch() -> AbstractContextManager[Any]:
+    """Return a context outside of all transformations of torch.func."""
+    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+    return temporarily_clear_interpreter_stack()
