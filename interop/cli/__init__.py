@@ -29,7 +29,7 @@ GROUP = "interop.commands"
 """Entry points in this group are commands: ``name = "module:command"``."""
 
 COMMANDS = {
-    "doctor": "What is installed, what is wrong with it, and known trouble in these versions.",
+    "doctor": "What is installed, what is wrong with it, and known issues of these versions.",
     "explain": "Say what a conversion would do, from a short text instead of an array.",
 }
 """Each command's name (its file, here) and what ``interop --help`` says of it."""

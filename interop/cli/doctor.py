@@ -1,7 +1,7 @@
 """``interop doctor``: prints what `interop.doctor.examination.examine` finds.
 
-Exit status 1 if there is a finding: something that is wrong with this installation and wants doing. Known
-trouble of the versions alone does not make it 1, because no set of versions is without, and interop guards what
+Exit status 1 if there is a finding: something is wrong with this installation and should be repaired. Known
+issues of the versions alone do not make it 1, because no set of versions is without, and interop works around what
 it can; an update is worth it all the same. What may be long (links, commands) stands outside the table, and is
 never folded, so that it can be copied from a narrow terminal or a log.
 """
@@ -26,10 +26,10 @@ __all__ = ["command"]
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(*, as_json: bool) -> None:
-    """Say what is installed, what is wrong with it, and which known trouble these versions have.
+    """Say what is installed, what is wrong with it, and which known issues these versions have.
 
-    Exit status: 0 nothing is wrong with the installation, 1 findings. Known trouble of these versions alone
-    is listed, and does not change the status.
+    Exit status: 0 nothing is wrong with the installation, 1 findings. Known issues of these versions alone
+    are listed, and do not change the status.
     """
     state = examine()
     if as_json:
@@ -52,7 +52,7 @@ class _Page:
         self.cuda(state["cuda"])
         self.findings(state["findings"])
         self.warnings(state["warnings"])
-        self.known_trouble(state["known_trouble"])
+        self.known_issues(state["known_trouble"])
 
     def line(self, text: str, style: str = "") -> None:
         """Print one line that is never folded."""
@@ -110,24 +110,24 @@ class _Page:
             self.line(f"- {finding['backend']}: {finding['text']}")
 
     def warnings(self, warnings: list[dict[str, str]]) -> None:
-        """Print what the libraries warned about while they were asked."""
+        """Print what the libraries warned about during the examination."""
         for warning in warnings:
             self.line(f"{warning['backend']} warns: {warning['text']}")
 
-    def known_trouble(self, troubles: list[dict[str, Any]]) -> None:
-        """Print what these versions are known for."""
+    def known_issues(self, issues: list[dict[str, Any]]) -> None:
+        """Print the known issues of these versions."""
         self.line("")
-        if not troubles:
-            self.line("No known trouble in these versions.", "green")
+        if not issues:
+            self.line("No known issues in these versions.", "green")
             return
-        self.line(f"Known trouble in these versions ({len(troubles)}); it is here with every installation of them:", "bold")
-        for trouble in troubles:
-            versions = ", ".join(f"{name} {version}" for name, version in trouble["versions"].items())
+        self.line(f"Known issues in these versions ({len(issues)}); every installation of them has these:", "bold")
+        for issue in issues:
+            versions = ", ".join(f"{name} {version}" for name, version in issue["versions"].items())
             self.line("")
-            self.line(f"{trouble['id']} ({versions})", "bold")
-            self.paragraph(trouble["happens"])
-            self.paragraph(trouble["advice"])
-            self.line(f"  {trouble['link']}")
+            self.line(f"{issue['id']} ({versions})", "bold")
+            self.paragraph(issue["happens"])
+            self.paragraph(issue["advice"])
+            self.line(f"  {issue['link']}")
 
 
 def _cells(one: dict[str, Any]) -> list[str]:

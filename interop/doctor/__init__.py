@@ -1,4 +1,4 @@
-"""What is installed here, what is wrong with it, and what is known of these versions: `examine`."""
+"""What is installed here, what is wrong with it, and the known issues of these versions: `examine`."""
 
 from interop.doctor.examination import examine
 

@@ -1,4 +1,4 @@
-"""The CUDA part of what ``interop doctor`` says: driver, runtimes, and the devices with who holds their memory."""
+"""The CUDA part of ``interop doctor``: driver, runtimes, and the devices with who holds their memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["EMPTY", "cuda_state", "disagreements"]
 
 EMPTY: dict[str, Any] = {"driver": None, "agree": None, "runtimes": [], "devices": []}
-"""What is said where no library sees a device."""
+"""The answer where no library sees a device."""
 
 
 def cuda_state(views: Mapping[str, CudaView], backends: Mapping[str, Backend]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The distributions that are installed here, and the known trouble that their versions have.
+"""The distributions that are installed here, and the known issues of their versions.
 
 For `interop.doctor.examination`: read from the metadata on disk, so it also works where a library cannot be imported, and
 imports none. A backend's name may stand for many distributions (``cupy``), which its `known_issues` lists.
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
     from interop.backends.base import KnownIssue
 
-__all__ = ["Installed", "knowledge"]
+__all__ = ["Distributions", "known_issues_module"]
 
-_AGAIN = "Uninstall it until pip says that it is not installed, then install it again"
+_REINSTALL = "Uninstall it until pip says that it is not installed, then install it again"
 
 
-def knowledge(name: str) -> Any:
-    """Return the module of what is known about a built-in backend's library, which imports without it; else None."""
+def known_issues_module(name: str) -> Any:
+    """Return the module `known_issues` of a built-in backend, which imports without its library; else None."""
     return importlib.import_module(f"interop.backends.{name}.known_issues") if name in BUILTIN else None
 
 
-class Installed:
-    """What is installed: `versions` by canonical name, first the one that imports find, then its doubles in that folder."""
+class Distributions:
+    """What is installed: `versions` by canonical name, first the one that imports find, then its doubles in that folder; `folders` of each."""
 
     def __init__(self) -> None:
         found: dict[str, dict[str, list[str]]] = {}
@@ -45,45 +45,54 @@ class Installed:
                 folders.setdefault(str(one.locate_file("")), []).append(str(one.version))
         # Only within one folder: further down sys.path another version is hidden, not mixed.
         self.versions = {name: next(iter(folders.values())) for name, folders in found.items()}
+        self.folders = {name: list(folders) for name, folders in found.items()}
+
+    def find_version(self, distribution: str) -> str | None:
+        """Return the version of one distribution, by its canonical name; None if it is not installed."""
+        return self.versions.get(distribution, [None])[0]
+
+    def same_folder(self, one: str, other: str) -> bool:
+        """Return whether two distributions share a folder, so that files of one may lie over the other's."""
+        return not set(self.folders[one]).isdisjoint(self.folders[other])
 
     def find(self, name: str) -> tuple[str, str] | None:
         """Return the distribution and the version that is there under a name; None if there is none."""
-        for one in _distributions(name):
+        for one in _names(name):
             if one in self.versions:
                 return one, self.versions[one][0]
         loaded = getattr(sys.modules.get(name), "__version__", None)  # a build of one's own may have no metadata
         return (name, str(loaded)) if loaded else None
 
     def contradictions(self, name: str, *, broken: bool) -> Iterator[str]:
-        """Say where the installation of a library contradicts itself, in sentences; it has been loaded by now if it can be."""
-        for one in _distributions(name):
+        """Return where the installation of a library contradicts itself, in sentences; it has been loaded by now if it can be."""
+        for one in _names(name):
             versions = sorted(set(self.versions.get(one, ())))
             if len(versions) > 1:
-                yield f"{one} is installed twice in one folder, as {' and '.join(versions)}, so files may be mixed. {_AGAIN}."
+                yield f"{one} is installed twice in one folder, as {' and '.join(versions)}, so files may be mixed. {_REINSTALL}."
         found, module = self.find(name), sys.modules.get(name)
         if found and module is None and not broken:
-            yield f"{found[0]} {found[1]} is listed as installed, but there is no module {name}. {_AGAIN}."
+            yield f"{found[0]} {found[1]} is listed as installed, but there is no module {name}. {_REINSTALL}."
         listed, loaded = _version(found[1]) if found else None, _version(getattr(module, "__version__", None))
         # Public parts: the local one (+cu130) may be in one of the two only.
         if found and listed and loaded and listed.public != loaded.public:
-            yield f"{found[0]} is listed as {listed.public}, but the module that is imported says {loaded.public}. {_AGAIN}."
+            yield f"{found[0]} is listed as {listed.public}, but the module that is imported says {loaded.public}. {_REINSTALL}."
 
-    def matching(self, trouble: KnownIssue) -> dict[str, str] | None:
-        """Return the versions that have this trouble, by distribution; None if what is installed does not."""
+    def affected(self, issue: KnownIssue) -> dict[str, str] | None:
+        """Return the versions that have this issue, by distribution; None if what is installed does not."""
         versions = {}
-        for name, specifier in trouble.requires.items():
+        for name, specifier in issue.requires.items():
             found = self.find(name)
             version = _version(found[1]) if found else None
-            # The base version: a local or development build has the trouble of the release that it is named after.
+            # The base version: a local or development build has the issues of the release that it is named after.
             if found is None or version is None or not SpecifierSet(specifier).contains(version.base_version):
                 return None
             versions[found[0]] = found[1]
         return versions
 
 
-def _distributions(name: str) -> tuple[str, ...]:
-    known = knowledge(name)
-    return known.DISTRIBUTIONS if known is not None else (canonicalize_name(name),)
+def _names(name: str) -> tuple[str, ...]:
+    module = known_issues_module(name)
+    return module.DISTRIBUTIONS if module is not None else (canonicalize_name(name),)
 
 
 def _version(text: object) -> Version | None:
