@@ -20,7 +20,7 @@ ORDER = [
     *("_version", "errors", "_model", "dlpack", "_vocabulary", "notation", "native"),
     *("backends.shortcut", "backends.cuda", "backends.base", "backends.numpy", "backends.dlpack", "backends.*", "backends"),
     *("_watch", "_engine", "_trees", "_verbs", "tree", "autograd", "_neutral"),
-    *("cuda", "testing", "doctor", "cli", "__main__", ""),
+    *("cuda", "testing", "doctor", "cli", "_command", "__main__", ""),
 ]
 """What is in `interop`, bottom first; an import goes to an earlier entry, also one inside a function.
 

@@ -1,9 +1,9 @@
-"""What is installed here, what is wrong with it, and which known trouble these versions have: `examine`.
+"""What is installed here, what is wrong with it, and which known issues these versions have: `examine`.
 
-It must get through on exactly those machines where nothing else does. So it imports no array library at its
-top, keeps what a library prints out of the answer, and turns whatever a library raises into a finding. What is
-known about one library lives in that library's files (`interop.backends`), also what is asked before its
-import, because a broken library cannot be asked anything; here is only what is asked of all of them.
+It has to work on broken installations most of all. So it imports no array library at its top, captures what a
+library prints, and turns whatever a library raises into a finding. What is known about one library lives in its
+backend's package, also what is checked before its import, because a broken library cannot be called; here is only
+what is checked for all of them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from interop._model.description import Device
 from interop._version import __version__
 from interop.backends import BROKEN, backend_names, load_backend
 from interop.doctor.cuda import EMPTY, cuda_state, disagreements
-from interop.doctor.distributions import Installed, knowledge
-from interop.doctor.dlpack_support import UNSPOKEN, dlpack_spoken
+from interop.doctor.distributions import Distributions, known_issues_module
+from interop.doctor.dlpack_support import UNKNOWN, dlpack_support
+from interop.doctor.name_clash import name_clash
 from interop.errors import BackendNotInstalledError
 
 if TYPE_CHECKING:
@@ -49,17 +50,18 @@ class Visit:
 
 def examine() -> dict[str, Any]:
     """Return the state of this installation as plain data; ``docs/doctor.md`` says what each key means."""
-    installed = Installed()
-    # All of them first: some trouble is between two libraries.
+    distributions = Distributions()
+    # All of them first: some issues are between two libraries.
     visits = [load(name) for name in backend_names()]
     numpy = next(visit for visit in visits if visit.name == "numpy")
     for visit in visits:
         if visit.problem and numpy.backend is None and visit is not numpy:
             visit.repair = "Repair numpy first, which every library here needs"
-        _look_for_findings(visit, installed)
+        _look_for_findings(visit, distributions)
     # Before the findings are listed: they may add some.
-    backends = [_facts(visit, installed) for visit in visits]
+    backends = [_facts(visit, distributions) for visit in visits]
     cuda = _cuda(visits)
+    findings = [("interop", name_clash(distributions)), *((visit.name, visit.findings) for visit in visits)]
     return {
         "schema": SCHEMA,
         "interop": __version__,
@@ -67,8 +69,8 @@ def examine() -> dict[str, Any]:
         "platform": platform.platform(),
         "backends": backends,
         "cuda": cuda,
-        "findings": [{"backend": visit.name, "text": text} for visit in visits for text in dict.fromkeys(visit.findings)],
-        "known_trouble": [row for visit in visits for trouble in _troubles(visit) if (row := _row(trouble, installed))],
+        "findings": [{"backend": name, "text": text} for name, texts in findings for text in dict.fromkeys(texts)],
+        "known_trouble": [row for visit in visits for issue in _known_issues(visit) if (row := _row(issue, distributions))],
         "warnings": [{"backend": visit.name, "text": text} for visit in visits for text in dict.fromkeys(visit.warnings)],
     }
 
@@ -99,8 +101,8 @@ def _note_broken(visit: Visit, error: BaseException) -> None:
         visit.repair = f"Run python -c 'import {visit.name}' to see where; most often it helps to uninstall it and install it again"
 
 
-class _Kept(io.StringIO):
-    """Takes what a library prints; still has a file descriptor, for those that ask at import."""
+class _Captured(io.StringIO):
+    """Captures what a library prints; still has a file descriptor, for those that ask at import."""
 
     def fileno(self) -> int:
         return sys.__stderr__.fileno() if sys.__stderr__ else super().fileno()
@@ -108,8 +110,8 @@ class _Kept(io.StringIO):
 
 @contextlib.contextmanager
 def _quiet(visit: Visit) -> Iterator[None]:
-    """Keep what a library warns about and prints: the answer may be JSON, and some print the traceback of an import."""
-    printed = _Kept()
+    """Capture what a library warns about and prints: the answer may be JSON, and some print the traceback of an import."""
+    printed = _Captured()
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         warnings.simplefilter("default")
         yield
@@ -134,22 +136,22 @@ def _ask(visit: Visit, what: str, question: Callable[[], Any], otherwise: Any) -
             return otherwise
 
 
-def _look_for_findings(visit: Visit, installed: Installed) -> None:
-    known, found = knowledge(visit.name), visit.findings
+def _look_for_findings(visit: Visit, distributions: Distributions) -> None:
+    known, found = known_issues_module(visit.name), visit.findings
     if visit.name == "numpy" and visit.backend is None and not visit.problem:
         found.append(f"numpy is not installed, and interop does not work without it. Run {visit.repair}.")
     if visit.problem:
         found.append(f"{visit.name} is installed, but {visit.problem}. {visit.repair}.")
-    found += installed.contradictions(visit.name, broken=bool(visit.problem))
+    found += distributions.contradictions(visit.name, broken=bool(visit.problem))
     if hasattr(known, "conflicts"):
-        found += known.conflicts(installed.versions)
+        found += known.conflicts(distributions.versions)
     if visit.backend is not None:
         found += _ask(visit, "a check of the installation", visit.backend.findings, [])
         found += _ask(visit, "a check of the installation", known.findings, []) if known else []
 
 
 def _cuda(visits: list[Visit]) -> dict[str, Any]:
-    """Return what the libraries say of CUDA together; where they contradict each other, that is a finding."""
+    """Return the libraries' views of CUDA together; where they contradict each other, that is a finding."""
     asked = {visit.name: visit for visit in visits if visit.backend is not None and visit.backend.has_streams}
     backends = {name: visit.backend for name, visit in asked.items() if visit.backend is not None}
     views = {name: view for name, visit in asked.items() if (view := _ask(visit, "asking about CUDA", backends[name].cuda, None))}
@@ -160,34 +162,34 @@ def _cuda(visits: list[Visit]) -> dict[str, Any]:
     return dict(_ask(asked[next(iter(views))], "asking for the memory of its device", lambda: cuda_state(views, backends), EMPTY))
 
 
-def _troubles(visit: Visit) -> tuple[KnownIssue, ...]:
-    # From the file, where there is one: a library that cannot be imported has its trouble all the same.
-    known = knowledge(visit.name)
+def _known_issues(visit: Visit) -> tuple[KnownIssue, ...]:
+    # From the file, where there is one: a library that cannot be imported has its issues all the same.
+    known = known_issues_module(visit.name)
     if known is not None:
         return tuple(known.KNOWN_ISSUES)
     return visit.backend.known_issues if visit.backend is not None else ()
 
 
-def _row(trouble: KnownIssue, installed: Installed) -> dict[str, Any] | None:
-    versions = installed.matching(trouble)
-    told = {"happens": trouble.happens, "advice": trouble.advice, "link": trouble.link}
-    return {"id": trouble.id, "versions": versions, **told} if versions else None
+def _row(issue: KnownIssue, distributions: Distributions) -> dict[str, Any] | None:
+    versions = distributions.affected(issue)
+    texts = {"happens": issue.happens, "advice": issue.advice, "link": issue.link}
+    return {"id": issue.id, "versions": versions, **texts} if versions else None
 
 
-def _facts(visit: Visit, installed: Installed) -> dict[str, Any]:
-    """Return what a library says of itself, and what is measured; the same keys for one that does not load."""
-    backend, found = visit.backend, installed.find(visit.name)
-    said: dict[str, Any] = _ask(visit, "its report", backend.report, {}) if backend else {}
+def _facts(visit: Visit, distributions: Distributions) -> dict[str, Any]:
+    """Return what a backend reports of its library, and what is measured; the same keys for one that does not load."""
+    backend, found = visit.backend, distributions.find(visit.name)
+    report: dict[str, Any] = _ask(visit, "its report", backend.report, {}) if backend else {}
     return {
         "name": visit.name,
         "status": "ok" if backend else "broken" if visit.problem else "missing",
         "distribution": found[0] if found else None,
-        "version": said.get("version", found[1] if found else None),
+        "version": report.get("version", found[1] if found else None),
         "install": None if backend or visit.problem else visit.repair,
-        "devices": said.get("devices", []),
+        "devices": report.get("devices", []),
         "unavailable": _ask(visit, "asking for its devices", lambda: _unavailable(backend), {}) if backend else {},
-        "cuda_build": said.get("cuda_build"),
-        "dlpack": UNSPOKEN | (_ask(visit, "a DLPack exchange", lambda: dlpack_spoken(backend, said), {}) if backend else {}),
+        "cuda_build": report.get("cuda_build"),
+        "dlpack": UNKNOWN | (_ask(visit, "a DLPack exchange", lambda: dlpack_support(backend, report), {}) if backend else {}),
     }
 
 

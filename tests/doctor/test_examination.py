@@ -26,12 +26,12 @@ from interop.backends.torch import known_issues as _torch_issues
 from interop.dlpack import VERSION, Capsule
 from interop.doctor import examination as doctor
 from interop.doctor.cuda import EMPTY, cuda_state, disagreements
-from interop.doctor.distributions import Installed
-from interop.doctor.dlpack_support import dlpack_spoken
+from interop.doctor.distributions import Distributions
+from interop.doctor.dlpack_support import dlpack_support
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "doctor.md").read_text(encoding="utf-8")
 MODULES = (_numpy_issues, _torch_issues, _cupy_issues, _jax_issues, _array_api_strict_issues)
-KNOWN_ISSUES = {trouble.id: trouble for module in MODULES for trouble in module.KNOWN_ISSUES}
+KNOWN_ISSUES = {issue.id: issue for module in MODULES for issue in module.KNOWN_ISSUES}
 
 
 def install(folder, name, version="1.0", package=None, source=""):
@@ -75,7 +75,7 @@ def library(answer, name):
 # A sound machine.
 
 
-def test_a_sound_installation_is_status_0_though_trouble_is_known(sound):
+def test_a_sound_installation_is_status_0_though_issues_are_known(sound):
     status, answer, text = sound
     assert (status, answer["findings"]) == (0, [])
     assert answer["known_trouble"]
@@ -87,15 +87,15 @@ def test_what_is_there_is_measured(sound):
     _, answer, _ = sound
     assert library(answer, "torch")["version"] == torch.__version__
     assert library(answer, "numpy")["devices"] == ["cpu"]
-    spoken = library(answer, "numpy")["dlpack"]
-    assert (spoken["exports"], spoken["imports"], spoken["exchange_api"]) == ("1.0", "1.0", False)
-    assert spoken["measured"] == ["exchange_api", "exports", "imports"]
+    support = library(answer, "numpy")["dlpack"]
+    assert (support["exports"], support["imports"], support["exchange_api"]) == ("1.0", "1.0", False)
+    assert support["measured"] == ["exchange_api", "exports", "imports"]
 
 
 def test_jax_is_measured_on_memory_that_it_takes(sound):
-    spoken = library(sound[1], "jax")["dlpack"]
-    assert spoken["measured"] == ["exchange_api", "exports", "imports"]
-    assert spoken["exports"] == spoken["imports"] == ("legacy" if Installed().matching(KNOWN_ISSUES["jax-legacy-export"]) else "1.0")
+    support = library(sound[1], "jax")["dlpack"]
+    assert support["measured"] == ["exchange_api", "exports", "imports"]
+    assert support["exports"] == support["imports"] == ("legacy" if Distributions().affected(KNOWN_ISSUES["jax-legacy-export"]) else "1.0")
     assert library(sound[1], "jax")["devices"][0] == "cpu"
 
 
@@ -105,7 +105,7 @@ def test_a_device_that_is_there_is_not_called_unavailable(sound):
     assert "cuda" in library(sound[1], "jax")["unavailable"] or "cuda" in str(library(sound[1], "jax")["devices"])
 
 
-def test_links_and_commands_are_whole_where_nobody_sees_a_terminal(tmp_path, sound):
+def test_links_and_commands_are_whole_where_there_is_no_terminal(tmp_path, sound):
     install(tmp_path, "cupy-cuda12x")
     install(tmp_path, "cupy-cuda11x")
     narrow = run(tmp_path, width="40")
@@ -114,7 +114,7 @@ def test_links_and_commands_are_whole_where_nobody_sees_a_terminal(tmp_path, sou
         assert "\x1b" not in text
         assert "…" not in text
         lines = [line.strip() for line in text.splitlines()]
-        # CuPy alone has other versions there, so only the others' trouble is the same.
+        # CuPy alone has other versions there, so only the others' issues are the same.
         assert {one["link"] for one in sound[1]["known_trouble"] if not one["id"].startswith("cupy")} <= set(lines)
     assert "such as cupy-cuda11x (https://github.com/cupy/cupy/issues/3552)." in narrow.stdout
 
@@ -168,10 +168,10 @@ def test_a_finding_is_one_line_of_text(tmp_path):
     assert "cupy: broken, see the findings" in done.stdout.splitlines()
 
 
-def test_a_library_that_cannot_be_imported_has_its_known_trouble(tmp_path):
+def test_a_library_that_cannot_be_imported_has_its_known_issues(tmp_path):
     install(tmp_path, "torch", "2.4.1", "torch", "raise OSError('broken')")
     _, answer = state(tmp_path)
-    known = {trouble["id"]: trouble["versions"] for trouble in answer["known_trouble"]}
+    known = {issue["id"]: issue["versions"] for issue in answer["known_trouble"]}
     assert known["torch-byte-offset-ignored"] == {"torch": "2.4.1"}
     assert "torch-no-stream-no-order" not in known
 
@@ -208,7 +208,7 @@ def test_a_library_that_is_not_there_is_no_finding(tmp_path):
     assert "cupy: not installed; pip install 'array-interop[cupy13x]'" in done.stdout.splitlines()
     one = library(answer, "cupy")
     assert (one["status"], one["version"], one["install"]) == ("missing", None, BUILTIN["cupy"].install)
-    assert not [trouble for trouble in answer["known_trouble"] if trouble["id"].startswith("cupy")]
+    assert not [issue for issue in answer["known_trouble"] if issue["id"].startswith("cupy")]
 
 
 def test_a_library_that_prints_does_not_spoil_the_json(tmp_path):
@@ -262,10 +262,10 @@ def test_a_distribution_twice_in_one_folder_is_a_finding(tmp_path):
 
 def test_a_distribution_without_its_module_is_a_finding(monkeypatch):
     monkeypatch.delitem(sys.modules, "jax", raising=False)  # another test may have loaded it
-    installed = Installed()
-    installed.versions = {"jax": ["0.10.2"]}
-    assert "jax 0.10.2 is listed as installed, but there is no module jax." in next(installed.contradictions("jax", broken=False))
-    assert list(installed.contradictions("jax", broken=True)) == []
+    distributions = Distributions()
+    distributions.versions = {"jax": ["0.10.2"]}
+    assert "jax 0.10.2 is listed as installed, but there is no module jax." in next(distributions.contradictions("jax", broken=False))
+    assert list(distributions.contradictions("jax", broken=True)) == []
 
 
 def test_damaged_metadata_do_not_stop_the_doctor(tmp_path):
@@ -275,7 +275,7 @@ def test_damaged_metadata_do_not_stop_the_doctor(tmp_path):
     install(tmp_path, "scikit-learn", "not a version")
     status, answer = state(tmp_path)
     assert status == 0
-    assert "torch-scikit-learn-abort" not in {trouble["id"] for trouble in answer["known_trouble"]}
+    assert "torch-scikit-learn-abort" not in {issue["id"] for issue in answer["known_trouble"]}
 
 
 # What is asked of libraries that load.
@@ -330,29 +330,29 @@ class Legacy:
 
 def test_an_export_from_before_versions_is_legacy(monkeypatch):
     numpy = load_backend("numpy")
-    assert dlpack_spoken(numpy, {})["exports"] == "1.0"
+    assert dlpack_support(numpy, {})["exports"] == "1.0"
     monkeypatch.setattr(type(numpy), "from_host", lambda *_: Legacy())
-    assert dlpack_spoken(numpy, {})["exports"] == "legacy"
+    assert dlpack_support(numpy, {})["exports"] == "legacy"
 
 
 def test_the_versions_asked_for_are_the_ones_sent():
-    assert dlpack_spoken(load_backend("torch"), {})["exports"] == ".".join(map(str, VERSION))
-    assert dlpack_spoken(load_backend("torch"), {})["imports"] == "1.0"
+    assert dlpack_support(load_backend("torch"), {})["exports"] == ".".join(map(str, VERSION))
+    assert dlpack_support(load_backend("torch"), {})["imports"] == "1.0"
 
 
-# Known trouble, as data.
+# Known issues, as data.
 
 
 @pytest.mark.parametrize("name", KNOWN_ISSUES)
-def test_a_trouble_is_complete(name):
-    trouble = KNOWN_ISSUES[name]
+def test_a_known_issue_is_complete(name):
+    issue = KNOWN_ISSUES[name]
     assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)+", name)
-    assert re.fullmatch(r"https://github\.com/[\w-]+/[\w-]+/issues/\d+", trouble.link)
-    for text in (trouble.happens, trouble.advice):
+    assert re.fullmatch(r"https://github\.com/[\w-]+/[\w-]+/issues/\d+", issue.link)
+    for text in (issue.happens, issue.advice):
         assert text.endswith(".")
-    specifiers = [SpecifierSet(specifier) for specifier in trouble.requires.values()]
+    specifiers = [SpecifierSet(specifier) for specifier in issue.requires.values()]
     closed = any(one.operator in ("<", "<=") for specifier in specifiers for one in specifier)
-    assert closed or "as of" in trouble.happens
+    assert closed or "as of" in issue.happens
 
 
 def test_the_ids_are_unique():
@@ -391,18 +391,18 @@ def test_the_ids_are_unique():
         ("array-api-strict-dlpack-device", {"array-api-strict": "2.3"}, False),
     ],
 )
-def test_trouble_is_that_of_the_versions(name, versions, has):
-    installed = Installed()
-    installed.versions = {distribution: [version] for distribution, version in versions.items()}
-    assert installed.matching(KNOWN_ISSUES[name]) == (versions if has else None)
+def test_an_issue_is_that_of_the_versions(name, versions, has):
+    distributions = Distributions()
+    distributions.versions = {distribution: [version] for distribution, version in versions.items()}
+    assert distributions.affected(KNOWN_ISSUES[name]) == (versions if has else None)
 
 
-def test_the_trouble_that_can_be_tried_here_is_here():
+def test_the_issue_that_can_be_tried_here_is_here():
     """One entry against the library itself: torch drops the read-only flag, and the range says so."""
     a = np.zeros(2)
     a.setflags(write=False)
     torch.from_dlpack(a)[0] = 1.0
-    assert (a[0] == 1.0) == (Installed().matching(KNOWN_ISSUES["torch-read-only-ignored"]) is not None)
+    assert (a[0] == 1.0) == (Distributions().affected(KNOWN_ISSUES["torch-read-only-ignored"]) is not None)
 
 
 def aligned(length):
@@ -462,12 +462,12 @@ def shares_other_devices():
         ("array-api-strict-devices-shared", shares_other_devices),
     ],
 )
-def test_what_is_said_of_jax_and_array_api_strict_happens_here(name, happens):
-    assert happens() == (Installed().matching(KNOWN_ISSUES[name]) is not None)
+def test_the_issues_of_jax_and_array_api_strict_happen_here(name, happens):
+    assert happens() == (Distributions().affected(KNOWN_ISSUES[name]) is not None)
 
 
-def test_the_knowledge_of_each_backend_imports_no_library():
-    program = "import sys, interop.doctor.distributions as i\nfor n in {}: i.knowledge(n)\nprint(sorted({{'numpy','torch','cupy','jax','array_api_strict'}} & set(sys.modules)))"
+def test_the_known_issues_of_each_backend_import_no_library():
+    program = "import sys, interop.doctor.distributions as i\nfor n in {}: i.known_issues_module(n)\nprint(sorted({{'numpy','torch','cupy','jax','array_api_strict'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program.format(list(BUILTIN))], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -546,14 +546,14 @@ def test_the_devices_are_printed(capsys):
 
 
 @pytest.mark.parametrize("name", ["torch", "cupy"])
-def test_here_without_a_device_nobody_sees_cuda(name):
+def test_here_without_a_device_no_library_sees_cuda(name):
     if torch.cuda.is_available():
         pytest.skip("there is a device here; see test_gpu_pool.py")
     pytest.importorskip(name, reason=f"{name} is not installed")
     assert load_backend(name).cuda() is None
 
 
-def test_a_library_that_cannot_say_is_a_finding(monkeypatch):
+def test_a_library_whose_question_fails_is_a_finding(monkeypatch):
     def fail():
         raise RuntimeError("driver gone")
 
