@@ -164,6 +164,5 @@ std::string name_of(const void *pointer) {
     return names[range.place] + (range.place == ON_DEVICE ? std::to_string(range.device) : "");
 }
 
-/* ---- what the tests ask ---- */
-
+/* For the tests, not CUDA: returns where the host finds the memory at an address of a device. */
 extern "C" __attribute__((visibility("default"))) void *emulated_reachable(const void *pointer) { return reachable(pointer); }

@@ -50,7 +50,8 @@ int fill(void *pointer, int value, size_t size, Stream *stream) {
 
 } // namespace
 
-/* On the legacy stream; the host waits, but not for a copy within the devices. */
+/* CUDA Runtime API, cudaMemcpy: copies in the order of the legacy default stream, and returns when the host may use both sides; within
+ * devices it may return before. */
 EXPORT cudaMemcpy(void *to, const void *from, size_t size, int kind) {
     NEEDS(CONTEXT);
     say("cudaMemcpy %zu %s %s", size, name_of(from).c_str(), name_of(to).c_str());
@@ -60,32 +61,37 @@ EXPORT cudaMemcpy(void *to, const void *from, size_t size, int kind) {
     return copy(to, from, size, kind, legacy(current), !is_on_device(to) || !is_on_device(from));
 }
 
+/* CUDA Runtime API, cudaMemcpyAsync: copies in the order of a stream. Page-locked memory is read and written in the stream's turn, pageable
+ * memory before the call returns. */
 EXPORT cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream) {
     NEEDS(CONTEXT);
     say("cudaMemcpyAsync %zu %s %s %p", size, name_of(from).c_str(), name_of(to).c_str(), stream);
     return copy(to, from, size, kind, stream_of(stream), false);
 }
 
-/* Between devices, in order with the work that both were given before and will be given. */
+/* CUDA Runtime API, cudaMemcpyPeer: copies between two devices, in order with the work that either was given before and will be given. Not
+ * emulated: the order on the device that is not current. */
 EXPORT cudaMemcpyPeer(void *to, int, const void *from, int, size_t size) {
     NEEDS(CONTEXT);
     say("cudaMemcpyPeer %zu", size);
     return copy(to, from, size, DEVICE_TO_DEVICE, legacy(current), true);
 }
 
+/* CUDA Runtime API, cudaMemcpyPeerAsync: copies between two devices in the order of a stream. */
 EXPORT cudaMemcpyPeerAsync(void *to, int, const void *from, int, size_t size, void *stream) {
     NEEDS(CONTEXT);
     say("cudaMemcpyPeerAsync %zu %s %s %p", size, name_of(from).c_str(), name_of(to).c_str(), stream);
     return copy(to, from, size, DEVICE_TO_DEVICE, stream_of(stream), false);
 }
 
-/* The host does not wait for a fill of device memory. */
+/* CUDA Runtime API, cudaMemset: fills bytes in the order of the legacy default stream; for device memory it returns before it is done. */
 EXPORT cudaMemset(void *pointer, int value, size_t size) {
     NEEDS(CONTEXT);
     say("cudaMemset %zu", size);
     return fill(pointer, value, size, legacy(current));
 }
 
+/* CUDA Runtime API, cudaMemsetAsync: fills bytes in the order of a stream. */
 EXPORT cudaMemsetAsync(void *pointer, int value, size_t size, void *stream) {
     NEEDS(CONTEXT);
     say("cudaMemsetAsync %zu %p", size, stream);

@@ -2,15 +2,21 @@
  *
  * Order is what the documentation of the CUDA runtime promises: work of one stream is in order, streams are not ordered among each other
  * but by events, the legacy default stream waits for the blocking ones and they for it. A function that CUDA lets return early returns
- * early here. The functions have CUDA's names and signatures: LD_PRELOAD puts them in front of torch's shared runtime, and patch.py has
- * the calls of CuPy's static one jump to them. No kernel can be launched but one that only takes its time; the others are
+ * early here. The functions have CUDA's names and signatures: LD_PRELOAD puts them in front of torch's shared runtime, and
+ * installing.py has the calls of CuPy's static one jump to them. No kernel can be launched but one that only takes its time; the others are
  * `emulated_launch`, by which the Python side gives a stream work that NumPy or torch does on the host.
  *
- *   state.cpp    what was started, forks, errors, the list of calls      arena.cpp    memory of the devices
- *   device.cpp   devices and their properties                            memory.cpp   allocations and pools
- *   streams.cpp  queues, work, waiting                                   copies.cpp   copies and fills
- *   events.cpp   marks in queues                                         driver.cpp   the driver, and as much of NVML as torch asks
- *   capture.cpp  captures and graphs
+ *   state.cpp    what was started, forks, the list of calls       arena.cpp     memory of the devices
+ *   errors.cpp   the last error, names of errors                  memory.cpp    allocations in no order with streams
+ *   devices.cpp  devices and their properties                     pools.cpp     allocations in the order of a stream
+ *   queues.cpp   streams as queues, waiting, order                copies.cpp    copies and fills
+ *   streams.cpp  the functions about streams                      captures.cpp  captures
+ *   events.cpp   marks in queues                                  graphs.cpp    graphs and their launches
+ *   kernels.cpp  kernels of PTX                                   driver*.cpp   the driver
+ *   nvml.cpp     as much of NVML as torch asks                    controls.cpp  what only the tests call
+ *
+ * Above each function stands what CUDA promises, by the page of its documentation, and what is not emulated; the tests in ../contract call
+ * each of them and run on a GPU too.
  */
 
 #pragma once
@@ -37,11 +43,15 @@ enum Error {
     INVALID_CONTEXT = 201,
     NO_KERNEL_IMAGE = 209,
     INVALID_HANDLE = 400,
+    ILLEGAL_STATE = 401,
     NOT_FOUND = 500,
     NOT_READY = 600,
+    ALREADY_REGISTERED = 712,
+    NOT_REGISTERED = 713,
     NOT_SUPPORTED = 801,
     CAPTURE_UNSUPPORTED = 900,
     CAPTURE_INVALIDATED = 901,
+    CAPTURE_UNMATCHED = 903,
     CAPTURE_UNJOINED = 904,
     CAPTURE_ISOLATION = 905,
     CAPTURE_IMPLICIT = 906,
@@ -58,7 +68,6 @@ constexpr unsigned NON_BLOCKING = 1;
 enum Need { DRIVER, CONTEXT };
 int enter(Need need);        // for a function of the runtime, which starts what it needs
 int enter_driver(Need need); // for a function of the driver, which starts nothing
-void fail(int status);       // what cudaGetLastError returns next
 void break_context(int status);
 int broken();
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -76,6 +85,10 @@ extern thread_local int current;      // the device
 extern thread_local bool has_context; // whether this thread has one, or the runtime would make it
 bool is_active(int device);           // whether anybody has made a context on it
 
+/* ---- errors.cpp ---- */
+
+void fail(int status); // what cudaGetLastError returns next
+
 /* ---- arena.cpp ---- */
 
 enum Place { PAGEABLE, PINNED, MANAGED, ON_DEVICE };
@@ -89,7 +102,7 @@ Range range_of(const void *pointer);
 char *reachable(const void *pointer); // the same memory, for the host
 std::string name_of(const void *pointer);
 
-/* ---- streams.cpp ---- */
+/* ---- queues.cpp ---- */
 
 struct Stream;
 
@@ -145,12 +158,17 @@ bool is_legacy(const Stream *stream);
 Stream *stream_of(void *handle);                    // null for a handle of none
 std::vector<Mark> now(Stream *stream);              // what an event that is recorded there stands for
 std::vector<Stream *> open_streams();               // without the legacy ones
+std::vector<Stream *> streams_with_legacy();        // all, also those that were destroyed and are not done
+Stream *remember(Stream *made);                     // makes its handle known
 int give(Stream *stream, Work work, std::vector<Mark> first = {});
 int finish(Stream *stream);
 void reach(const std::vector<Mark> &marks);
+
+/* ---- controls.cpp ---- */
+
 void take_time(uint64_t microseconds);
 
-/* ---- capture.cpp ---- */
+/* ---- captures.cpp ---- */
 
 int outside_of_captures();      // the error of what must not be done while this process captures a graph
 int implicit_error(int device); // of what the legacy stream does while a blocking stream captures

@@ -82,6 +82,7 @@ int may_be_asked(Event *event) {
 
 } // namespace
 
+/* CUDA Runtime API, cudaEventCreateWithFlags: creates an event on the current device; with cudaEventDisableTiming it has no time. */
 EXPORT cudaEventCreateWithFlags(void **event, unsigned flags) {
     NEEDS(CONTEXT);
     auto *made = new Event(flags);
@@ -91,8 +92,10 @@ EXPORT cudaEventCreateWithFlags(void **event, unsigned flags) {
     return SUCCESS;
 }
 
+/* CUDA Runtime API, cudaEventCreate: creates an event with a time. */
 EXPORT cudaEventCreate(void **event) { return cudaEventCreateWithFlags(event, 0); }
 
+/* CUDA Runtime API, cudaEventDestroy: destroys an event, also before it has completed; what waits for it goes on waiting for its work. */
 EXPORT cudaEventDestroy(void *event) {
     NEEDS(CONTEXT);
     std::lock_guard<std::mutex> guard(event_lock);
@@ -109,7 +112,8 @@ EXPORT cudaEventDestroy(void *event) {
     return SUCCESS;
 }
 
-/* Has an event stand for what a stream was given until now; both must be of one device. */
+/* CUDA Runtime API, cudaEventRecord: lets an event stand for the work that a stream was given until now, instead of what it stood for
+ * before; both must be of one device. */
 EXPORT cudaEventRecord(void *event, void *stream) {
     NEEDS(CONTEXT);
     Event *found = event_of(event);
@@ -128,9 +132,11 @@ EXPORT cudaEventRecord(void *event, void *stream) {
     return SUCCESS;
 }
 
+/* CUDA Runtime API, cudaEventRecordWithFlags: is cudaEventRecord with flags. Not emulated: the flags, which are about captures. */
 EXPORT cudaEventRecordWithFlags(void *event, void *stream, unsigned) { return cudaEventRecord(event, stream); }
 
-/* Tells whether an event has come. */
+/* CUDA Runtime API, cudaEventQuery: returns cudaSuccess if the work that an event stands for is done or it was never recorded, and
+ * cudaErrorNotReady if not. */
 EXPORT cudaEventQuery(void *event) {
     NEEDS(CONTEXT);
     Event *found = event_of(event);
@@ -140,7 +146,7 @@ EXPORT cudaEventQuery(void *event) {
     return has_come(found->place()) ? SUCCESS : NOT_READY;
 }
 
-/* Waits for an event. */
+/* CUDA Runtime API, cudaEventSynchronize: returns when the work that an event stands for is done. */
 EXPORT cudaEventSynchronize(void *event) {
     NEEDS(CONTEXT);
     Event *found = event_of(event);
@@ -152,7 +158,8 @@ EXPORT cudaEventSynchronize(void *event) {
     return broken();
 }
 
-/* Has a stream wait for an event, and not the host; in a capture the stream takes part in it from here on. */
+/* CUDA Runtime API, cudaStreamWaitEvent: has later work of a stream wait for what an event stands for at this call, across devices too; the
+ * host does not wait. An event of a capture makes the stream take part in it. */
 EXPORT cudaStreamWaitEvent(void *stream, void *event, unsigned) {
     NEEDS(CONTEXT);
     Event *found = event_of(event);
@@ -172,7 +179,8 @@ EXPORT cudaStreamWaitEvent(void *stream, void *event, unsigned) {
     return give(there, [] {}, found->place());
 }
 
-/* The time between two events that both were made with it and have come. */
+/* CUDA Runtime API, cudaEventElapsedTime: stores the milliseconds between two events; cudaErrorInvalidResourceHandle unless both have times
+ * and were recorded, cudaErrorNotReady unless both have completed. */
 EXPORT cudaEventElapsedTime(float *milliseconds, void *begin, void *end) {
     NEEDS(CONTEXT);
     Event *first = event_of(begin), *last = event_of(end);
@@ -190,4 +198,5 @@ EXPORT cudaEventElapsedTime(float *milliseconds, void *begin, void *end) {
     return SUCCESS;
 }
 
+/* CUDA Runtime API, cudaEventElapsedTime_v2: is cudaEventElapsedTime under the name that CUDA 13's headers give it. */
 EXPORT cudaEventElapsedTime_v2(float *milliseconds, void *begin, void *end) { return cudaEventElapsedTime(milliseconds, begin, end); }

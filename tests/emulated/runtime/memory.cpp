@@ -1,4 +1,4 @@
-/* The runtime's functions about memory. */
+/* Memory that is allocated in no order with any stream, of the devices and of the host. */
 
 #include "arena.h"
 
@@ -7,7 +7,6 @@
 namespace {
 
 enum MemoryType { UNREGISTERED = 0, HOST = 1, DEVICE = 2, MANAGED_MEMORY = 3 };
-enum PoolAttribute { RELEASE_THRESHOLD = 4, RESERVED = 5, RESERVED_HIGH = 6, USED = 7, USED_HIGH = 8 };
 
 int allocate_host(Blocks &blocks, void **pointer, size_t size) {
     if (posix_memalign(pointer, 4096, size) != 0) {
@@ -32,7 +31,8 @@ void synchronize(int device) {
 
 } // namespace
 
-/* Allocates on the current device, in no order with any stream. */
+/* CUDA Runtime API, cudaMalloc: allocates linear memory on the current device, aligned for any type, in no order with any stream;
+ * cudaErrorMemoryAllocation where there is not enough. */
 EXPORT cudaMalloc(void **pointer, size_t size) {
     NEEDS(CONTEXT);
     say("cudaMalloc %zu", size);
@@ -43,7 +43,8 @@ EXPORT cudaMalloc(void **pointer, size_t size) {
     return *pointer == nullptr ? OUT_OF_MEMORY : SUCCESS;
 }
 
-/* Waits for the device before the memory is free. */
+/* CUDA Runtime API, cudaFree: frees memory of cudaMalloc or cudaMallocManaged once the device no longer works on it; a null pointer does
+ * nothing, and another address is an error. */
 EXPORT cudaFree(void *pointer) {
     NEEDS(CONTEXT);
     if (pointer == nullptr) {
@@ -69,12 +70,16 @@ EXPORT cudaFree(void *pointer) {
     return forget(managed, pointer) ? (free(pointer), SUCCESS) : INVALID_VALUE;
 }
 
+/* CUDA Runtime API, cudaMallocManaged: allocates memory that host and devices reach by one address. Not emulated: where its pages are; they
+ * are always the host's. */
 EXPORT cudaMallocManaged(void **pointer, size_t size, unsigned) {
     NEEDS(CONTEXT);
     say("cudaMallocManaged %zu", size);
     return allocate_host(managed, pointer, size);
 }
 
+/* CUDA Runtime API, cudaHostAlloc: allocates page-locked host memory, which copies read and write while the host goes on. Not emulated: the
+ * flags. */
 EXPORT cudaHostAlloc(void **pointer, size_t size, unsigned) {
     NEEDS(CONTEXT);
     say("cudaHostAlloc %zu", size);
@@ -82,49 +87,35 @@ EXPORT cudaHostAlloc(void **pointer, size_t size, unsigned) {
     return status != SUCCESS ? status : allocate_host(page_locked, pointer, size);
 }
 
+/* CUDA Runtime API, cudaMallocHost: is cudaHostAlloc without flags. */
 EXPORT cudaMallocHost(void **pointer, size_t size) { return cudaHostAlloc(pointer, size, 0); }
 
+/* CUDA Runtime API, cudaFreeHost: frees memory of cudaHostAlloc or cudaMallocHost; another address is an error. */
 EXPORT cudaFreeHost(void *pointer) {
     NEEDS(CONTEXT);
     say("cudaFreeHost");
     return forget(page_locked, pointer) ? (free(pointer), SUCCESS) : INVALID_VALUE;
 }
 
-/* Locks pages that the caller has allocated. */
+/* CUDA Runtime API, cudaHostRegister: page-locks host memory that the caller has allocated. Not emulated: the flags. */
 EXPORT cudaHostRegister(void *pointer, size_t size, unsigned) {
     NEEDS(CONTEXT);
     say("cudaHostRegister %zu", size);
+    if (range_of(pointer).place != PAGEABLE) {
+        return ALREADY_REGISTERED;
+    }
     std::lock_guard<std::mutex> guard(memory_lock);
     page_locked[reinterpret_cast<uintptr_t>(pointer)] = size;
     return SUCCESS;
 }
 
+/* CUDA Runtime API, cudaHostUnregister: ends what cudaHostRegister began; the memory stays the caller's. */
 EXPORT cudaHostUnregister(void *pointer) {
     NEEDS(CONTEXT);
-    return forget(page_locked, pointer) ? SUCCESS : INVALID_VALUE;
+    return forget(page_locked, pointer) ? SUCCESS : NOT_REGISTERED;
 }
 
-/* Allocates in the order of a stream: on others the memory may be used only behind that. */
-EXPORT cudaMallocAsync(void **pointer, size_t size, void *stream) {
-    NEEDS(CONTEXT);
-    Stream *there = stream_of(stream);
-    say("cudaMallocAsync %zu %p", size, stream);
-    if (there == nullptr) {
-        return INVALID_HANDLE;
-    }
-    *pointer = take(there->device, size, true);
-    return *pointer == nullptr ? OUT_OF_MEMORY : SUCCESS;
-}
-
-EXPORT cudaMallocFromPoolAsync(void **pointer, size_t size, void *, void *stream) { return cudaMallocAsync(pointer, size, stream); }
-
-/* Frees when the stream gets there. */
-EXPORT cudaFreeAsync(void *pointer, void *stream) {
-    NEEDS(CONTEXT);
-    say("cudaFreeAsync %p", stream);
-    return give(stream_of(stream), [=] { give_back(pointer); });
-}
-
+/* CUDA Runtime API, cudaMemGetInfo: stores the free and the total bytes of the current device. */
 EXPORT cudaMemGetInfo(size_t *free_bytes, size_t *total) {
     NEEDS(CONTEXT);
     std::lock_guard<std::mutex> guard(memory_lock);
@@ -138,7 +129,8 @@ struct PointerAttributes {
     void *device_pointer, *host_pointer;
 };
 
-/* Tells whose memory an address is in; the host's, unless CUDA has allocated it or locked its pages. */
+/* CUDA Runtime API, cudaPointerGetAttributes: stores whose memory an address is in; since CUDA 11 an address that CUDA does not know is no
+ * error, and its type is cudaMemoryTypeUnregistered. */
 EXPORT cudaPointerGetAttributes(PointerAttributes *said, const void *pointer) {
     NEEDS(CONTEXT);
     void *same = const_cast<void *>(pointer);
@@ -146,47 +138,4 @@ EXPORT cudaPointerGetAttributes(PointerAttributes *said, const void *pointer) {
     const int types[] = {UNREGISTERED, HOST, MANAGED_MEMORY, DEVICE};
     *said = {types[range.place], range.device, range.place == PAGEABLE ? nullptr : same, range.place == ON_DEVICE ? nullptr : same};
     return SUCCESS;
-}
-
-/* ---- the one pool that each device has, by the number of the device counted from 1 ---- */
-
-EXPORT cudaDeviceGetDefaultMemPool(uintptr_t *pool, int device) {
-    NEEDS(DRIVER);
-    return *pool = uintptr_t(device) + 1, SUCCESS;
-}
-
-EXPORT cudaDeviceGetMemPool(uintptr_t *pool, int device) { return cudaDeviceGetDefaultMemPool(pool, device); }
-
-EXPORT cudaMemPoolTrimTo(uintptr_t, size_t) {
-    NEEDS(DRIVER);
-    return SUCCESS;
-}
-
-EXPORT cudaMemPoolSetAttribute(uintptr_t pool, int which, uint64_t *value) {
-    NEEDS(DRIVER);
-    std::lock_guard<std::mutex> guard(memory_lock);
-    if (which != RELEASE_THRESHOLD) {
-        return NOT_SUPPORTED;
-    }
-    arenas[pool - 1].threshold = *value;
-    say("cudaMemPoolSetAttribute threshold %d %llu", int(pool - 1), static_cast<unsigned long long>(*value));
-    return SUCCESS;
-}
-
-EXPORT cudaMemPoolGetAttribute(uintptr_t pool, int which, uint64_t *value) {
-    NEEDS(DRIVER);
-    std::lock_guard<std::mutex> guard(memory_lock);
-    const Arena &arena = arenas[pool - 1];
-    switch (which) {
-    case RELEASE_THRESHOLD:
-        return *value = arena.threshold, SUCCESS;
-    case RESERVED:
-    case RESERVED_HIGH:
-    case USED_HIGH:
-        return *value = arena.pool_high, SUCCESS;
-    case USED:
-        return *value = arena.in_pool, SUCCESS;
-    default:
-        return NOT_SUPPORTED;
-    }
 }

@@ -15,7 +15,6 @@ namespace {
 
 std::atomic<bool> started{false}, lost{false}, active[DEVICES];
 std::atomic<int> broken_by{SUCCESS};
-thread_local int last_error = SUCCESS;
 
 /* A child has neither the threads nor the context of the process it was forked from: all that it asks is an error, to its end. */
 void in_the_child() {
@@ -60,8 +59,6 @@ int enter_driver(Need need) {
 
 bool is_active(int device) { return active[device]; }
 
-void fail(int status) { last_error = status; }
-
 void break_context(int status) { broken_by = status; }
 
 int broken() { return broken_by; }
@@ -79,20 +76,8 @@ void say(const char *format, ...) {
     written.append(line).push_back('\n');
 }
 
-/* cuInit starts the driver, and is an error in a child of a process that has started it; see driver.cpp. */
-
-/* Returns the error of the last call that failed in this thread, and forgets it unless it is one that ends the context. */
-EXPORT cudaGetLastError() {
-    int status = broken_by != SUCCESS ? int(broken_by) : last_error;
-    last_error = SUCCESS;
-    return status;
-}
-
-EXPORT cudaPeekAtLastError() { return broken_by != SUCCESS ? int(broken_by) : last_error; }
-
-/* ---- what the tests ask ---- */
-
-/* Copies the calls since it was called last, if there is room, and returns how long that is; the first call begins to write them down. */
+/* For the tests, not CUDA: copies the calls since the last time if there is room, and returns how long they are; the first call begins to
+ * write them down. */
 extern "C" __attribute__((visibility("default"))) size_t emulated_calls(char *into, size_t room) {
     is_writing = true;
     std::lock_guard<std::mutex> guard(log_lock);
@@ -104,5 +89,6 @@ extern "C" __attribute__((visibility("default"))) size_t emulated_calls(char *in
     return length;
 }
 
-/* From now on every call that needs the context returns this status, as after an illegal address (700); nothing mends it but the end. */
+/* For the tests, not CUDA: every call that needs the context returns this status from now on, as after an illegal address (700); nothing
+ * mends it but the end of the process. */
 extern "C" __attribute__((visibility("default"))) void emulated_break(int status) { break_context(status); }

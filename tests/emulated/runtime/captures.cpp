@@ -1,6 +1,6 @@
-/* Captures of graphs, and their replay: the work that was given to the streams of a capture, in the order in which it was given. */
+/* Captures: what the streams of one are given is noted in a graph, in the order in which it was given. */
 
-#include "emulated.h"
+#include "graph.h"
 
 #include <utility>
 
@@ -11,10 +11,6 @@ enum Mode { GLOBAL = 0, OF_THE_THREAD = 1, RELAXED = 2 };
 std::atomic<int> captures{0};
 std::atomic<unsigned long long> capture_count{0};
 thread_local int mode_of_thread = GLOBAL;
-
-struct Handle { // of a graph, or of one that can be launched
-    std::shared_ptr<Graph> graph;
-};
 
 void leave(Stream *stream) {
     stream->capturing = false;
@@ -36,18 +32,6 @@ bool release_joined(Stream *origin) {
 }
 
 } // namespace
-
-void Graph::add(Work work) {
-    std::lock_guard<std::mutex> guard(lock);
-    nodes.push_back(std::move(work));
-}
-
-void Graph::run() {
-    std::lock_guard<std::mutex> guard(lock); // one graph is not launched twice at a time
-    for (const Work &work : nodes) {
-        work();
-    }
-}
 
 /* What waits, asks, or allocates is an error while this process captures a graph in the global mode, unless the thread is relaxed;
  * torch#104555 has it of questions to events. */
@@ -100,7 +84,8 @@ int join(Stream *stream, Stream *from) {
     return SUCCESS;
 }
 
-/* From here on what a stream is given is noted, and not done. */
+/* CUDA Runtime API, cudaStreamBeginCapture: begins a capture: what the stream is given from here on becomes nodes of a graph and is not
+ * executed; not for the legacy default stream. */
 EXPORT cudaStreamBeginCapture(void *stream, int mode) {
     NEEDS(CONTEXT);
     Stream *found = stream_of(stream);
@@ -119,15 +104,20 @@ EXPORT cudaStreamBeginCapture(void *stream, int mode) {
     return SUCCESS;
 }
 
-/* Ends a capture where it began, and returns its graph; every stream that has joined must have been waited for. */
+/* CUDA Runtime API, cudaStreamEndCapture: ends a capture on the stream where it began and stores its graph: no graph if the capture was
+ * invalidated, or if a stream that joined it was not waited for. */
 EXPORT cudaStreamEndCapture(void *stream, void **graph) {
     NEEDS(CONTEXT);
     Stream *found = stream_of(stream);
-    if (found == nullptr || !found->capturing) {
-        return INVALID_VALUE;
+    if (found == nullptr) {
+        return INVALID_HANDLE;
     }
-    if (found->origin != nullptr) {
-        return CAPTURE_UNSUPPORTED;
+    if (!found->capturing) {
+        return ILLEGAL_STATE;
+    }
+    if (found->origin != nullptr) { // it has joined: cupy's tests/cupy_tests/cuda_tests/test_graph.py has the errors
+        found->origin->invalid = true;
+        return CAPTURE_UNMATCHED;
     }
     auto noted = found->graph;
     leave(found);
@@ -143,7 +133,8 @@ EXPORT cudaStreamEndCapture(void *stream, void **graph) {
     return SUCCESS;
 }
 
-/* 0 for none, 1 for a capture, 2 for one that an error has ended. */
+/* CUDA Runtime API, cudaStreamIsCapturing: stores whether a stream captures, and whether its capture was invalidated;
+ * cudaErrorStreamCaptureImplicit for the legacy default stream while a blocking stream captures. */
 EXPORT cudaStreamIsCapturing(void *stream, int *status) {
     NEEDS(CONTEXT);
     Stream *found = stream_of(stream);
@@ -161,7 +152,8 @@ EXPORT cudaStreamIsCapturing(void *stream, int *status) {
     return SUCCESS;
 }
 
-/* The numbers of a capture; without its graph, which nobody looks at here. */
+/* CUDA Runtime API, cudaStreamGetCaptureInfo: stores the status of a capture and a number that only this capture has, here with the
+ * parameters of CUDA 13. Not emulated: the graph and the dependencies, which are null. */
 EXPORT cudaStreamGetCaptureInfo(void *stream, int *status, unsigned long long *number, void **graph, void ***first, void ***edges,
                                 size_t *count) {
     int result = cudaStreamIsCapturing(stream, status);
@@ -179,47 +171,10 @@ EXPORT cudaStreamGetCaptureInfo(void *stream, int *status, unsigned long long *n
     return result;
 }
 
-/* Sets what this thread may do while another one captures, and returns what it was. */
+/* CUDA Runtime API, cudaThreadExchangeStreamCaptureMode: swaps the calling thread's capture mode, which decides what it may call while a
+ * capture is under way. */
 EXPORT cudaThreadExchangeStreamCaptureMode(int *mode) {
     NEEDS(DRIVER);
     std::swap(*mode, mode_of_thread);
     return SUCCESS;
 }
-
-EXPORT cudaGraphInstantiate(void **runnable, void *graph, unsigned long long) {
-    NEEDS(CONTEXT);
-    return *runnable = new Handle(*static_cast<Handle *>(graph)), SUCCESS;
-}
-
-EXPORT cudaGraphInstantiateWithFlags(void **runnable, void *graph, unsigned long long flags) {
-    return cudaGraphInstantiate(runnable, graph, flags);
-}
-
-EXPORT cudaGraphGetNodes(void *graph, void **nodes, size_t *count) {
-    NEEDS(CONTEXT);
-    if (nodes == nullptr) {
-        *count = static_cast<Handle *>(graph)->graph->nodes.size();
-    }
-    return SUCCESS;
-}
-
-/* Has a stream do the work of a graph, in its turn. */
-EXPORT cudaGraphLaunch(void *runnable, void *stream) {
-    NEEDS(CONTEXT);
-    say("cudaGraphLaunch %p", stream);
-    return give(stream_of(stream), [graph = static_cast<Handle *>(runnable)->graph] { graph->run(); });
-}
-
-EXPORT cudaGraphUpload(void *, void *) {
-    NEEDS(CONTEXT);
-    return SUCCESS;
-}
-
-/* A launch that is under way goes on. */
-EXPORT cudaGraphDestroy(void *graph) {
-    NEEDS(CONTEXT);
-    delete static_cast<Handle *>(graph);
-    return SUCCESS;
-}
-
-EXPORT cudaGraphExecDestroy(void *runnable) { return cudaGraphDestroy(runnable); }

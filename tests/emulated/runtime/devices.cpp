@@ -30,28 +30,36 @@ int attribute(int which) {
     }
 }
 
+bool is_device(int number) { return number >= 0 && number < DEVICES; }
+
 template <typename Value> void put(char *properties, size_t place, Value value) { memcpy(properties + place, &value, sizeof value); }
 
 } // namespace
 
+/* CUDA Runtime API, cudaDriverGetVersion: stores the newest CUDA version that the driver supports, 1000 x major + 10 x minor; it does not
+ * start the driver. */
 EXPORT cudaDriverGetVersion(int *version) { return *version = 13000, SUCCESS; }
+
+/* CUDA Runtime API, cudaRuntimeGetVersion: stores the version of the runtime library, 1000 x major + 10 x minor. */
 EXPORT cudaRuntimeGetVersion(int *version) { return *version = 13000, SUCCESS; }
 
-/* The runtime asks the driver, and so starts it, which no fork survives. */
+/* CUDA Runtime API, cudaGetDeviceCount: stores the number of devices. It starts the driver, which does not survive a fork. */
 EXPORT cudaGetDeviceCount(int *count) {
     NEEDS(DRIVER);
     return *count = DEVICES, SUCCESS;
 }
 
+/* CUDA Runtime API, cudaGetDevice: stores the device that is current for the calling thread. */
 EXPORT cudaGetDevice(int *device) {
     NEEDS(DRIVER);
     return *device = current, SUCCESS;
 }
 
-/* Makes a device the thread's current one; since CUDA 12 its context is made at once. */
+/* CUDA Runtime API, cudaSetDevice: makes a device current for the calling thread and, since CUDA 12, creates its primary context;
+ * cudaErrorInvalidDevice for a number of none. */
 EXPORT cudaSetDevice(int device) {
     NEEDS(DRIVER);
-    if (device < 0 || device >= DEVICES) {
+    if (!is_device(device)) {
         return INVALID_DEVICE;
     }
     current = device;
@@ -59,18 +67,21 @@ EXPORT cudaSetDevice(int device) {
     return SUCCESS;
 }
 
+/* CUDA Runtime API, cudaDeviceGetAttribute: stores one attribute of a device, by its number in cudaDeviceAttr. Not emulated: the attributes
+ * that neither library reads, which are 0. */
 EXPORT cudaDeviceGetAttribute(int *value, int which, int device) {
     NEEDS(DRIVER);
-    if (device < 0 || device >= DEVICES) {
+    if (!is_device(device)) {
         return INVALID_DEVICE;
     }
     return *value = attribute(which), SUCCESS;
 }
 
-/* What somebody reads of `cudaDeviceProp`, at its place in CUDA 13; the rest is zero. */
+/* CUDA Runtime API, cudaGetDeviceProperties: fills a cudaDeviceProp, here in the layout of CUDA 13. Not emulated: the members that neither
+ * library reads, which are 0. */
 EXPORT cudaGetDeviceProperties(char *properties, int device) {
     NEEDS(DRIVER);
-    if (device < 0 || device >= DEVICES) {
+    if (!is_device(device)) {
         return INVALID_DEVICE;
     }
     memset(properties, 0, 1008);
@@ -96,22 +107,31 @@ EXPORT cudaGetDeviceProperties(char *properties, int device) {
     return SUCCESS;
 }
 
+/* CUDA Runtime API, cudaDeviceGetStreamPriorityRange: stores the least and the greatest priority of streams; lower numbers are greater. Not
+ * emulated: priorities, so both are 0. */
 EXPORT cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
     NEEDS(DRIVER);
     return *least = *greatest = 0, SUCCESS;
 }
 
+/* CUDA Runtime API, cudaDeviceCanAccessPeer: stores whether a device can access memory of another one directly; never of itself. */
 EXPORT cudaDeviceCanAccessPeer(int *can, int device, int other) {
     NEEDS(DRIVER);
+    if (!is_device(device) || !is_device(other)) {
+        return INVALID_DEVICE;
+    }
     return *can = device != other, SUCCESS;
 }
 
-EXPORT cudaDeviceEnablePeerAccess(int, unsigned) {
+/* CUDA Runtime API, cudaDeviceEnablePeerAccess: lets the current device access memory of a peer from now on. Not emulated: the access is
+ * always there, and enabling it twice is no error. */
+EXPORT cudaDeviceEnablePeerAccess(int peer, unsigned) {
     NEEDS(CONTEXT);
-    return SUCCESS;
+    return is_device(peer) && peer != current ? SUCCESS : INVALID_DEVICE;
 }
 
-/* Waits for all work of the current device. */
+/* CUDA Runtime API, cudaDeviceSynchronize: returns when all work that the current device was given before is done, or returns the error of
+ * that work. */
 EXPORT cudaDeviceSynchronize() {
     NEEDS(CONTEXT);
     say("cudaDeviceSynchronize");
@@ -130,24 +150,3 @@ EXPORT cudaDeviceSynchronize() {
     reach(marks);
     return broken();
 }
-
-/* ---- kernels of libraries, which are machine code of a GPU: with `<<<>>>` only cudaGetLastError tells that one was not launched ---- */
-
-namespace {
-
-int cannot_launch() {
-    NEEDS(CONTEXT);
-    fail(NO_KERNEL_IMAGE);
-    return NO_KERNEL_IMAGE;
-}
-
-} // namespace
-
-struct Extent {
-    unsigned x, y, z;
-};
-
-EXPORT cudaLaunchKernel(const void *, Extent, Extent, void **, size_t, void *) { return cannot_launch(); }
-EXPORT __cudaLaunchKernel(const void *, Extent, Extent, void **, size_t, void *) { return cannot_launch(); } // CUDA 13's `<<<>>>`
-EXPORT cudaLaunchKernelExC(const void *, const void *, void **) { return cannot_launch(); }
-EXPORT cudaLaunchCooperativeKernel(const void *, Extent, Extent, void **, size_t, void *) { return cannot_launch(); }
