@@ -68,7 +68,7 @@ def test_what_has_a_pointer_and_is_no_stream_is_refused(gpu, make):
 # When something comes in between.
 
 
-@pytest.mark.parametrize("way", ["to the host", "departing", "to the device"])
+@pytest.mark.parametrize("way", ["to the host", "copying to the host", "to the device"])
 def test_an_interrupt_leaves_no_copy_under_way_on_memory_that_goes_back(gpu, small_chunks, monkeypatch, way):
     stream = cp.cuda.Stream(non_blocking=True)
     array = zeros((5000,))
