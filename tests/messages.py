@@ -166,18 +166,21 @@ CALLS: dict[str, tuple[str, ...]] = {
         "neutral(runs_on='numpy', grad='brigde')(len)",
         "neutral(grad='bridge')(columns)",
         "neutral(runs_on='torch', grad='bridge')(columns)",
-        "neutral(mixed='frist')(columns)",
+        "neutral(like='frist')(columns)",
+        "neutral(like='torch')(columns)",
+        "neutral(like='first', to='torch')(columns)",
+        "neutral(mixed='first')(columns)",
         "neutral(runs_on='numpy')(yielding)",
         "neutral(lambda xp, x: x)",
         "interop.policy(grad='detach')(yielding)",
     ),
     "a wrong rule": (
-        "autograd.wrap(3, backend='numpy')",
-        "autograd.wrap(len, backend='torch')",
-        "autograd.wrap(len, backend='numpy', vmap='lead')",
-        "autograd.wrap(len, backend='numpy', grad='detach')",
-        "autograd.wrap(len, backend='numpy', fake=len)",
-        "autograd.wrap(len, backend='numpy', name='scaled')",
+        "autograd.wrap(3, runs_on='numpy')",
+        "autograd.wrap(len, runs_on='torch')",
+        "autograd.wrap(len, runs_on='numpy', vmap='lead')",
+        "autograd.wrap(len, runs_on='numpy', grad='detach')",
+        "autograd.wrap(len, runs_on='numpy', fake=len)",
+        "autograd.wrap(len, runs_on='numpy', name='scaled')",
         "careless.backward(3)",
         "forgetful(torch.ones(3, requires_grad=True), torch.ones(3)).sum().backward()",
     ),
@@ -241,7 +244,7 @@ def endless() -> Any:
 
 def in_torch(backward: Any = None, **permissions: Any) -> Any:
     """Return a decorator that wraps a function of NumPy, with a rule or without."""
-    return lambda forward: autograd.wrap(forward, backward, backend="numpy", **permissions)
+    return lambda forward: autograd.wrap(forward, backward, runs_on="numpy", **permissions)
 
 
 @neutral

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["convolve", "correlate", "train"]
 
 
-@wrap(backend="numpy", once_differentiable=False)
+@wrap(runs_on="numpy", once_differentiable=False)
 def convolve(x: Any, h: Any) -> Any:
     """Filter a signal.
 
@@ -53,7 +53,7 @@ def convolve(x: Any, h: Any) -> Any:
     return np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(h, size), size)[..., :count]
 
 
-@wrap(backend="numpy", once_differentiable=False)
+@wrap(runs_on="numpy", once_differentiable=False)
 def correlate(y: Any, h: Any) -> Any:
     """Find a filter in a signal: the adjoint of `convolve`.
 

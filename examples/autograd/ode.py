@@ -5,7 +5,7 @@ The prey ``u`` multiplies, and is eaten by the predator ``v``, which starves wit
     du/dt = (alpha - beta v) u        dv/dt = (delta u - gamma) v
 
 The classical Runge-Kutta method (RK4) goes through the years in steps of a twentieth. It is a pure function of JAX, compiled by
-`jax.jit`, so no rule is written: with ``backend="jax"`` the gradient is JAX's own, from `jax.vjp`.
+`jax.jit`, so no rule is written: with ``runs_on="jax"`` the gradient is JAX's own, from `jax.vjp`.
 
 The training: the Hudson's Bay Company wrote down how many pelts of snowshoe hares and Canada lynxes it bought from 1900 to 1920.
 What a population is said to be off by is a share of itself, so the loss is the mean square of the logarithms' differences. Four rates
@@ -79,7 +79,7 @@ def populations(rates: Any, start: Any) -> Any:
 
 
 # The one line: the same function, for tensors.
-torch_populations = wrap(populations, backend="jax")
+torch_populations = wrap(populations, runs_on="jax")
 
 
 def train(*, steps: int = 60) -> Trained:

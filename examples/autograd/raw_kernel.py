@@ -130,7 +130,7 @@ _kernel = functools.cache(Kernel)
 class Cuda:
     """Where the kernels are run: on CUDA devices, by CuPy, in torch's order."""
 
-    backend = "cupy"
+    runs_on = "cupy"
 
     @contextlib.contextmanager
     def beside_torch(self, array: Any) -> Iterator[None]:
@@ -195,7 +195,7 @@ def wrapped(place: Any, name: str | None = None) -> Any:
         return tuple(run(BACKWARD, x, (x, slope, grad), 2))
 
     words: dict[str, Any] = {"name": name, "fake": _like, "schema": "(Tensor x, Tensor slope) -> Tensor"} if name else {}
-    return wrap(swish, backward, setup_context=keep, backend=place.backend, cast_inputs="float32", **words)
+    return wrap(swish, backward, setup_context=keep, runs_on=place.runs_on, cast_inputs="float32", **words)
 
 
 def _like(x: Tensor, slope: Tensor) -> Tensor:  # noqa: ARG001 - it is given the operator's arguments

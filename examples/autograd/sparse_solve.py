@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Plate", "plate", "sparse_solve", "train"]
 
 
-@wrap(backend="numpy")
+@wrap(runs_on="numpy")
 def sparse_solve(ctx: Any, values: Any, rows: Any, columns: Any, b: Any) -> Any:
     """Solve ``A x = b`` for a square sparse matrix.
 

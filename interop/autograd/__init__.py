@@ -1,7 +1,7 @@
 """Functions of other libraries inside torch's graph, with gradients that are right; and torch's inside JAX's.
 
-`wrap` is in `_wrap`, what it makes in `_wrapped`; a call is taken apart in `_arguments`, crosses in `_border`, is run and followed by its
-rules in `_operation` and `_rules`, and is put into the graph by `interop.autograd._torch.functions`.
+`wrap` is in `_wrap`, what it makes in `_wrapped`; a call is taken apart in `_arguments`, crosses in `_border`, is run in `_operation`, its
+rules in `_residuals` and `_rules`, and it is put into the graph by `interop.autograd._torch.functions`.
 """
 
 from interop.autograd._context import Context
@@ -10,3 +10,7 @@ from interop.autograd._wrap import wrap
 from interop.autograd._wrapped import Wrapped
 
 __all__ = ["Context", "Wrapped", "to_jax", "wrap"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable  # noqa: TC003 - typing.get_type_hints of `wrap` has to find it, and the permissions below
 from typing import TYPE_CHECKING, Any, overload
 
 from interop._engine.call import Ungraded
 from interop._model.dtypes import dtype_name
-from interop._model.policy import FIELDS, check_names
+from interop._model.policy import Casting, Layout, Mask, Policy, ReadOnly, TransferRule  # noqa: TC001 - as above
 from interop._model.spelling import nearest
 from interop.autograd._arguments import FunctionSignature
 from interop.autograd._border import Border
+from interop.autograd._keywords import reject_unknown_keywords
 from interop.autograd._operation import Operation
 from interop.autograd._operators import Operator
 from interop.autograd._wrapped import Named, Wrapped
 from interop.backends import library_part, load_backend, name_of_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Unpack
 
 __all__ = ["wrap"]
 
 _VMAP = ("loop", "leading")
-_PERMISSIONS = (*(name for name in FIELDS if name != "grad"), "policy")
 
 
-class _Words(Ungraded, total=False):
+class _Options(Ungraded, total=False):
     """The keywords of `wrap` besides its rules, for type checkers."""
 
     setup_context: Callable[..., Any] | None
@@ -41,18 +41,19 @@ class _Words(Ungraded, total=False):
 
 @overload
 def wrap(
-    forward: Callable[..., Any], backward: Callable[..., Any] | None = None, /, *, backend: str, **words: Unpack[_Words]
+    forward: Callable[..., Any], backward: Callable[..., Any] | None = None, /, *, runs_on: Any, **options: Unpack[_Options]
 ) -> Wrapped: ...
 @overload
-def wrap(*, backend: str, **words: Unpack[_Words]) -> Callable[[Callable[..., Any]], Wrapped]: ...
+def wrap(*, runs_on: Any, **options: Unpack[_Options]) -> Callable[[Callable[..., Any]], Wrapped]: ...
 
 
+@reject_unknown_keywords
 def wrap(
     forward: Callable[..., Any] | None = None,
     backward: Callable[..., Any] | None = None,
     /,
     *,
-    backend: str,
+    runs_on: Any,
     setup_context: Callable[..., Any] | None = None,
     jvp: Callable[..., Any] | None = None,
     vmap: str = "loop",
@@ -61,24 +62,30 @@ def wrap(
     name: str | None = None,
     fake: Callable[..., Any] | None = None,
     schema: str | None = None,
-    **permissions: Unpack[Ungraded],
+    copy: bool | None = None,
+    policy: Policy | str | None = None,
+    transfer: TransferRule | None = None,
+    readonly: ReadOnly | None = None,
+    casting: Casting | None = None,
+    mask: Mask | None = None,
+    layout: Layout | None = None,
 ) -> Any:
     """Put a function of another library, with its gradient, into torch's graph.
 
     Parameters
     ----------
     forward : callable
-        ``forward(*args)``: it is given arrays of `backend` in the place of tensors, on their memory and read-only where the
-        library can say so, and returns arrays (a tuple of them, or trees). All other arguments are handed over as they are.
-        If its first parameter is called ``ctx`` it is given the context too, and may keep on it what the rules need.
+        ``forward(*args)``: it is given arrays of the library `runs_on` in the place of tensors, on their memory and read-only where
+        the library can mark them so, and returns arrays (a tuple of them, or trees). All other arguments are passed as they are.
+        If its first parameter is called ``ctx`` it is given the context too, and may store on it what the rules need.
     backward : callable, optional
         ``backward(ctx, *grads)``: given a gradient for each result, it returns one for each argument, None where there is none
         (a tree for a tree). Without it a backward pass through the function raises `GradError`; but a pure function of JAX needs
         no rule: `jax.vjp`, `jax.jvp` and `jax.vmap` make its derivatives, of every order, unless any rule is given.
-    backend : str
-        The library of the function.
+    runs_on : str or module
+        The library that the function is written for: a name (``"numpy"``), or its namespace module.
     setup_context : callable, optional
-        ``setup_context(ctx, inputs, output)``, as in torch: says with ``ctx.save_for_backward`` what the rules need. Without it,
+        ``setup_context(ctx, inputs, output)``, as in torch: saves with ``ctx.save_for_backward`` what the rules need. Without it,
         and without a ``ctx`` in `forward`, the inputs are saved.
     jvp : callable, optional
         ``jvp(ctx, *tangents)``, the rule of forward mode: given a tangent for each argument (None for what is no tensor of
@@ -87,7 +94,7 @@ def wrap(
         Under `torch.vmap`: ``"loop"`` runs the function once for each slice; ``"leading"`` once for all, if function and
         rules take arrays with one more axis in front (every array has it then).
     once_differentiable : bool
-        False says that `backward` is made of wrapped functions and torch's own: it is given tensors, and can be differentiated.
+        False: `backward` is made of wrapped functions and torch's own. It is given tensors, and can be differentiated.
     cast_inputs : dtype, optional
         Inside of `torch.autocast`, tensors of floats (but float64) are cast to this one first, as by `torch.amp.custom_fwd`, and
         function and rule run outside of it. Without it they arrive in the dtype that they have.
@@ -100,10 +107,10 @@ def wrap(
     schema : str, optional
         For an operator, as torch writes it: ``"(Tensor x, float a=1.0) -> (Tensor, Tensor)"``. Without it, it is inferred from the
         annotations: what is not annotated as a number is a tensor, and one is returned unless the annotation is ``tuple[...]``.
-    **permissions
-        Of `interop.convert`, for all that crosses, both ways: ``transfer="allow"`` for tensors on a device that the library
-        cannot work on; ``casting=`` for dtypes that it lacks, and for gradients in another dtype than their input;
-        ``readonly="share"`` hands out writable arrays, and shares results that cannot be written to.
+    copy, policy, transfer, readonly, casting, mask, layout : optional
+        The permissions of `interop.convert`, for all that crosses, both ways: ``transfer="allow"`` for tensors on a device that the
+        library cannot work on; ``casting=`` for dtypes that it lacks, and for gradients in another dtype than their input;
+        ``readonly="share"`` makes the arrays writable, and shares results that are read-only.
 
     Returns
     -------
@@ -124,14 +131,14 @@ def wrap(
     A gradient of a shape that the input's broadcasts to is summed. Complex gradients are in torch's convention (the conjugate
     Wirtinger derivative). What was saved and is changed in place before the backward pass raises torch's own error.
 
-    JAX's derivatives are computed anew from the inputs, and compiled if the function is (`jax.jit`). Arguments that are no tensors
+    JAX's derivatives are recomputed from the inputs, and compiled if the function is (`jax.jit`). Arguments that are no tensors
     are constants in them: one that changes with each call is better passed as a tensor. For float64 JAX needs ``jax_enable_x64``.
 
     Examples
     --------
     >>> import numpy as np, torch
     >>> from interop.autograd import wrap
-    >>> @wrap(backend="numpy")
+    >>> @wrap(runs_on="numpy")
     ... def sinc(x):
     ...     return np.sinc(x)
     >>> @sinc.backward
@@ -146,39 +153,74 @@ def wrap(
     A function of JAX has its rules already:
 
     >>> import jax.numpy as jnp
-    >>> log_cosh = wrap(lambda x: jnp.log(jnp.cosh(x)).sum(), backend="jax")
+    >>> log_cosh = wrap(lambda x: jnp.log(jnp.cosh(x)).sum(), runs_on="jax")
     >>> torch.autograd.functional.hessian(log_cosh, torch.zeros(2))
     tensor([[1., 0.],
             [0., 1.]])
     """
-    if forward is None:
-        words: dict[str, Any] = {
-            "backend": backend,
-            "setup_context": setup_context,
-            "jvp": jvp,
-            "vmap": vmap,
-            "once_differentiable": once_differentiable,
-        }
-        return functools.partial(wrap, **words, cast_inputs=cast_inputs, name=name, fake=fake, schema=schema, **permissions)
+    given: Ungraded = {
+        "copy": copy,
+        "policy": policy,
+        "transfer": transfer,
+        "readonly": readonly,
+        "casting": casting,
+        "mask": mask,
+        "layout": layout,
+    }
+    decorate = functools.partial(
+        _wrapped,
+        permissions={name: value for name, value in given.items() if value is not None},
+        runs_on=runs_on,
+        setup_context=setup_context,
+        jvp=jvp,
+        vmap=vmap,
+        once_differentiable=once_differentiable,
+        cast_inputs=cast_inputs,
+        name=name,
+        fake=fake,
+        schema=schema,
+    )
+    return decorate if forward is None else decorate(forward, backward)
+
+
+def _wrapped(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any] | None = None,
+    *,
+    permissions: dict[str, Any],
+    runs_on: Any,
+    vmap: str,
+    once_differentiable: bool,
+    cast_inputs: Any,
+    name: str | None,
+    fake: Callable[..., Any] | None,
+    schema: str | None,
+    **rules: Any,
+) -> Wrapped:
     if not callable(forward):
         raise TypeError(f"wrap takes a function, got {forward!r}.")
     if isinstance(forward, Wrapped):
         raise TypeError(f"{forward!r} is wrapped already: give it rules with its .backward and .jvp, or wrap the function inside of it.")
     if vmap not in _VMAP:
         raise ValueError(f"vmap={vmap!r} is not a value{nearest(str(vmap), _VMAP)} Values: {', '.join(map(repr, _VMAP))}.")
-    signature = FunctionSignature(forward)
+    signature, library = FunctionSignature(forward), name_of_target(runs_on)
+    if library == "torch":
+        raise ValueError(
+            "runs_on='torch' needs no wrapping: torch differentiates its own functions, see torch.autograd.Function for a rule."
+        )
+    border = Border(library, "its autograd.wrap(...)", permissions)
+    border.policy()  # raises for values that no permission has
     operation = Operation(
         signature.name,
-        _border(backend, dict(permissions)),
+        border,
         forward,
         backward,
-        jvp,
-        setup_context,
         takes_ctx=signature.takes_ctx,
         once=once_differentiable,
         leading=vmap == "leading",
-        derivatives=None if signature.takes_ctx else _derivatives(name_of_target(backend), forward),
+        derivatives=None if signature.takes_ctx else _derivatives(library, forward),
         casts=cast_inputs is not None,
+        **rules,
     )
     cast = dtype_name(cast_inputs) if cast_inputs is not None else None
     if name is not None:
@@ -192,15 +234,3 @@ def _derivatives(name: str, forward: Callable[..., Any]) -> Any | None:
     """Return what makes the derivatives of a function of a library that differentiates by itself; None if it does not."""
     part = library_part("interop.autograd._{}.derivatives", name)
     return load_backend(name).derivatives(forward) if part is None else part.Derivatives(forward)
-
-
-def _border(backend: str, permissions: dict[str, Any]) -> Border:
-    check_names(permissions, _PERMISSIONS)
-    name = name_of_target(backend)
-    if name == "torch":
-        raise ValueError(
-            "backend='torch' needs no wrapping: torch differentiates its own functions, see torch.autograd.Function for a rule."
-        )
-    border = Border(name, "its autograd.wrap(...)", permissions)
-    border.policy()  # raises for values that there are not
-    return border

@@ -1,5 +1,7 @@
 """Test code on every array library, device and state that is installed: a pytest plugin, and assertions for any test runner.
 
+A test takes the fixture::
+
     def test_it_centres_its_columns(xp):  # runs on numpy, numpy:readonly, torch, torch:grad, jax, ...
         x = xp.asarray(REFERENCE)
         with assert_source_untouched(x), assert_no_crossings():
@@ -36,3 +38,7 @@ __all__ = [
     "gradcheck",
     "list_rows",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

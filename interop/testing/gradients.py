@@ -85,7 +85,7 @@ def gradcheck(
     >>> import numpy as np, torch
     >>> from interop.autograd import wrap
     >>> from interop.testing import gradcheck
-    >>> @wrap(backend="numpy")
+    >>> @wrap(runs_on="numpy")
     ... def cube(x):
     ...     return x**3
     >>> @cube.backward

@@ -36,7 +36,7 @@ def sine():
     wrapped = wrap(
         np.sin,
         lambda ctx, grad: grad * np.cos(ctx.saved_tensors[0]),
-        backend="numpy",
+        runs_on="numpy",
         name=fresh(),
         fake=like,
         schema="(Tensor x) -> Tensor",
@@ -51,7 +51,7 @@ def strided():
 def weighted():
     """Broadcasts, and has a number among its arguments."""
 
-    @wrap(backend="numpy", name=fresh(), fake=lambda x, y, alpha: torch.broadcast_tensors(x, y)[0] * 1)
+    @wrap(runs_on="numpy", name=fresh(), fake=lambda x, y, alpha: torch.broadcast_tensors(x, y)[0] * 1)
     def weighted(x, y, alpha: float = 2.0):
         return alpha * x * y
 
@@ -71,7 +71,7 @@ def weighted():
 def polar():
     """Several outputs, one of which is saved with what is neither argument nor result."""
 
-    @wrap(backend="numpy", name=fresh(), fake=lambda x: (like(x), like(x)))
+    @wrap(runs_on="numpy", name=fresh(), fake=lambda x: (like(x), like(x)))
     def polar(x) -> tuple[np.ndarray, np.ndarray]:
         return np.exp(x), np.sin(x)
 
@@ -90,7 +90,7 @@ def polar():
 def ordered():
     """An output of integers."""
 
-    @wrap(backend="numpy", name=fresh(), fake=lambda x: (like(x), like(x, dtype=torch.int64)))
+    @wrap(runs_on="numpy", name=fresh(), fake=lambda x: (like(x), like(x, dtype=torch.int64)))
     def ordered(x) -> "tuple[np.ndarray, np.ndarray]":
         return np.sort(x), np.argsort(x)
 
@@ -110,7 +110,7 @@ def ordered():
 def blended():
     """Lists of arrays and of numbers."""
 
-    @wrap(backend="numpy", name=fresh(), fake=lambda xs, weights: like(xs[0]))
+    @wrap(runs_on="numpy", name=fresh(), fake=lambda xs, weights: like(xs[0]))
     def blended(xs: list[np.ndarray], weights: list[float]):
         return sum(w * x for x, w in zip(xs, weights, strict=True))
 
@@ -128,7 +128,7 @@ def blended():
 def shifted():
     """An array that may be None, and an argument by keyword only."""
 
-    @wrap(backend="numpy", name=fresh(), fake=lambda x, bias, *, scale: like(x))
+    @wrap(runs_on="numpy", name=fresh(), fake=lambda x, bias, *, scale: like(x))
     def shifted(x, bias=None, *, scale: float = 1.0):
         return scale * x if bias is None else scale * x + bias
 
@@ -146,7 +146,7 @@ def shifted():
 def viewed():
     """A result that is the argument's memory."""
 
-    @wrap(backend="numpy", readonly="share", name=fresh(), fake=lambda x: x.mT.clone())
+    @wrap(runs_on="numpy", readonly="share", name=fresh(), fake=lambda x: x.mT.clone())
     def viewed(x):
         return x.T
 
@@ -160,7 +160,7 @@ def viewed():
 def halved():
     """Only one of the inputs has a gradient."""
 
-    @wrap(backend="numpy", name=fresh(), fake=lambda x, y: like(x))
+    @wrap(runs_on="numpy", name=fresh(), fake=lambda x, y: like(x))
     def halved(x, y):
         return x / 2 + np.floor(y)
 
@@ -175,7 +175,7 @@ def halved():
 def norm():
     """A result of no axes."""
 
-    @wrap(backend="numpy", name=fresh(), fake=lambda x: x.new_empty(()))
+    @wrap(runs_on="numpy", name=fresh(), fake=lambda x: x.new_empty(()))
     def norm(x):
         return np.sqrt((x * x).sum())[()] * np.ones(())
 
@@ -194,7 +194,7 @@ def norm():
 def squared():
     """A complex one."""
 
-    @wrap(backend="numpy", name=fresh(), fake=like)
+    @wrap(runs_on="numpy", name=fresh(), fake=like)
     def squared(z):
         return z * z
 
@@ -277,7 +277,7 @@ WRONG = {
 
 @pytest.mark.parametrize("fake", WRONG.values(), ids=WRONG)
 def test_a_wrong_fake_does_not_pass(fake):
-    function = wrap(np.sin, backend="numpy", name=fresh(), fake=fake, schema="(Tensor x) -> Tensor")
+    function = wrap(np.sin, runs_on="numpy", name=fresh(), fake=fake, schema="(Tensor x) -> Tensor")
     with pytest.raises((torch.testing._internal.optests.generate_tests.OpCheckError, UnsupportedTypeError)):
         torch.library.opcheck(operator(function).default, (normal(3),))
 
@@ -370,7 +370,7 @@ def test_vmap_is_slice_by_slice(case):
 def test_transformations(vmap, compiled, public):
     runs = []
 
-    @wrap(backend="numpy", name=fresh(), fake=lambda x, y: like(x), vmap=vmap)
+    @wrap(runs_on="numpy", name=fresh(), fake=lambda x, y: like(x), vmap=vmap)
     def product(x, y):
         runs.append(x.shape)
         return x * y
@@ -396,7 +396,7 @@ def test_vmap_over_no_slices_is_refused():
 
 
 def cube(**words):
-    @wrap(backend="numpy", name=fresh(), fake=like, **words)
+    @wrap(runs_on="numpy", name=fresh(), fake=like, **words)
     def cube(x):
         return x**3
 
@@ -503,7 +503,7 @@ def test_autocast(monkeypatch, compiled, public, old):
         monkeypatch.setattr(_torch_operators, "_AUTOCASTS_ALL", False)
     kinds = []
 
-    @wrap(backend="numpy", name=fresh(), fake=like, cast_inputs=torch.float32, casting="same_kind")
+    @wrap(runs_on="numpy", name=fresh(), fake=like, cast_inputs=torch.float32, casting="same_kind")
     def copied(x):
         kinds.append(x.dtype)
         return x + 0
@@ -535,7 +535,7 @@ def test_autocast_of_tensors_in_a_list(monkeypatch, compiled, old):
         monkeypatch.setattr(_torch_operators, "_AUTOCASTS_ALL", False)
 
     @wrap(
-        backend="numpy",
+        runs_on="numpy",
         name=fresh(),
         schema="(Tensor[] xs, float factor=2.0) -> Tensor",
         fake=lambda xs, factor=2.0: torch.empty_like(xs[0]),
@@ -582,7 +582,7 @@ def test_a_gradient_of_none_is_zeros():
 def test_results_without_a_gradient(materializes):
     seen = []
 
-    @wrap(backend="numpy", name=fresh(), fake=lambda x: (like(x), like(x), like(x)))
+    @wrap(runs_on="numpy", name=fresh(), fake=lambda x: (like(x), like(x), like(x)))
     def three(x) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return x + 1, x + 2, x + 3
 
@@ -614,8 +614,8 @@ def test_what_is_changed_in_place_is_noticed():
 @pytest.mark.parametrize("share", [False, True])
 def test_an_operator_returns_memory_of_its_own(share):
     words = {"readonly": "share"} if share else {}
-    kept = wrap(lambda x: x, backend="numpy", name=fresh(), fake=like, schema="(Tensor x) -> Tensor", **words)
-    pair = wrap(lambda x: (x, x[1:]), backend="numpy", name=fresh(), schema="(Tensor x) -> (Tensor, Tensor)", **words)
+    kept = wrap(lambda x: x, runs_on="numpy", name=fresh(), fake=like, schema="(Tensor x) -> Tensor", **words)
+    pair = wrap(lambda x: (x, x[1:]), runs_on="numpy", name=fresh(), schema="(Tensor x) -> (Tensor, Tensor)", **words)
     x = torch.ones(3)
     assert kept(x).data_ptr() != x.data_ptr()
     first, second = pair(x)
@@ -651,7 +651,7 @@ def test_nothing_is_kept(case):
         gc.enable()
 
 
-HELD = wrap(np.sin, backend="numpy", name=fresh(), fake=like, schema="(Tensor x) -> Tensor")
+HELD = wrap(np.sin, runs_on="numpy", name=fresh(), fake=like, schema="(Tensor x) -> Tensor")
 HELD.__module__, HELD.__qualname__ = __name__, "HELD"
 
 
@@ -689,7 +689,7 @@ def test_functions_of_jax_keep_all_derivatives():
     pytest.importorskip("jax")
     import jax.numpy as jnp
 
-    function = wrap(jnp.sin, backend="jax", name=fresh(), fake=like, schema="(Tensor x) -> Tensor")
+    function = wrap(jnp.sin, runs_on="jax", name=fresh(), fake=like, schema="(Tensor x) -> Tensor")
     x = normal(3, dtype=torch.float32)
     expected = outcome(function, (x,))
     torch.testing.assert_close(outcome(torch.compile(function, fullgraph=True, backend="aot_eager"), (x,)), expected)
@@ -703,7 +703,7 @@ def test_functions_of_jax_keep_all_derivatives():
 
 
 def test_compiling_without_a_fake_says_what_to_write():
-    @wrap(backend="numpy", name=fresh())
+    @wrap(runs_on="numpy", name=fresh())
     def plain(x):
         return x + 1
 
@@ -717,17 +717,17 @@ def test_compiling_without_a_fake_says_what_to_write():
 
 def test_a_name_is_given_once():
     name = fresh()
-    wrap(np.sin, backend="numpy", name=name, schema="(Tensor x) -> Tensor")
+    wrap(np.sin, runs_on="numpy", name=name, schema="(Tensor x) -> Tensor")
     for taken in (name, f"{name}_backward"):
         with pytest.raises(ValueError, match=f"there is an operator '{taken}' already"):
-            wrap(np.cos, backend="numpy", name=taken, schema="(Tensor x) -> Tensor")
+            wrap(np.cos, runs_on="numpy", name=taken, schema="(Tensor x) -> Tensor")
 
 
 def test_a_function_that_is_defined_anew_takes_its_name_along():
     """As in a notebook, where a cell is run again."""
     name, made = fresh(), []
     cell = """
-@wrap(backend="numpy", name=name, fake=torch.empty_like)
+@wrap(runs_on="numpy", name=name, fake=torch.empty_like)
 def scaled(x):
     return factor * x
 
@@ -754,7 +754,7 @@ def test_closures_are_never_the_same_function():
     name = fresh()
 
     def make(factor):
-        @wrap(backend="numpy", name=name, fake=torch.empty_like)
+        @wrap(runs_on="numpy", name=name, fake=torch.empty_like)
         def scaled(x):
             return factor * x
 
@@ -768,9 +768,9 @@ def test_closures_are_never_the_same_function():
 
 def test_functions_without_a_name_are_never_the_same():
     name = fresh()
-    wrap(lambda x: x + 1, backend="numpy", name=name)
+    wrap(lambda x: x + 1, runs_on="numpy", name=name)
     with pytest.raises(ValueError, match="already"):
-        wrap(lambda x: x + 1, backend="numpy", name=name)
+        wrap(lambda x: x + 1, runs_on="numpy", name=name)
 
 
 def test_a_method_is_no_operator():
@@ -808,13 +808,13 @@ REFUSED = {
 @pytest.mark.parametrize(("words", "kind", "text"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_operator(words, kind, text):
     with pytest.raises(kind, match=text):
-        wrap(lambda x: x, backend="numpy", **{"name": fresh()} | words)
+        wrap(lambda x: x, runs_on="numpy", **{"name": fresh()} | words)
 
 
 def test_fake_and_schema_need_a_name():
     for words in ({"fake": like}, {"schema": "(Tensor x) -> Tensor"}):
         with pytest.raises(TypeError, match="give it a name"):
-            wrap(lambda x: x, backend="numpy", **words)
+            wrap(lambda x: x, runs_on="numpy", **words)
 
 
 RETURNED = {
@@ -827,13 +827,13 @@ RETURNED = {
 
 @pytest.mark.parametrize("forward", RETURNED.values(), ids=RETURNED)
 def test_results_that_are_not_those_of_the_schema(forward):
-    function = wrap(forward, backend="numpy", name=fresh(), schema="(Tensor x) -> Tensor")
+    function = wrap(forward, runs_on="numpy", name=fresh(), schema="(Tensor x) -> Tensor")
     with pytest.raises(UnsupportedTypeError, match="returned"):
         function(torch.ones(2))
 
 
 def test_a_number_is_no_tensor():
-    scaled = wrap(lambda x, factor: x * factor, backend="numpy", name=fresh(), schema="(Tensor x, float factor) -> Tensor")
+    scaled = wrap(lambda x, factor: x * factor, runs_on="numpy", name=fresh(), schema="(Tensor x, float factor) -> Tensor")
     for call in (lambda: scaled(torch.ones(2), torch.tensor(3.0)), lambda: scaled(torch.ones(2), factor=torch.tensor(3.0))):
         with pytest.raises(TypeError, match=r"'factor' is a number .* pass factor\.item\(\)"):
             call()
@@ -842,7 +842,7 @@ def test_a_number_is_no_tensor():
 
 def test_what_nobody_holds_is_shared_while_a_compiler_looks_on():
     """It evaluates frames itself then, and each call holds its arguments once more."""
-    plain = wrap(lambda x: x * 2, lambda ctx, grad: grad * 2, backend="numpy", setup_context=lambda *_: None)
+    plain = wrap(lambda x: x * 2, lambda ctx, grad: grad * 2, runs_on="numpy", setup_context=lambda *_: None)
     x = torch.ones(3, requires_grad=True)
     torch.compile(lambda x: x + 1, backend="eager")(x)
     with interop.guard(copies="error"):

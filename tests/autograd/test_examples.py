@@ -287,7 +287,7 @@ extern "C" void run(unsigned blocks, unsigned threads, void** a)
 class Host:
     """Where kernels are run here: on the CPU, on NumPy's arrays, block after block."""
 
-    backend = "numpy"
+    runs_on = "numpy"
 
     def __init__(self, compiler, folder):
         self.compiler, self.folder, self.built, self.launches = compiler, folder, {}, []

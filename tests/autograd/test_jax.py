@@ -37,7 +37,7 @@ def double(*shape, dtype=torch.float64):
 
 
 def wrapped(function, *, compiled=False, **words):
-    return wrap(jax.jit(function) if compiled else function, backend="jax", **words)
+    return wrap(jax.jit(function) if compiled else function, runs_on="jax", **words)
 
 
 # JAX in torch: the gradients are right.
@@ -90,7 +90,7 @@ def test_the_check_finds_a_gradient_in_jaxs_convention():
     def rule(ctx, grad):
         return jax.vjp(COMPLEX["holomorphic"], *ctx.saved_tensors)[1](grad)
 
-    f = wrap(COMPLEX["holomorphic"], rule, backend="jax")
+    f = wrap(COMPLEX["holomorphic"], rule, runs_on="jax")
     with pytest.raises(GradcheckError):
         gradcheck(f, torch.randn(3, dtype=torch.complex128, requires_grad=True))
 
@@ -141,7 +141,7 @@ def test_vmap_runs_the_function_once(inside, runs):
         return x * y
 
     # The control: a function with a rule of its own is run for each slice.
-    f = wrap(f, lambda ctx, grad: (None, None), backend="jax") if inside else wrap(f, backend="jax")
+    f = wrap(f, lambda ctx, grad: (None, None), runs_on="jax") if inside else wrap(f, runs_on="jax")
     y = torch.arange(3, dtype=torch.float64)
     torch.testing.assert_close(vmap(f, in_dims=(0, None))(X, y), X * y)
     assert seen == [(3,)] * runs
@@ -212,7 +212,7 @@ def test_inputs_of_every_layout(change):
 
 
 def test_static_arguments_and_others():
-    f = wrap(jax.jit(lambda x, axis, table: x.sum(axis) * table.sum(), static_argnums=1), backend="jax")
+    f = wrap(jax.jit(lambda x, axis, table: x.sum(axis) * table.sum(), static_argnums=1), runs_on="jax")
     x, table = double(2, 3), np.arange(3.0)  # which cannot be compared, so nothing is kept for it
     for axis in (0, 1, 0):
         assert torch.autograd.grad(f(x, axis, table).sum(), x)[0].tolist() == [[3.0] * 3] * 2
@@ -221,7 +221,7 @@ def test_static_arguments_and_others():
 
 def test_keyword_tensors_of_a_function_with_a_rule_are_refused():
     """The control of `test_trees_numbers_none_and_keywords`: a rule returns gradients for arguments by position."""
-    f = wrap(lambda x, *, y: x * y, lambda ctx, grad: grad, backend="jax")
+    f = wrap(lambda x, *, y: x * y, lambda ctx, grad: grad, runs_on="jax")
     with pytest.raises(GradError, match="by keyword only"):
         f(double(3), y=double(3))
 
@@ -281,7 +281,7 @@ def test_an_object_that_jax_takes_apart_may_change(known):
 
     if known:
         jax.tree_util.register_pytree_node(Weights, lambda w: ((w.by,), None), lambda _, parts: Weights(*parts))
-    f = wrap(jax.jit(lambda x, w: x * w.by, static_argnums=() if known else 1), backend="jax")
+    f = wrap(jax.jit(lambda x, w: x * w.by, static_argnums=() if known else 1), runs_on="jax")
     w, x = Weights(jnp.asarray(2.0)), double(3)
     for by in (2.0, 3.0, 4.0):
         w.by = jnp.asarray(by)
@@ -298,7 +298,7 @@ def test_a_method():
         def __init__(self, by):
             self.by = by
 
-        @wrap(backend="jax")
+        @wrap(runs_on="jax")
         def apply(self, x):
             return x * self.by
 
@@ -382,7 +382,7 @@ def test_a_rule_of_ones_own_comes_first():
 def test_other_libraries_have_no_derivatives_of_their_own():
     assert load_backend("numpy").derivatives(np.sin) is None
     with pytest.raises(GradError, match="has no backward"):
-        wrap(np.sin, backend="numpy")(double(3)).sum().backward()
+        wrap(np.sin, runs_on="numpy")(double(3)).sum().backward()
 
 
 def test_without_a_tensor_it_is_jaxs_function():
@@ -390,7 +390,7 @@ def test_without_a_tensor_it_is_jaxs_function():
 
 
 def test_a_function_that_asks_for_the_context_has_no_derivatives_made():
-    @wrap(backend="jax")
+    @wrap(runs_on="jax")
     def f(ctx, x):
         return x * 2
 
@@ -645,7 +645,7 @@ def test_forward_mode_is_jaxs_own_error():
 
 @pytest.mark.parametrize("call", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_what_torch_cannot_differentiate_twice(call):
-    once = wrap(np.sin, lambda ctx, grad: grad * np.cos(ctx.saved_tensors[0]), backend="numpy")
+    once = wrap(np.sin, lambda ctx, grad: grad * np.cos(ctx.saved_tensors[0]), runs_on="numpy")
     f = to_jax(once, fake=torch.sin)
     np.testing.assert_allclose(call(jax.grad(lambda x: f(x).sum()))(Y), jnp.cos(Y))
     with pytest.raises((GradError, jax.errors.JaxRuntimeError), match="not differentiable"):

@@ -146,8 +146,8 @@ def is_apart(tensor):
 
 def both(forward, backward):
     """Return the function as it is, and without its quick path."""
-    quick = wrap(FORWARDS[forward], BACKWARDS[backward], backend="numpy")
-    long = wrap(FORWARDS[forward], BACKWARDS[backward], backend="numpy")
+    quick = wrap(FORWARDS[forward], BACKWARDS[backward], runs_on="numpy")
+    long = wrap(FORWARDS[forward], BACKWARDS[backward], runs_on="numpy")
     assert quick._usual
     long._usual = False
     return quick, long

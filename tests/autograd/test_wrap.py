@@ -34,7 +34,7 @@ def double(*shape):
     return torch.randn(shape, dtype=torch.float64, requires_grad=True)
 
 
-@wrap(backend="numpy")
+@wrap(runs_on="numpy")
 def sin(x):
     return np.sin(x)
 
@@ -51,7 +51,7 @@ def _(ctx, tangent):
     return tangent * np.cos(x)
 
 
-@wrap(backend="numpy")
+@wrap(runs_on="numpy")
 def multiply(x, y):
     return x * y
 
@@ -73,7 +73,7 @@ def _(ctx, dx, dy):
 
 def test_the_function_is_given_the_tensors_memory_and_cannot_write_to_it():
     seen = []
-    look = wrap(lambda x: seen.append(x) or np.array(x), backend="numpy")
+    look = wrap(lambda x: seen.append(x) or np.array(x), runs_on="numpy")
     for x in (torch.ones(3), torch.ones(3, requires_grad=True), torch.nn.Parameter(torch.ones(3))):
         look(x)
         assert interop.shares_memory(seen[-1], x.detach())
@@ -87,12 +87,12 @@ def test_a_write_is_possible_where_it_is_permitted():
         return np.array(x)
 
     x = torch.ones(3)
-    wrap(clear, backend="numpy", readonly="share")(x)
+    wrap(clear, runs_on="numpy", readonly="share")(x)
     assert x.sum() == 0
 
 
 def test_a_view_of_an_input_is_copied_for_the_result():
-    reverse = wrap(lambda x: x[1:], backend="numpy")
+    reverse = wrap(lambda x: x[1:], runs_on="numpy")
     x = torch.arange(3.0)
     assert not interop.shares_memory(reverse(x), x)
 
@@ -112,7 +112,7 @@ def test_every_dtype_of_floats(dtype):
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
 def test_small_floats(dtype):
     """Nobody adds them, so the function and its rule widen and narrow them."""
-    wide = wrap(lambda x: x.astype("float32") * 2, lambda ctx, grad: (2 * grad).astype(ctx.saved_tensors[0].dtype), backend="numpy")
+    wide = wrap(lambda x: x.astype("float32") * 2, lambda ctx, grad: (2 * grad).astype(ctx.saved_tensors[0].dtype), runs_on="numpy")
     x = torch.tensor([0.5, 1.0]).to(getattr(torch, dtype)).requires_grad_()
     wide(x).sum().backward()
     assert x.grad.dtype == x.dtype
@@ -123,7 +123,7 @@ def test_complex_gradients_are_torchs():
     x, y = (torch.randn(3, dtype=torch.complex128, requires_grad=True) for _ in "xy")
     assert gradcheck(multiply, (x, y))
     assert gradcheck(lambda x, y: multiply(x.conj(), y), (x, y))  # pending conjugations, both ways
-    modulus = wrap(np.abs, lambda ctx, grad: grad * ctx.saved_tensors[0] / np.abs(ctx.saved_tensors[0]), backend="numpy")
+    modulus = wrap(np.abs, lambda ctx, grad: grad * ctx.saved_tensors[0] / np.abs(ctx.saved_tensors[0]), runs_on="numpy")
     assert gradcheck(modulus, (x,))
 
 
@@ -147,7 +147,7 @@ def test_layouts(make):
 
 
 def test_a_scalar_of_numpy_is_a_result_without_axes():
-    total = wrap(np.sum, lambda ctx, grad: np.broadcast_to(grad, ctx.saved_tensors[0].shape), backend="numpy")
+    total = wrap(np.sum, lambda ctx, grad: np.broadcast_to(grad, ctx.saved_tensors[0].shape), runs_on="numpy")
     x = double(3)
     assert total(x).shape == ()
     assert gradcheck(total, (x,))
@@ -168,7 +168,7 @@ class Weights:
 
 
 def test_arguments_of_all_kinds():
-    @wrap(backend="numpy")
+    @wrap(runs_on="numpy")
     def affine(x, factor=2.0, /, *shifts, name="f", power=1):
         assert name == "g"
         return (factor * x) ** power + sum(shifts)
@@ -183,13 +183,13 @@ def test_arguments_of_all_kinds():
     result.sum().backward()
     assert x.grad.tolist() == [2, 2]
     assert one.grad.tolist() == two.grad.tolist() == [1, 1]
-    by_name = wrap(lambda x, y: x - y, lambda ctx, grad: (grad, -grad), backend="numpy")
+    by_name = wrap(lambda x, y: x - y, lambda ctx, grad: (grad, -grad), runs_on="numpy")
     by_name(y=x, x=one).sum().backward()
     assert x.grad.tolist() == [1, 1]
 
 
 def test_a_keyword_after_a_default():
-    pick = wrap(lambda x, b=None, c=None: x * c, lambda ctx, g: (g * ctx.saved_tensors[1], None, g * ctx.saved_tensors[0]), backend="numpy")
+    pick = wrap(lambda x, b=None, c=None: x * c, lambda ctx, g: (g * ctx.saved_tensors[1], None, g * ctx.saved_tensors[0]), runs_on="numpy")
     x, c = double(2), double(2)
     pick(x, c=c).sum().backward()
     assert torch.equal(c.grad, x.detach())
@@ -200,18 +200,18 @@ def test_needs_input_grad_is_of_the_rule():
         return x * 1 if any(ctx.needs_input_grad) else x
 
     with pytest.raises(RuntimeError, match="in the backward rule"):
-        wrap(early, backend="numpy")(double(2))
+        wrap(early, runs_on="numpy")(double(2))
 
 
 def test_arguments_left_to_their_defaults():
-    scale = wrap(lambda x, factor=3.0: factor * x, lambda ctx, grad: (3 * grad, None), backend="numpy")
+    scale = wrap(lambda x, factor=3.0: factor * x, lambda ctx, grad: (3 * grad, None), runs_on="numpy")
     x = double(2)
     (scale(x) + scale(x, 3.0) + scale(factor=3.0, x=x)).sum().backward()
     assert x.grad.tolist() == [9, 9]
 
 
 def test_a_tensor_by_keyword_only_has_no_gradient():
-    shift = wrap(lambda x, *, by: x + by, lambda ctx, grad: grad, backend="numpy")
+    shift = wrap(lambda x, *, by: x + by, lambda ctx, grad: grad, runs_on="numpy")
     x, by = double(2), double(2)
     with pytest.raises(GradError, match="'by' is given by keyword only"):
         shift(x, by=by)
@@ -226,7 +226,7 @@ def test_a_tensor_by_keyword_only_has_no_gradient():
 
 
 def test_trees_in_and_out():
-    @wrap(backend="numpy")
+    @wrap(runs_on="numpy")
     def mix(pair, weights, extra):
         assert isinstance(pair, Pair)
         assert isinstance(weights, Weights)
@@ -256,7 +256,7 @@ def test_trees_in_and_out():
 
 
 def test_parts_of_a_tree_may_have_no_gradient():
-    pick = wrap(lambda tree: tree["a"] * 2 + tree["b"], lambda ctx, grad: ({"a": 2 * grad},), backend="numpy")
+    pick = wrap(lambda tree: tree["a"] * 2 + tree["b"], lambda ctx, grad: ({"a": 2 * grad},), runs_on="numpy")
     a, b = double(2), double(2)
     pick({"a": a, "b": b}).sum().backward()
     assert a.grad.tolist() == [2, 2]
@@ -264,7 +264,7 @@ def test_parts_of_a_tree_may_have_no_gradient():
 
 
 def test_several_results_and_integers_among_them():
-    @wrap(backend="numpy")
+    @wrap(runs_on="numpy")
     def order(x):
         at = np.argsort(x)
         return x[at], at
@@ -293,7 +293,7 @@ def test_one_array_as_two_results():
     def push(ctx, tangent):
         return 2 * tangent, 2 * tangent
 
-    twice = wrap(lambda x: (x * 2,) * 2, lambda ctx, one, two: 2 * (one + two), backend="numpy", jvp=push)
+    twice = wrap(lambda x: (x * 2,) * 2, lambda ctx, one, two: 2 * (one + two), runs_on="numpy", jvp=push)
     x = double(3)
     with forward_ad.dual_level():
         results = twice(forward_ad.make_dual(x.detach(), x.detach()))
@@ -311,7 +311,7 @@ def test_gradients_on_the_same_memory_are_taken_apart(rule, saves):
 
     setup = (lambda ctx, inputs, output: None) if saves else None
     x, y = double(3), double(3)
-    add = wrap(lambda x, y: x + y, backward, backend="numpy", setup_context=setup)
+    add = wrap(lambda x, y: x + y, backward, runs_on="numpy", setup_context=setup)
     add(x, y).sum().backward()
     assert not interop.shares_memory(x.grad, y.grad)
     x.grad.zero_()
@@ -319,8 +319,8 @@ def test_gradients_on_the_same_memory_are_taken_apart(rule, saves):
 
 
 def test_a_gradient_that_is_handed_on_is_not_copied():
-    add = wrap(lambda x, y: x + y, lambda ctx, grad: (grad, grad), backend="numpy")
-    minus = wrap(lambda x, y: x - y, lambda ctx, grad: (grad, -grad), backend="numpy", setup_context=lambda *_: None)
+    add = wrap(lambda x, y: x + y, lambda ctx, grad: (grad, grad), runs_on="numpy")
+    minus = wrap(lambda x, y: x - y, lambda ctx, grad: (grad, -grad), runs_on="numpy", setup_context=lambda *_: None)
     x, y = double(3), double(3)
     with interop.guard(copies="error"):
         (add(x, y) + minus(x, y)).sum().backward()
@@ -336,7 +336,7 @@ def test_a_gradient_that_is_handed_on_is_not_copied():
 
 
 def test_a_rule_that_is_given_tensors_returns_tensors():
-    mixed = wrap(lambda x: x * 2, lambda ctx, grad: 2 * grad.numpy(), backend="numpy", once_differentiable=False)
+    mixed = wrap(lambda x: x * 2, lambda ctx, grad: 2 * grad.numpy(), runs_on="numpy", once_differentiable=False)
     with pytest.raises(UnsupportedTypeError, match="is a ndarray, not a tensor") as caught:
         mixed(double(2)).sum().backward()
     assert "once_differentiable=False" in caught.value.hint
@@ -346,7 +346,7 @@ def test_a_rule_of_tensors_under_vmap():
     product = wrap(
         lambda x, y: x * y,
         lambda ctx, grad: (grad * ctx.saved_tensors[1], grad * ctx.saved_tensors[0]),
-        backend="numpy",
+        runs_on="numpy",
         once_differentiable=False,
     )
     x, y = double(3), double(3)
@@ -356,7 +356,7 @@ def test_a_rule_of_tensors_under_vmap():
 
 
 def test_results_on_the_same_memory_are_taken_apart():
-    @wrap(backend="numpy")
+    @wrap(runs_on="numpy")
     def parts(x):
         result = 2 * x
         return result, result[1:], result[:1]
@@ -375,14 +375,14 @@ def test_gradients_of_broadcast_inputs_are_summed():
 @pytest.mark.parametrize(("returned", "kind"), [(lambda x: float(x.sum()), "float"), (lambda x: complex(x.sum()), "complex")])
 def test_python_numbers_cannot_carry_a_gradient(returned, kind):
     with pytest.raises(UnsupportedTypeError, match=rf"returned a Python {kind}") as caught:
-        wrap(returned, backend="numpy")(double(2))
+        wrap(returned, runs_on="numpy")(double(2))
     assert "numpy.asarray" in caught.value.hint
 
 
 def test_results_that_are_no_arrays():
     with pytest.raises(UnsupportedTypeError, match=r"returned a interop\.autograd\._context\.Context, which is no array"):
-        wrap(lambda x: Context(), backend="numpy")(double(2))
-    assert wrap(lambda x: (None, "a", 3), backend="numpy")(torch.ones(2)) == (None, "a", 3)
+        wrap(lambda x: Context(), runs_on="numpy")(double(2))
+    assert wrap(lambda x: (None, "a", 3), runs_on="numpy")(torch.ones(2)) == (None, "a", 3)
 
 
 # Gradients that are none.
@@ -407,15 +407,15 @@ def test_gradients_are_checked(rule, error, says):
 
     x, y = double(3), double(3)
     with pytest.raises(error, match=says):
-        wrap(multiply, rule, backend="numpy")(x, y).sum().backward()
+        wrap(multiply, rule, runs_on="numpy")(x, y).sum().backward()
     assert x.grad is None
 
 
 def test_a_gradient_for_what_is_no_tensor():
-    scale = wrap(lambda x, factor: x * factor, lambda ctx, grad: (grad, grad), backend="numpy")
+    scale = wrap(lambda x, factor: x * factor, lambda ctx, grad: (grad, grad), runs_on="numpy")
     with pytest.raises(TypeError, match="a gradient for 'factor', which is no tensor"):
         scale(double(2), 3.0).sum().backward()
-    nested = wrap(lambda tree: tree["a"], lambda ctx, grad: ({"b": grad},), backend="numpy")
+    nested = wrap(lambda tree: tree["a"], lambda ctx, grad: ({"b": grad},), runs_on="numpy")
     with pytest.raises(TypeError, match=r"a gradient at tree\['b'\]"):
         nested({"a": double(2), "b": 3}).sum().backward()
 
@@ -426,9 +426,9 @@ def test_the_permission_of_a_refused_dtype_makes_it_pass():
 
     x = torch.ones(2, requires_grad=True)
     with pytest.raises(DTypeError, match="is float64, the input float32") as caught:
-        wrap(widen, lambda ctx, grad: grad, backend="numpy")(x).sum().backward()
+        wrap(widen, lambda ctx, grad: grad, runs_on="numpy")(x).sum().backward()
     assert caught.value.permissions == {"casting": "same_kind"}
-    wrap(widen, lambda ctx, grad: grad, backend="numpy", **caught.value.permissions)(x).sum().backward()
+    wrap(widen, lambda ctx, grad: grad, runs_on="numpy", **caught.value.permissions)(x).sum().backward()
     assert x.grad.dtype == torch.float32
 
 
@@ -439,12 +439,12 @@ def test_gradients_that_are_not_needed_are_not_looked_at():
         needed.append(ctx.needs_input_grad)
         return grad, "nonsense"
 
-    wrap(lambda x, y: x + y, rule, backend="numpy")(double(2), torch.ones(2)).sum().backward()
+    wrap(lambda x, y: x + y, rule, runs_on="numpy")(double(2), torch.ones(2)).sum().backward()
     assert needed == [(True, False)]
 
 
 def test_without_a_backward():
-    @wrap(backend="numpy")
+    @wrap(runs_on="numpy")
     def opaque(x):
         return x + 1
 
@@ -454,7 +454,7 @@ def test_without_a_backward():
     with pytest.raises(GradError, match="opaque has no backward") as caught:
         result.sum().backward()
     assert "@opaque.backward" in caught.value.hint
-    late = wrap(lambda x: x * 2, backend="numpy")
+    late = wrap(lambda x: x * 2, runs_on="numpy")
     result = late(x)
     with pytest.raises(GradError, match="has no backward") as nameless:
         result.sum().backward()
@@ -488,7 +488,7 @@ def exp_backward(ctx, grad):
 
 
 def test_setup_context_saves_results():
-    exp = wrap(np.exp, exp_backward, backend="numpy", setup_context=exp_setup)
+    exp = wrap(np.exp, exp_backward, runs_on="numpy", setup_context=exp_setup)
     x = double(3)
     assert gradcheck(exp, (x,))
     result = exp(x)
@@ -498,7 +498,7 @@ def test_setup_context_saves_results():
 
 
 def test_a_function_with_ctx_saves_what_it_likes():
-    @wrap(backend="numpy")
+    @wrap(runs_on="numpy")
     def tanh(ctx, x):
         y = np.tanh(x)
         slope = 1 - y * y
@@ -527,7 +527,7 @@ def test_only_arrays_are_saved():
         return x * 1
 
     with pytest.raises(UnsupportedTypeError, match="save_for_backward got a dict") as caught:
-        wrap(keep, backend="numpy")(double(2))
+        wrap(keep, runs_on="numpy")(double(2))
     assert "ctx.name = value" in caught.value.hint
 
 
@@ -536,9 +536,9 @@ def test_the_context_says_when_it_is_asked_too_early():
         return ctx.saved_tensors
 
     with pytest.raises(RuntimeError, match="in the rules"):
-        wrap(early, backend="numpy")(double(2))
+        wrap(early, runs_on="numpy")(double(2))
     with pytest.raises(TypeError, match="cannot modify its inputs in place"):
-        wrap(lambda ctx, x: ctx.mark_dirty(x), backend="numpy")(double(2))
+        wrap(lambda ctx, x: ctx.mark_dirty(x), runs_on="numpy")(double(2))
 
 
 def test_results_may_be_marked_as_not_differentiable():
@@ -555,7 +555,7 @@ def test_results_may_be_marked_as_not_differentiable():
         return rest
 
     x = double(3)
-    whole, rest = wrap(split, rule, backend="numpy")(x)
+    whole, rest = wrap(split, rule, runs_on="numpy")(x)
     assert not whole.requires_grad
     rest.sum().backward()
     assert x.grad.tolist() == [1, 1, 1]
@@ -575,7 +575,7 @@ def test_gradients_of_results_that_were_not_used(materializes):
         return 2 * two
 
     x = double(3)
-    wrap(split, rule, backend="numpy")(x)[1].sum().backward()
+    wrap(split, rule, runs_on="numpy")(x)[1].sum().backward()
     assert x.grad.tolist() == [2, 2, 2]
     assert (seen[0] is None) != materializes
     assert not materializes or seen[0].tolist() == [0, 0, 0]
@@ -588,13 +588,13 @@ def test_what_is_saved_cannot_be_written_to():
                 array[...] = 0
         return grad
 
-    wrap(np.copy, rule, backend="numpy")(double(3)).sum().backward()
+    wrap(np.copy, rule, runs_on="numpy")(double(3)).sum().backward()
 
 
 # More than one derivative.
 
 
-@wrap(backend="numpy")
+@wrap(runs_on="numpy")
 def cos(x):
     return np.cos(x)
 
@@ -605,7 +605,7 @@ def _(ctx, grad):
     return -grad * np.sin(x)
 
 
-twice = wrap(np.sin, lambda ctx, grad: grad * cos(ctx.saved_tensors[0]), backend="numpy", once_differentiable=False)
+twice = wrap(np.sin, lambda ctx, grad: grad * cos(ctx.saved_tensors[0]), runs_on="numpy", once_differentiable=False)
 
 
 def test_a_backward_made_of_wrapped_functions_is_differentiable():
@@ -628,7 +628,7 @@ def test_any_other_says_so():
 
 
 def test_gradients_of_such_rules_are_checked_too():
-    wrong = wrap(lambda x: x * 2, lambda ctx, grad: grad[:2], backend="numpy", once_differentiable=False)
+    wrong = wrap(lambda x: x * 2, lambda ctx, grad: grad[:2], runs_on="numpy", once_differentiable=False)
     with pytest.raises(GradError, match="has shape"):
         wrong(double(3)).sum().backward()
 
@@ -639,7 +639,7 @@ def test_gradients_of_such_rules_are_checked_too():
 @pytest.mark.parametrize("setup", [None, lambda *_: None], ids=["quick", "long"])
 def test_a_gradient_that_somebody_holds_stays_theirs(setup):
     jacobian = np.array([1.0, 2.0, 3.0])
-    dot = wrap(lambda x: np.asarray(jacobian @ x), lambda ctx, grad: jacobian, backend="numpy", setup_context=setup)
+    dot = wrap(lambda x: np.asarray(jacobian @ x), lambda ctx, grad: jacobian, runs_on="numpy", setup_context=setup)
     x = double(3)
     for _ in range(3):
         dot(x).backward()
@@ -650,7 +650,7 @@ def test_a_gradient_that_somebody_holds_stays_theirs(setup):
 
 def test_a_gradient_in_a_buffer_that_is_used_again():
     buffer = np.zeros(2)
-    triple = wrap(lambda x: 3 * x, lambda ctx, grad: np.multiply(grad, 3, out=buffer)[:], backend="numpy")
+    triple = wrap(lambda x: 3 * x, lambda ctx, grad: np.multiply(grad, 3, out=buffer)[:], runs_on="numpy")
     x, y = double(2), double(2)
     (triple(x).sum() + 2 * triple(y).sum()).backward()
     assert (x.grad.tolist(), y.grad.tolist()) == ([3, 3], [6, 6])
@@ -661,7 +661,7 @@ def test_results_and_tangents_that_are_kept_on_ctx():
         ctx.result = np.exp(x)
         return ctx.result
 
-    kept = wrap(exp, lambda ctx, grad: grad * ctx.result, backend="numpy", jvp=lambda ctx, tangent: ctx.result)
+    kept = wrap(exp, lambda ctx, grad: grad * ctx.result, runs_on="numpy", jvp=lambda ctx, tangent: ctx.result)
     x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     kept(x).mul_(100).sum().backward()
     assert x.grad.tolist() == [100, 100]
@@ -674,10 +674,10 @@ def test_results_and_tangents_that_are_kept_on_ctx():
 def test_what_nobody_holds_is_shared():
     """The other side: results, gradients and what is saved are not copied without need."""
     tree = wrap(
-        lambda x: {"a": x * 2, "b": [(x + 1).reshape(-1)]}, lambda ctx, grad: (grad["a"] * 2 + grad["b"][0]).reshape(3), backend="numpy"
+        lambda x: {"a": x * 2, "b": [(x + 1).reshape(-1)]}, lambda ctx, grad: (grad["a"] * 2 + grad["b"][0]).reshape(3), runs_on="numpy"
     )
-    pair = wrap(lambda x, y: (x * 2, y * 3), lambda ctx, one, two: (one * 2, two * 3), backend="numpy", setup_context=lambda *_: None)
-    saving = wrap(np.exp, exp_backward, backend="numpy", setup_context=exp_setup)
+    pair = wrap(lambda x, y: (x * 2, y * 3), lambda ctx, one, two: (one * 2, two * 3), runs_on="numpy", setup_context=lambda *_: None)
+    saving = wrap(np.exp, exp_backward, runs_on="numpy", setup_context=exp_setup)
     x = double(3)
     with interop.guard(copies="error"):
         found = tree(x)
@@ -691,7 +691,7 @@ def test_what_nobody_holds_is_shared():
 @pytest.mark.parametrize("scoped", [False, True])
 def test_views_of_inputs_and_gradients_are_copied_also_where_read_only_memory_is_shared(scoped):
     words = {} if scoped else {"readonly": "share"}
-    flat = wrap(lambda x: x.reshape(-1), lambda ctx, grad: grad.reshape(-1), backend="numpy", **words)
+    flat = wrap(lambda x: x.reshape(-1), lambda ctx, grad: grad.reshape(-1), runs_on="numpy", **words)
     with interop.policy(readonly="share" if scoped else "copy"):
         w = double(3) * 1
         square, result = w**2, flat(w)
@@ -707,7 +707,7 @@ def test_views_of_inputs_and_gradients_are_copied_also_where_read_only_memory_is
 def test_a_strict_scope_refuses_what_somebody_holds():
     held = np.ones(2)
     with interop.policy("strict"), pytest.raises(interop.CopyError, match="which somebody else holds"):
-        wrap(lambda x: held, backend="numpy")(double(2))
+        wrap(lambda x: held, runs_on="numpy")(double(2))
 
 
 # Forward mode.
@@ -722,7 +722,7 @@ def test_forward_mode():
 
 
 def test_forward_mode_needs_a_rule():
-    plain = wrap(np.cos, lambda ctx, grad: -grad, backend="numpy")
+    plain = wrap(np.cos, lambda ctx, grad: -grad, runs_on="numpy")
     with forward_ad.dual_level(), pytest.raises(GradError, match="has no jvp") as caught:
         plain(forward_ad.make_dual(torch.ones(2), torch.ones(2)))
     assert "jvp" in caught.value.hint
@@ -739,7 +739,7 @@ def test_what_forward_mode_finds_saved():
         assert np.array_equal(np.exp(x), y)
         return tangent * y
 
-    exp = wrap(np.exp, exp_backward, backend="numpy", setup_context=lambda *a: (exp_setup(*a), setup(*a)), jvp=push)
+    exp = wrap(np.exp, exp_backward, runs_on="numpy", setup_context=lambda *a: (exp_setup(*a), setup(*a)), jvp=push)
     assert gradcheck(exp, (double(3),), check_forward_ad=True)
 
 
@@ -747,7 +747,7 @@ def test_tangents_are_checked():
     def of(rule):
         with forward_ad.dual_level():
             dual = forward_ad.make_dual(torch.ones(2), torch.ones(2))
-            result = wrap(lambda x: x * 2, backend="numpy", jvp=rule)(dual)
+            result = wrap(lambda x: x * 2, runs_on="numpy", jvp=rule)(dual)
             return forward_ad.unpack_dual(result).tangent
 
     assert of(lambda ctx, tangent: 2 * tangent).tolist() == [2, 2]
@@ -764,14 +764,14 @@ def test_integer_results_have_no_tangent(second):
     def rule(ctx, tangent):
         return 2 * tangent, None if second is None else np.zeros(2, "int64")
 
-    both_kinds = wrap(lambda x: (2 * x, x.astype("int64")), backend="numpy", jvp=rule)
+    both_kinds = wrap(lambda x: (2 * x, x.astype("int64")), runs_on="numpy", jvp=rule)
     with forward_ad.dual_level():
         result, _ = both_kinds(forward_ad.make_dual(torch.ones(2), torch.ones(2)))
         assert forward_ad.unpack_dual(result).tangent.tolist() == [2, 2]
 
 
 def test_the_number_of_tangents_is_checked():
-    pair = wrap(lambda x: (x * 1, x * 2), backend="numpy", jvp=lambda ctx, tangent: tangent)
+    pair = wrap(lambda x: (x * 1, x * 2), runs_on="numpy", jvp=lambda ctx, tangent: tangent)
     with forward_ad.dual_level(), pytest.raises(GradError, match="returned 1 tangents for 2 outputs"):
         pair(forward_ad.make_dual(torch.ones(2), torch.ones(2)))
 
@@ -779,7 +779,7 @@ def test_the_number_of_tangents_is_checked():
 # torch.func.
 
 leading = wrap(
-    lambda x, y: x * y, lambda ctx, grad: (grad * ctx.saved_tensors[1], grad * ctx.saved_tensors[0]), backend="numpy", vmap="leading"
+    lambda x, y: x * y, lambda ctx, grad: (grad * ctx.saved_tensors[1], grad * ctx.saved_tensors[0]), runs_on="numpy", vmap="leading"
 )
 BOTH = pytest.mark.parametrize("function", [multiply, leading], ids=["loop", "leading"])
 
@@ -850,7 +850,7 @@ def test_a_rule_that_was_used_after_its_transformation():
 def test_rules_that_saved_nothing_are_brought_to_their_slices(mode):
     func, ones = torch.func, torch.ones(3)
     linear = wrap(
-        lambda x: 3 * x, lambda ctx, g: 3 * g, backend="numpy", setup_context=lambda *_: None, jvp=lambda ctx, t: 3 * t, vmap=mode
+        lambda x: 3 * x, lambda ctx, g: 3 * g, runs_on="numpy", setup_context=lambda *_: None, jvp=lambda ctx, t: 3 * t, vmap=mode
     )
     for make, shape in (
         (lambda f: func.vmap(lambda v: func.vjp(f, v)[1](ones)[0]), (4, 3)),
@@ -867,17 +867,17 @@ def test_what_a_slice_keeps_on_ctx_is_its_own():
         ctx.top = float(x.max())
         return ctx.top * x
 
-    keep = wrap(scaled, lambda ctx, g: ctx.top * g, backend="numpy")
+    keep = wrap(scaled, lambda ctx, g: ctx.top * g, runs_on="numpy")
     rows = torch.arange(6.0).reshape(2, 3)
     found = torch.func.vmap(lambda v: torch.func.vjp(keep, v)[1](torch.ones(3))[0])(rows)
     assert found.tolist() == [[2, 2, 2], [5, 5, 5]]
-    tensors = wrap(scaled, lambda ctx, g: ctx.top * g, backend="numpy", once_differentiable=False)
+    tensors = wrap(scaled, lambda ctx, g: ctx.top * g, runs_on="numpy", once_differentiable=False)
     with pytest.raises(GradError, match="of one slice"):
         torch.func.vmap(torch.func.grad(lambda v: tensors(v).sum()))(rows)
 
 
 def test_what_is_no_array_may_not_differ_between_slices():
-    count = wrap(lambda x: (x * 2, int(x.sum())), backend="numpy")
+    count = wrap(lambda x: (x * 2, int(x.sum())), runs_on="numpy")
     with pytest.raises(ValueError, match="differs from slice to slice"):
         torch.vmap(count)(torch.arange(4.0).reshape(2, 2))
     assert torch.vmap(lambda x: torch.mul(*count(x)))(torch.ones(2, 2)).tolist() == [[4, 4]] * 2
@@ -951,8 +951,8 @@ def test_autocast():
         seen.append(a.dtype.name)
         return np.array(a)
 
-    as_is = wrap(look, lambda ctx, grad: grad, backend="numpy")
-    declared = wrap(look, lambda ctx, grad: grad, backend="numpy", cast_inputs=torch.float32)
+    as_is = wrap(look, lambda ctx, grad: grad, runs_on="numpy")
+    declared = wrap(look, lambda ctx, grad: grad, runs_on="numpy", cast_inputs=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         half = torch.nn.functional.linear(x, torch.eye(3))
         assert half.dtype == torch.bfloat16
@@ -981,7 +981,7 @@ def test_function_and_rule_run_outside_of_autocast_if_their_dtype_is_declared(on
         probe("backward")
         return grad * 2
 
-    function = wrap(forward, rule, backend="numpy", cast_inputs=torch.float32, once_differentiable=once)
+    function = wrap(forward, rule, runs_on="numpy", cast_inputs=torch.float32, once_differentiable=once)
     x = torch.randn(3, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         function(x).sum().backward()
@@ -999,7 +999,7 @@ def test_what_is_no_result_cannot_be_marked():
             return y
 
         with pytest.raises(GradError, match="mark_non_differentiable got a ndarray that is none of its results") as caught:
-            wrap(forward, backend="numpy")(double(2))
+            wrap(forward, runs_on="numpy")(double(2))
         assert "the very array that is returned" in caught.value.hint
 
 
@@ -1008,7 +1008,7 @@ def test_an_input_that_is_returned_can_be_marked():
         ctx.mark_non_differentiable(x)
         return x
 
-    assert not wrap(forward, lambda ctx, g: g, backend="numpy")(double(2)).requires_grad
+    assert not wrap(forward, lambda ctx, g: g, runs_on="numpy")(double(2)).requires_grad
 
 
 def test_a_gradient_on_another_device_is_refused_or_moved():
@@ -1018,7 +1018,7 @@ def test_a_gradient_on_another_device_is_refused_or_moved():
     asked = []
     for permissions in ({}, {"transfer": "allow"}):
         x = double(2)
-        function = wrap(lambda x: x * 2, lambda ctx, g: g, backend="numpy", once_differentiable=False, **permissions)
+        function = wrap(lambda x: x * 2, lambda ctx, g: g, runs_on="numpy", once_differentiable=False, **permissions)
         task = function.operation.task(taken(function._shape, (x,), {}, TENSORS))
         _, run = task.run([x.detach()])
         elsewhere = Kind(x.shape, x.dtype, torch.device("cuda", 1))
@@ -1092,7 +1092,7 @@ class Kept(np.ndarray):
 
 @pytest.mark.parametrize("wraps", [lambda x: x, lambda x: {"a": [x]}], ids=["flat", "tree"])
 def test_what_is_not_saved_is_let_go(wraps):
-    double_it = wrap(lambda x: 2 * np.asarray(_leaf(x)), lambda ctx, grad: grad, backend="numpy", setup_context=lambda *_: None)
+    double_it = wrap(lambda x: 2 * np.asarray(_leaf(x)), lambda ctx, grad: grad, runs_on="numpy", setup_context=lambda *_: None)
     x = double(3) * 1
     alive = weakref.ref(x)
     result = double_it(wraps(x))
@@ -1114,7 +1114,7 @@ def test_no_cycle_keeps_results_alive():
         made.append(weakref.ref(result))
         return result
 
-    exp = wrap(make, lambda ctx, grad: grad * ctx.saved_tensors[0], backend="numpy")
+    exp = wrap(make, lambda ctx, grad: grad * ctx.saved_tensors[0], runs_on="numpy")
     x = double(3)
     gc.collect()
     gc.disable()
@@ -1147,13 +1147,13 @@ def test_guards_and_records():
     ]
     assert log.bytes_copied == 0
     with interop.guard(copies="error"), pytest.raises(interop.CopyError, match="the result of"):
-        wrap(lambda x: x[::-1], backend="numpy")(x)
+        wrap(lambda x: x[::-1], runs_on="numpy")(x)
 
 
 @pytest.mark.parametrize("words", [{"copy": True}, {"policy": interop.Policy(copy=True)}])
 def test_the_permissions_of_wrap_hold(words):
     seen = []
-    look = wrap(lambda x: seen.append(x) or x * 2, lambda ctx, grad: seen.append(grad) or 2 * grad, backend="numpy", **words)
+    look = wrap(lambda x: seen.append(x) or x * 2, lambda ctx, grad: seen.append(grad) or 2 * grad, runs_on="numpy", **words)
     x = double(2)
     look(x).sum().backward()
     assert len(seen) == 2
@@ -1164,7 +1164,7 @@ def test_the_permissions_of_wrap_hold(words):
 
 def test_the_scopes_policy_holds():
     with interop.policy("strict"), pytest.raises(interop.CopyError) as caught:
-        wrap(lambda x: x[1:], backend="numpy")(double(3))
+        wrap(lambda x: x[1:], runs_on="numpy")(double(3))
     assert "its autograd.wrap(...)" in caught.value.hint
 
 
@@ -1174,7 +1174,7 @@ def test_a_refusal_names_the_argument():
     assert "multiply(...)" in str(caught.value)
     assert "at y" in str(caught.value)
     assert "layout='dense' into its autograd.wrap(...)" in caught.value.hint
-    assert wrap(lambda x, y: x @ y, backend="numpy", layout="dense")(torch.ones(3), torch.eye(3).to_sparse()).tolist() == [1, 1, 1]
+    assert wrap(lambda x, y: x @ y, runs_on="numpy", layout="dense")(torch.ones(3), torch.eye(3).to_sparse()).tolist() == [1, 1, 1]
 
 
 # Made and used.
@@ -1192,7 +1192,7 @@ def test_methods():
         def __init__(self, gain):
             self.gain = gain
 
-        @wrap(backend="numpy")
+        @wrap(runs_on="numpy")
         def apply(self, x):
             return self.gain * x
 
@@ -1208,7 +1208,7 @@ def test_methods():
 
 def test_methods_with_a_context():
     class Doubler:
-        @wrap(backend="numpy")
+        @wrap(runs_on="numpy")
         def double(self, ctx, x):
             ctx.save_for_backward(x)
             return x * 2
@@ -1230,11 +1230,11 @@ def test_a_method_is_copied_with_its_object():
             self.gain = 1.0
             self.act = self.scaled
 
-        @wrap(backend="numpy")
+        @wrap(runs_on="numpy")
         def scaled(self, x):
             return self.gain * x
 
-        sine = wrap(np.sin, backend="numpy")
+        sine = wrap(np.sin, runs_on="numpy")
 
     layer = Layer()
     twin = copy.deepcopy(layer)
@@ -1248,13 +1248,13 @@ def test_the_attributes_of_a_function_are_not_taken_over():
         return 2 * x
 
     function.operation = function._usual = function.backward = "its own"
-    f = wrap(function, backend="numpy")
+    f = wrap(function, runs_on="numpy")
     f.backward(lambda ctx, grad: 2 * grad)
     x = double(2)
     f(x).sum().backward()
     assert x.grad.tolist() == [2, 2]
     with pytest.raises(TypeError, match="is wrapped already"):
-        wrap(f, backend="numpy")
+        wrap(f, runs_on="numpy")
 
 
 def test_it_is_copied_and_pickled_like_a_function():
@@ -1276,19 +1276,21 @@ def test_it_looks_like_the_function():
     assert sin.__module__ == __name__
     assert repr(sin) == "<sin of numpy, wrapped for torch>"
     assert str(inspect.signature(multiply)) == "(x, y)"
-    assert str(inspect.signature(wrap(lambda ctx, x, power=2: x, backend="numpy"))) == "(x, power=2)"
+    assert str(inspect.signature(wrap(lambda ctx, x, power=2: x, runs_on="numpy"))) == "(x, power=2)"
 
 
 @pytest.mark.parametrize(
     ("words", "error", "says"),
     [
-        ({"backend": "torch"}, ValueError, "needs no wrapping"),
-        ({"backend": "nmupy"}, ValueError, "did you mean 'numpy'"),
-        ({"backend": "numpy", "castnig": "safe"}, TypeError, "did you mean 'casting'"),
-        ({"backend": "numpy", "casting": "sfae"}, ValueError, "did you mean 'safe'"),
-        ({"backend": "numpy", "grad": "detach"}, TypeError, "'grad' is not a permission"),
-        ({"backend": "numpy", "vmap": "lop"}, ValueError, "did you mean 'loop'"),
-        ({"backend": "numpy", "cast_inputs": "flaot32"}, ValueError, "flaot32"),
+        ({"runs_on": "torch"}, ValueError, "needs no wrapping"),
+        ({"runs_on": "nmupy"}, ValueError, "did you mean 'numpy'"),
+        ({"runs_on": "numpy", "castnig": "safe"}, TypeError, "did you mean 'casting'"),
+        ({"runs_on": "numpy", "casting": "sfae"}, ValueError, "did you mean 'safe'"),
+        ({"runs_on": "numpy", "grad": "detach"}, TypeError, "'grad' is not a keyword of wrap"),
+        ({"runs_on": "numpy", "vmap": "lop"}, ValueError, "did you mean 'loop'"),
+        ({"runs_on": "numpy", "cast_inputs": "flaot32"}, ValueError, "flaot32"),
+        ({"backend": "numpy"}, TypeError, "^wrap has no backend=: write runs_on='numpy'"),
+        ({"backend": "numpy", "runs_on": "numpy"}, TypeError, "^wrap has no backend=: write runs_on='numpy'"),
     ],
 )
 def test_wrong_words(words, error, says):
@@ -1298,7 +1300,7 @@ def test_wrong_words(words, error, says):
 
 def test_what_is_no_function():
     with pytest.raises(TypeError, match="wrap takes a function"):
-        wrap(3, backend="numpy")
+        wrap(3, runs_on="numpy")
     with pytest.raises(TypeError, match=r"@sin\.backward decorates a function"):
         sin.backward(3)
 
@@ -1315,7 +1317,7 @@ def test_cuda_tensors_cross_where_it_is_permitted():
     x = torch.randn(3, dtype=torch.float64, device="cuda", requires_grad=True)
     with pytest.raises(interop.TransferError, match="at x"):
         sin(x)
-    crossing = wrap(np.sin, lambda ctx, grad: grad * np.cos(ctx.saved_tensors[0]), backend="numpy", transfer="allow")
+    crossing = wrap(np.sin, lambda ctx, grad: grad * np.cos(ctx.saved_tensors[0]), runs_on="numpy", transfer="allow")
     result = crossing(x)
     assert result.device == x.device
     result.sum().backward()
@@ -1328,7 +1330,7 @@ def test_functions_of_cupy():
     cp = pytest.importorskip("cupy", reason="CuPy is not installed")
     seen = []
 
-    @wrap(backend="cupy")
+    @wrap(runs_on="cupy")
     def cube(x):
         seen.append(x.data.ptr)
         return x**3

@@ -29,7 +29,7 @@ MATRIX = torch.tensor([[3.0, 0.5, 0.0], [-0.5, 2.0, 0.25], [0.0, 1.0, 4.0]], dty
 
 def made(forward, backward=None, jvp=None, **words):
     """Return a wrapped function of NumPy."""
-    return wrap(forward, backward, backend="numpy", jvp=jvp, **words)
+    return wrap(forward, backward, runs_on="numpy", jvp=jvp, **words)
 
 
 # Honest functions.
@@ -235,13 +235,13 @@ def test_jax_differentiates_twice_and_forward():
         return jnp.sin(x) * y
 
     with jax.enable_x64(True):  # in this thread only
-        gradcheck(wrap(function, backend="jax"), (Y[:2], Y[2]), threads=0)
+        gradcheck(wrap(function, runs_on="jax"), (Y[:2], Y[2]), threads=0)
 
     def mistaken(x):
         return jnp.sin(jax.lax.stop_gradient(x)) * x
 
     with jax.enable_x64(True), pytest.raises(AssertionError, match=r"fails .* gradients, .*double backward, .*forward mode"):
-        gradcheck(wrap(mistaken, backend="jax"), Y[:2], threads=0, vmap=False, layouts=False)
+        gradcheck(wrap(mistaken, runs_on="jax"), Y[:2], threads=0, vmap=False, layouts=False)
 
 
 def test_the_inputs_are_left_alone():

@@ -7,39 +7,41 @@ results would be (``specs``); and its gradient is a task again (``pulled``), so 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable  # noqa: TC003 - typing.get_type_hints has to find it, and the permissions below
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from interop._model.policy import check_names
+from interop._model.policy import Policy, ReadOnly, TransferRule  # noqa: TC001 - as above
 from interop._model.spelling import nearest
 from interop.autograd._arguments import Arguments, FunctionSignature, Results
 from interop.autograd._border import Border
+from interop.autograd._keywords import reject_unknown_keywords
 from interop.autograd._torch.gradients import by_itself, copied, kinds_of, pulled
 from interop.backends import find_backend, is_array, load_backend
 from interop.errors import DTypeError, UnsupportedTypeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Unpack
+    from collections.abc import Sequence
 
-    from interop._engine.call import Permissions
     from interop.autograd._torch.gradients import Function, Kind
 
 __all__ = ["to_jax"]
 
 # Not "expand_dims": the gradient of what is not batched would come back with an axis of length 1.
 _VMAP = ("sequential", "sequential_unrolled", "broadcast_all")
-_PERMISSIONS = ("readonly", "transfer", "policy")
 _PLACE = "its autograd.to_jax(...)"
 
 
+@reject_unknown_keywords
 def to_jax(
     function: Callable[..., Any] | None = None,
     /,
     *,
     fake: Callable[..., Any] | None = None,
     vmap_method: str = "sequential",
-    **permissions: Unpack[Permissions],
+    readonly: ReadOnly | None = None,
+    transfer: TransferRule | None = None,
+    policy: Policy | str | None = None,
 ) -> Any:
     """Put a function of torch, with its gradient, into JAX.
 
@@ -56,9 +58,9 @@ def to_jax(
     vmap_method : str
         Under `jax.vmap`, as in `jax.pure_callback`: ``"sequential"`` and ``"sequential_unrolled"`` run the function for each slice;
         ``"broadcast_all"`` once for all, if it takes tensors with more axes in front (every one has them then).
-    **permissions
-        ``readonly="share"`` hands out tensors on the memory of JAX's arrays, for functions that never write to their inputs; by
-        default they are copies, since nothing may write to JAX's. ``transfer=`` and ``policy=`` as in `interop.convert`.
+    readonly, transfer, policy : optional
+        As in `interop.convert`. ``readonly="share"`` gives the function tensors on the memory of JAX's arrays, if it never writes
+        to its inputs; by default they are copies, since nothing may write to JAX's.
 
     Returns
     -------
@@ -97,17 +99,18 @@ def to_jax(
     1.3862944 [0.5 0.5]
     """
     if function is None:
-        return functools.partial(to_jax, fake=fake, vmap_method=vmap_method, **permissions)
+        return functools.partial(to_jax, fake=fake, vmap_method=vmap_method, readonly=readonly, transfer=transfer, policy=policy)
     if not callable(function):
         raise TypeError(f"to_jax takes a function, got {function!r}.")
     if vmap_method not in _VMAP:
         raise ValueError(f"vmap_method={vmap_method!r} is not a value{nearest(vmap_method, _VMAP)} Values: {', '.join(map(repr, _VMAP))}.")
-    check_names(dict(permissions), _PERMISSIONS)
     load_backend("jax")  # with interop's error where it is not installed
     from interop.autograd._jax.derivatives import embed
 
     signature = FunctionSignature(function)
-    way = _Way(Border("jax", _PLACE, dict(permissions)), Border("numpy", _PLACE, dict(permissions)), signature.name)
+    given = {"readonly": readonly, "transfer": transfer, "policy": policy}
+    permissions = {name: value for name, value in given.items() if value is not None}
+    way = _Way(Border("jax", _PLACE, permissions), Border("numpy", _PLACE, permissions), signature.name)
     way.jax.policy()  # raises for values that there are not
 
     @functools.wraps(function)
