@@ -41,13 +41,13 @@ def convert(
     Parameters
     ----------
     x : array
-        A NumPy, torch or CuPy array, or any object that speaks DLPack. It is never modified.
+        An array of NumPy, torch, CuPy or JAX, or any object that exports DLPack. It is never modified.
     to : str or module
         The target: a backend's name, or its namespace module (array-api-compat's wrappers too).
     like : array, optional
         Instead of `to`: the library and the device of this array. Moving there needs ``transfer="allow"``.
     device : str or native device, optional
-        Where the result shall live; asking for it permits the crossing. Default: where the data are.
+        The device of the result; asking for it permits the crossing. Default: the device of `x`.
     dtype : str or dtype, optional
         An explicit cast, whose loss is thereby permitted. Default: the dtype of `x`.
     copy : bool, optional
@@ -56,7 +56,7 @@ def convert(
     stream : int or native stream, optional
         The consumer's stream, as in ``__dlpack__``; default: the target library's current stream on the device,
         always passed explicitly. The producer's work is ordered before work on that stream; the host does not wait,
-        unless the data cross to the host. Memory that is let go of while that stream still works on it is not handed out again
+        unless the data cross to the host. Memory that is released while still in use on that stream is not reused
         before (dmlc/dlpack#176); ``-1`` leaves both to the caller.
     policy : Policy or str, optional
         A `Policy`, ``"strict"``, ``"default"`` or ``"coerce"``; default: the enclosing scope's.
@@ -68,13 +68,13 @@ def convert(
     -------
     array
         Of the target library. If it shares memory it keeps the source's memory alive. `x` itself if it is
-        of the target kind already and nothing has to change.
+        an array of the target library already and nothing has to change.
 
     Raises
     ------
     InteropError
-        The subclass says what stands in the way first, the text names everything, and passing
-        ``**error.permissions`` back makes the call succeed unless the refusal is final.
+        Its class is that of the first refusal, the text names all of them, and passing ``**error.permissions`` back
+        makes the call succeed, unless a refusal is final.
 
     Examples
     --------
@@ -130,8 +130,8 @@ def to_numpy(
     Parameters
     ----------
     blocking : bool, optional
-        With False a `Transfer` is returned at once: its ``result()`` waits for the data, which are on their way from a device to page-locked
-        memory that the array keeps. Whatever is not on a device is converted at once. Default: the array, when it is there.
+        With False a `Transfer` is returned at once: its ``result()`` waits for the copy from a device to page-locked memory, which
+        the array owns. Arrays on the host are converted at once. Default: waits, and returns the array.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """Trees: nested containers whose leaves are arrays, converted, described and explained as a whole.
 
-optree finds the leaves (dicts, lists, tuples, named tuples, deques, what is registered with it), `interop._trees.structure` opens
-what optree does not (dataclasses, a ``state_dict``). Every leaf is planned before any is converted, so that a refusal
-names all that stand in the way; each source object is converted once, so that what was one array stays one.
+optree flattens what it knows (dicts, lists, tuples, named tuples, deques, registered types), `interop._trees.structure` what it
+does not (dataclasses, a ``state_dict``). Every leaf is planned before any is converted, so that an error names every leaf that
+is refused; each source object is converted once, so that aliases stay aliases.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def convert(
     to : str or module
         The target, as for `interop.convert`; or ``like=``.
     is_leaf : callable, optional
-        Says of a node that it is a leaf, although it could be taken apart (optree's).
+        Returns whether a node is a leaf although it could be flattened (optree's).
     others : str
-        Leaves that are not arrays: ``"keep"`` leaves them as they are, ``"error"`` refuses them. None is part of the structure.
+        Leaves that are not arrays: ``"keep"`` returns them as they are, ``"error"`` raises. None is part of the structure.
     namespace : str
-        Of the types that are registered with optree under one.
+        The namespace under which types are registered with optree.
     **as_convert
         The keywords of `interop.convert`, for every leaf alike.
 
@@ -66,7 +66,7 @@ def convert(
     Raises
     ------
     InteropError
-        If any leaf is refused; nothing was converted then. Its text and ``refusals`` name the path of each leaf in the way,
+        If any leaf is refused; nothing was converted then. Its text and ``refusals`` name the path of each such leaf,
         and ``permissions`` make the call succeed, unless a refusal is final.
 
     Examples
@@ -128,8 +128,8 @@ def _conversion(
     check_names(words, (*KEYWORDS, "is_leaf", "others", "namespace"), "keyword")
     if others not in ("keep", "error"):
         raise ValueError(f"others={others!r} is not a value{nearest(str(others), ('keep', 'error'))} Values: 'keep', 'error'.")
-    said = {"is_leaf": is_leaf, "others": others if others != "keep" else None, "namespace": namespace or None}
-    call = Call(verb, tree, target_of(to, words.get("like")), to=to, subject=ROOT, **said, **words)
+    options = {"is_leaf": is_leaf, "others": others if others != "keep" else None, "namespace": namespace or None}
+    call = Call(verb, tree, target_of(to, words.get("like")), to=to, subject=ROOT, **options, **words)
     return TreeConversion(call, flatten(tree, is_leaf, namespace=namespace), keep=others == "keep")
 
 

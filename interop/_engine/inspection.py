@@ -37,7 +37,7 @@ def explain(
 ) -> Plan:
     """Return the plan of `convert` with the same arguments; moves nothing, and never raises for a refusal.
 
-    `x` may also be a `Description`, made by hand or by `interop.parse`, so that a GPU case can be planned
+    `x` may also be a `Description`, made by hand or by `interop.notation.parse`, so that a GPU case can be planned
     on a machine without one.
 
     Examples

@@ -68,9 +68,9 @@ def neutral(
     **permissions
         ``policy=`` and the single permissions of `interop.convert`, for what `like`, `to` and `runs_on` convert, in both directions;
         they come before those of the scope. What they do not permit is refused as always.
-        With `runs_on`, ``grad="bridge"`` is a word besides: where torch's autograd follows an argument, the gradient flows through
+        With `runs_on` there is also ``grad="bridge"``: where torch's autograd tracks an argument, the gradient flows through
         the function, by the rules that are registered with ``.backward``, ``.jvp`` and ``.setup_context`` of what is returned, as
-        those of `interop.autograd.wrap`. A function that is wrapped already brings its own, and its own permissions.
+        for `interop.autograd.wrap`. A function that is wrapped already has rules and permissions of its own.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """``interop explain``: the plan of a conversion, from a spec instead of an array.
 
 Exit status 0 if the conversion would be done, 1 if it would be refused, 2 for wrong use. The permission options
-are made from `interop.policy.FIELDS`, the one list of the permissions.
+are made from `interop._model.policy.FIELDS`, the one list of the permissions.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _permission_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.argument("spec", callback=_checked(parse))
 @click.argument("target", callback=_checked(name_of_target))
-@click.option("--device", metavar="DEVICE", callback=_checked(Device.parse), help="Where the result shall live; permits the crossing.")
+@click.option("--device", metavar="DEVICE", callback=_checked(Device.parse), help="The device of the result; permits the crossing.")
 @click.option("--dtype", metavar="DTYPE", callback=_checked(dtype_name), help="An explicit cast; permits its loss.")
 @click.option("--policy", type=click.Choice(list(PRESETS)), help="The policy that the permissions change.")
 @_permission_options
