@@ -81,8 +81,8 @@ class Context:
 
     def counted(self, array: Any) -> int:
         """Return how often it holds an array to be kept by torch."""
-        told = (self._saved, self._saved_forward, self._dead)
-        return sum(one is array for some in told if some for one in some)
+        groups = (self._saved, self._saved_forward, self._dead)
+        return sum(one is array for some in groups if some for one in some)
 
     def closed(self) -> Context:
         """Let go of the arrays that are kept by torch from here on."""

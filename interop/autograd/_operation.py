@@ -205,7 +205,7 @@ class Run(Trace):
         return Push(self, tuple(holes))
 
     def keep(self, arrays: list[Any]) -> list[Any]:
-        """Note what the context was told; return the arrays among it that are neither inputs nor outputs."""
+        """Note what the context saves and marks; return the arrays among it that are neither inputs nor outputs."""
         context, outputs = self.context, self.results.arrays
         known = {id(array): ~at for at, array in enumerate(outputs)} | {id(array): at for at, array in enumerate(arrays)}
         others: list[Any] = []

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from interop.autograd._arguments import Arguments
     from interop.autograd._operators import Operator
 
-__all__ = ["Backward", "Forward", "Left", "told"]
+__all__ = ["Backward", "Forward", "Left", "materialized_grads"]
 
 
-def told(trace: Run, grads: Sequence[Any], results: Sequence[Any]) -> list[Any]:
-    """Return the gradients as the rule is promised them: zeros or None of results that have none."""
-    known = [None if at in trace.dead else grad for at, grad in enumerate(grads)]
-    wants = trace.materializes
-    return [zeros(result) if grad is None and wants and result is not None else grad for grad, result in zip(known, results, strict=True)]
+def materialized_grads(trace: Run, grads: Sequence[Any], results: Sequence[Any]) -> list[Any]:
+    """Return the gradients as the rule expects them: of results without one, zeros or None, by ``ctx.set_materialize_grads``."""
+    grads = [None if at in trace.dead else grad for at, grad in enumerate(grads)]
+    if not trace.materializes:
+        return grads
+    return [zeros(result) if grad is None and result is not None else grad for grad, result in zip(grads, results, strict=True)]
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Left(Run):
         tensors, results = self._parted(saved)
         if not self.once:
             trace, saved = self.operator.left(self.arguments, tensors, results)
-            return trace.pull(saved, told(trace, grads, results), needs)
+            return trace.pull(saved, materialized_grads(trace, grads, results), needs)
         args, words = self.arguments.filled(tensors)
         found = iter(below(self.operator.backward, *grads, *results, list(needs), *args, *words.values()))
         return [next(found) if need else None for need in needs]

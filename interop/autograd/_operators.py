@@ -14,7 +14,7 @@ from interop.autograd._arguments import Arguments, Results, taken
 from interop.autograd._context import Context
 from interop.autograd._derived import Ran
 from interop.autograd._operation import Call, Kind, Run
-from interop.autograd._operator_tasks import Backward, Forward, told
+from interop.autograd._operator_tasks import Backward, Forward, materialized_grads
 from interop.autograd._torch.annotations import inferred, needed
 from interop.autograd._torch.functions import TENSORS
 from interop.autograd._torch.operators import Kernels, holds_tensor, is_live, register, zeros
@@ -178,7 +178,7 @@ class Operator(Kernels):
             found = self._derived(arguments).pull(tensors, grads, needs)
         else:
             trace, saved = self.left(arguments, tensors, results)
-            found = trace.pull(saved, told(trace, grads, results), needs)
+            found = trace.pull(saved, materialized_grads(trace, grads, results), needs)
         return [zeros(tensor) if grad is None else grad for grad, tensor, need in zip(found, tensors, needs, strict=True) if need]
 
     def task_backward(self, args: list[Any]) -> tuple[Task, Sequence[Any]]:

@@ -1,7 +1,7 @@
 """`assert_close` and `assert_equal`: values, dtype, shape, device and library, of arrays and of whole trees.
 
 An array that arrives from another library or device than it should is a finding like a wrong value: nothing is moved
-silently to make a comparison possible. Everything that differs is told at once.
+silently to make a comparison possible. Everything that differs is reported at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from interop.backends import is_array
 from interop.testing._values import Finding, Rules, Side, compare
 
 if TYPE_CHECKING:
-    from interop._trees.structure import Node
+    from interop._trees.structure import FlatTree
 
 __all__ = ["assert_close", "assert_equal"]
 
@@ -114,9 +114,9 @@ def _check(verb: str, actual: Any, desired: Any, rules: Rules) -> None:
     __tracebackhide__ = True
     if actual is None and desired is None:
         raise TypeError(f"{verb}: actual and desired are None, so there is nothing to compare.")
-    from interop._trees.structure import take_apart  # on request: it loads optree
+    from interop._trees.structure import flatten  # on request: it loads optree
 
-    left, right = take_apart(actual, once=False), take_apart(desired, once=False)
+    left, right = flatten(actual, once=False), flatten(desired, once=False)
     if _structure(left) != _structure(right):
         raise AssertionError(_different_structures(verb, actual, desired, left, right))
     paths, pairs = list(left.paths("actual")), zip(left.leaves, right.leaves, strict=True)
@@ -172,16 +172,16 @@ def _listed(words: list[str]) -> str:
     return " and ".join([part for part in (", ".join(words[:-1]), words[-1]) if part])
 
 
-def _structure(node: Node) -> Any:
+def _structure(node: FlatTree) -> Any:
     """Return what two trees have in common if they are built alike, to be compared with ``==``."""
     inner = {}
-    for position, opened in node.opened.items():
-        parts = [_structure(opened.nodes[at]) if at in opened.nodes else None for at in range(len(opened.parts or ()))]
-        inner[position] = (type(opened.whole), list(opened.kind.suffixes(opened.whole)), parts)
-    return node.spec, inner
+    for position, opened in node.containers.items():
+        parts = [_structure(opened.subtrees[at]) if at in opened.subtrees else None for at in range(len(opened.children or ()))]
+        inner[position] = (type(opened.container), opened.entries(), parts)
+    return node.treespec, inner
 
 
-def _different_structures(verb: str, actual: Any, desired: Any, left: Node, right: Node) -> str:
+def _different_structures(verb: str, actual: Any, desired: Any, left: FlatTree, right: FlatTree) -> str:
     lines = [f"{verb}: the two are built differently: actual is {_whole(actual)}, desired is {_whole(desired)}"]
     both = [list(node.paths("")) for node in (left, right)]
     for word, own, other in (("actual", *both), ("desired", *both[::-1])):

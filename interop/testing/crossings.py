@@ -58,12 +58,12 @@ def assert_no_crossings(*, native: bool = True) -> Iterator[Log]:
             with guard(transfers="error", grads="error", native=True) if native else contextlib.nullcontext():
                 yield log
         except (TransferError, GradError) as error:
-            raise AssertionError(_told(f"assert_no_crossings: something was about to leave: {error.message}", _crossed(log))) from error
+            raise AssertionError(_with_table(f"assert_no_crossings: something was about to leave: {error.message}", _crossed(log))) from error
     crossed = _crossed(log)
     if crossed.crossings:
         count = len(crossed.crossings)
         raise AssertionError(
-            _told(f"assert_no_crossings: {count} {'array' if count == 1 else 'arrays'} left its library or its device", crossed)
+            _with_table(f"assert_no_crossings: {count} {'array' if count == 1 else 'arrays'} left its library or its device", crossed)
         )
 
 
@@ -72,5 +72,5 @@ def _crossed(log: Log) -> Log:
     return Log(left)
 
 
-def _told(headline: str, log: Log) -> str:
+def _with_table(headline: str, log: Log) -> str:
     return f"{headline}\n{log}" if log.crossings else headline

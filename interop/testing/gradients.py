@@ -1,8 +1,8 @@
 """`gradcheck`: everything that can be wrong with a function in torch's graph, tried on it.
 
 This module takes a call apart and puts the findings together; what is tried is in `interop.testing._gradcheck.numerical`
-(against numerical derivatives) and `_torch_gradruns` (against another run). All checks are made, and all that fail are
-told, except where the function cannot be run twice alike, or backward at all: then the others would say nothing new.
+(against numerical derivatives) and `interop.testing._gradcheck.runs` (against another run). All checks are made, and all that
+fail are reported, except where the function cannot be run twice alike, or backward at all: then the others would add nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["gradcheck"]
 
-_TOLD = 6  # findings of each check; a wrong rule is wrong under every pattern and layout
+_MOST_FINDINGS = 6  # findings of each check; a wrong rule is wrong under every pattern and layout
 
 
 def gradcheck(
@@ -252,7 +252,7 @@ def _report(name: str, checks: list[_Check], case: Case) -> None:
             if check.decides == "failed" or (raised and check.decides):
                 break
     if failed:
-        raise AssertionError("\n".join([_told(name, failed, made, len(checks)), *_unseen(case)])) from cause
+        raise AssertionError("\n".join([_failure(name, failed, made, len(checks)), *_unseen(case)])) from cause
 
 
 def _raised(error: Exception) -> str:
@@ -261,14 +261,14 @@ def _raised(error: Exception) -> str:
     return f"raised {said(error)}"
 
 
-def _told(name: str, failed: list[tuple[_Check, list[str]]], made: int, count: int) -> str:
+def _failure(name: str, failed: list[tuple[_Check, list[str]]], made: int, count: int) -> str:
     lines = [f"gradcheck: {name} fails {len(failed)} of {count} checks: {', '.join(check.name for check, _ in failed)}"]
     for check, found in failed:
         leaves_out = f" ({check.keyword}={0 if check.keyword == 'threads' else False} leaves this out)" if check.keyword else ""
         lines.append(f"{check.name}{leaves_out}:")
-        lines += [f"  {text}" for text in found[:_TOLD]]
-        if len(found) > _TOLD:
-            lines.append(f"  ... and {len(found) - _TOLD} more")
+        lines += [f"  {text}" for text in found[:_MOST_FINDINGS]]
+        if len(found) > _MOST_FINDINGS:
+            lines.append(f"  ... and {len(found) - _MOST_FINDINGS} more")
     if made < count:
         lines.append(f"The other {count - made} checks were not made: they would say nothing new.")
     return "\n".join(lines)

@@ -58,14 +58,14 @@ def assert_copied(source: Any, result: Any) -> None:
 
 
 def _located(name: str, x: Any) -> Description:
-    """Return the description of an array whose bytes can be told; of others "shares nothing" would be said without knowing."""
+    """Return the description of an array whose bytes can be located; for any other array "shares nothing" would be a guess."""
     backend = find_backend(x)
     found = backend.describe(x)
     if found.no_data is not None:
         raise NoDataError(f"{name} is {found}: there is no memory to compare.", hint="Test with an array that has data.")
     walks = found.strides is not None or backend.capabilities.odd_strides
     if found.layout != "strided" or not walks or (found.pointer is None and not found.scalar):
-        raise LayoutError(f"{name} is {found}: where its bytes lie cannot be told.", hint="Compare the arrays that it consists of.")
+        raise LayoutError(f"{name} is {found}: the location of its bytes is unknown.", hint="Compare the arrays that it consists of.")
     return found
 
 

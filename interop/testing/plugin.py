@@ -44,7 +44,7 @@ class _Run:
         self.asked = {what: _asked(config, what) for what in _HELP}
         self.found: Survey | None = None
         self.rows: list[Row] = []
-        self.problem = ""  # told after the collection: while tests are generated it would be told once for each file
+        self.problem = ""  # reported after the collection: while tests are generated it would be reported once for each file
 
     def look(self) -> list[Row]:
         """Return the rows, none if something that was asked for is not there."""

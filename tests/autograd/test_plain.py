@@ -94,7 +94,7 @@ SCOPES = {
 }
 
 
-def told(error):
+def summary(error):
     return type(error).__name__, str(error)
 
 
@@ -113,7 +113,7 @@ def outcome(function, tensors, scope, later="none"):
         with SCOPES[scope]() as log:
             made = function(*tensors)
     except REFUSALS as error:
-        return "forward", told(error)
+        return "forward", summary(error)
     flat = made if isinstance(made, (tuple, list)) else made.values() if isinstance(made, dict) else [made]
     results = [one for one in flat if isinstance(one, torch.Tensor)]
     found = [type(made), recorded(log), *map(of, flat), *map(is_apart, results)]
@@ -125,7 +125,7 @@ def outcome(function, tensors, scope, later="none"):
             with SCOPES[later]() as log:
                 grads = torch.autograd.grad(alive, sources, incoming, allow_unused=True)
         except REFUSALS as error:
-            return found, told(error)
+            return found, summary(error)
         found += [recorded(log), *(None if grad is None else (of(grad), is_apart(grad)) for grad in grads)]
     return found
 
