@@ -5,15 +5,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# A process of tests for each core, but each loads every library: no more than four. A worker that is done takes over from the others.
+WORKERS ?= auto
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
 
-.PHONY: help conformance demo test check format docs bench gpu gpu-rehearsal constraints clean
+# Each of the processes that the tests start would compile the whole package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help conformance demo test test-docs test-matrix test-slow check typing format docs bench gpu gpu-rehearsal constraints clean
 .PRECIOUS: $(VENV)/.installed-%
 
 help:
 	@echo "make conformance  the conformance matrix over every library here; writes conformance-output/"
 	@echo "make demo    the main job on real photographs; writes demo-output/"
-	@echo "make test    the test suite"
-	@echo "make check   format, lint, types"
+	@echo "make test    the test suite, but for the three that follow"
+	@echo "make test-docs    what the docs and the docstrings show is run"
+	@echo "make test-matrix  whole enumerations: every source, target and permission"
+	@echo "make test-slow    what takes long: browsers, compilers, runs that are killed and resumed"
+	@echo "make check   format, lint, types, structure"
+	@echo "make typing  the types, and the programs that misuse them"
 	@echo "make bench   the speed table, into benchmarks/results/"
 	@echo "make docs    regenerate the tables in docs/"
 	@echo "make gpu     everything that needs a GPU, with the active Python; installs nothing"
@@ -39,13 +49,25 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/python examples/image_pipeline.py --output demo-output
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow and not matrix" tests --ignore=tests/docs
 
-check: $(VENV)/.installed-dev
+# The packages' doctests are all that pytest finds in them.
+test-docs: $(VENV)/.installed-test
+	$(PYTEST) -m "not slow and not matrix" tests/docs interop conformance benchmarks tools
+
+test-matrix: $(VENV)/.installed-test
+	$(PYTEST) -m matrix tests
+
+test-slow: $(VENV)/.installed-test
+	$(PYTEST) -m "slow and not matrix" tests
+
+check: $(VENV)/.installed-dev typing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_boundaries.py
+
+typing: $(VENV)/.installed-dev
+	$(BIN)/mypy
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
