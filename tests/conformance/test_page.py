@@ -1,6 +1,8 @@
 """The page in a real browser: it counts, opens, is worked by keyboard, fits, and asks nobody for anything."""
 
+import importlib
 import json
+import os
 import shutil
 import urllib.parse
 
@@ -10,7 +12,9 @@ from interop_conformance.results.files import Results
 
 from tests.conformance.synthetic import ALSO, DEVIATION, LONG, NASTY, OTHER, RESULTS, RULES, environment, known, matrix
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+REQUIRED = os.environ.get("INTEROP_REQUIRE_BROWSER") == "1"
+load = importlib.import_module if REQUIRED else pytest.importorskip
+webdriver = load("selenium.webdriver")
 from selenium.webdriver.chrome.service import Service  # noqa: E402 - after the import that may skip
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
@@ -19,7 +23,8 @@ from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 pytestmark = [
     pytest.mark.skipif(
-        not (BROWSER and DRIVER), reason="there is no chromium with its chromedriver (Debian: apt install chromium chromium-driver)"
+        not ((BROWSER and DRIVER) or REQUIRED),
+        reason="there is no chromium with its chromedriver (Debian: apt install chromium chromium-driver)",
     ),
     pytest.mark.slow,
 ]
@@ -38,6 +43,8 @@ SIZES = {"phone": (375, 800), "desk": (1280, 900)}
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
+    assert BROWSER, "INTEROP_REQUIRE_BROWSER=1, but there is no chromium"
+    assert DRIVER, "INTEROP_REQUIRE_BROWSER=1, but there is no chromedriver"
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
