@@ -16,11 +16,11 @@ POOL = Extension(
 
 setup(
     ext_modules=[
-        # optional: without a compiler the installation goes on, and interop uses its Python twin.
+        # optional: without a compiler the installation goes on, and interop does the same in Python.
         Extension(
             "interop.native.fastpath",
-            ["interop/native/fastpath.c", "interop/native/records.c"],
-            depends=["interop/native/records.h"],
+            [f"interop/native/{name}.c" for name in ("module", "guarded", "verb", "leaves", "flatten", "unflatten")],
+            depends=[f"interop/native/{name}.h" for name in ("fastpath", "calls", "containers")],
             include_dirs=[np.get_include()],
             # Said aloud: a CFLAGS in the environment replaces Python's own, and without -O the C is slower than Python.
             extra_compile_args=[] if sys.platform == "win32" else ["-O3"],

@@ -1,11 +1,11 @@
-"""The quick path: a conversion that needs no decision, done before the long way is even entered.
+"""The fast path: a conversion that needs no decision, done before the general way is entered.
 
-A backend declares its short cuts as data (`interop.backends.base.Shortcut`: the guards, then the handoff);
-this module only looks them up and asks the guards, in order. Whatever is not plain goes the long way, which
-decides. So a short cut can give up, but it can never decide anything.
+A backend declares its fast paths as data (`interop.backends.base.Shortcut`: the guards, then the handoff);
+this module only looks them up and asks the guards, in order. Whatever is not plain goes the general way, which
+decides. So a fast path can decline, but it can never decide anything.
 
-There are two of them, alike: in C (`_quick.c`), and here in Python where no compiler was at hand.
-`tests/engine/test_fastpath.py` holds both against the long way.
+Everything is there twice: in C (`interop/native/module.c`), and here in Python where there was no compiler.
+`tests/engine/test_fastpath.py` holds both against the general way.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from interop._model.policy import check_names
-from interop._model.scope import first_bar, hurdle
+from interop._model.scope import fast_path_off
 from interop.backends import when_loaded
-from interop.backends.shortcut import LOW
+from interop.backends.shortcut import DETACH, LOW, PLAIN
 
-BUILD = 11
-"""Says that the compiled half fits this file; counted up with every change of what passes between them."""
+BUILD = 12
+"""Says that the compiled module fits this file; counted up with every change of what passes between them."""
 
 compiled: Any
 try:
@@ -36,30 +36,27 @@ if TYPE_CHECKING:
 
     from interop.backends.base import Backend, Shortcut
 
-__all__ = ["checked", "front", "general", "learn", "stops", "sweep", "table"]
-
-if compiled is not None:
-    first_bar.append(compiled.watch)
+__all__ = ["convert_all", "is_opaque", "register", "reject_unknown_keywords", "table", "with_fast_path", "with_fast_path_for_any_target"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 DETACHING = {"grad": "detach"}
 
-_tables: dict[tuple[str, str], dict[type, Callable[[Any], Any]]] = {}
+_tables: dict[tuple[str, frozenset[str]], dict[type, Callable[[Any], Any]]] = {}
 _with_streams: list[Backend] = []
 
 
-def table(target: str, permission: str = "") -> dict[type, Callable[[Any], Any]]:
-    """Return the short cuts of a target: type -> function that returns the result, or None for the long way.
+def table(target: str, permitted: frozenset[str] = PLAIN) -> dict[type, Callable[[Any], Any]]:
+    """Return the fast paths of a target: type -> function that returns the result, or None for the general way.
 
-    `permission` is one of those of `Backend.shortcuts`. The table fills as backends are loaded.
+    `permitted` is what the call permits, as in `Backend.shortcuts`. The table fills as backends are loaded.
     """
-    return _tables.setdefault((target, permission), {})
+    return _tables.setdefault((target, permitted), {})
 
 
-def learn(backend: Backend) -> None:
-    """Take a backend's short cuts into the tables."""
+def register(backend: Backend) -> None:
+    """Enter a backend's fast paths into the tables."""
     for key, by_type in backend.shortcuts().items():
         for kind, shortcut in by_type.items():
             table(*key)[kind] = guarded(shortcut)
@@ -68,7 +65,7 @@ def learn(backend: Backend) -> None:
 
 
 def _pair(backend: Backend) -> None:
-    """Take the short cuts on a device between a backend and those that came before, both ways."""
+    """Enter the fast paths on a device between a backend and those that came before, both ways."""
     for other in _with_streams:
         for giver, receiver in ((backend, other), (other, backend)):
             consumer = receiver.as_consumer()
@@ -77,16 +74,16 @@ def _pair(backend: Backend) -> None:
     _with_streams.append(backend)
 
 
-when_loaded(learn)
+when_loaded(register)
 
 
 def guarded(shortcut: Shortcut) -> Callable[[Any], Any]:
-    """Return the short cut as a function that asks the guards first, and returns None if one says no."""
+    """Return a fast path as a function that asks the guards first, and returns None where one forbids it."""
     return guarded_in_python(shortcut) if compiled is None else guarded_in_c(shortcut)
 
 
 def guarded_in_c(shortcut: Shortcut) -> Callable[[Any], Any]:
-    """Return the short cut as an object of the compiled module."""
+    """Return a fast path as an object of the compiled module."""
     made: Callable[[Any], Any] = compiled.Guarded(
         checks_itself=shortcut.checks_itself,
         must_be_false=shortcut.must_be_false,
@@ -104,7 +101,7 @@ def guarded_in_c(shortcut: Shortcut) -> Callable[[Any], Any]:
 
 
 def guarded_in_python(shortcut: Shortcut) -> Callable[[Any], Any]:
-    """Return the short cut as a Python function."""
+    """Return a fast path as a Python function."""
     must_be_false, must_be_true = shortcut.must_be_false, shortcut.must_be_true
 
     def attempt(x: Any) -> Any:
@@ -118,12 +115,12 @@ def guarded_in_python(shortcut: Shortcut) -> Callable[[Any], Any]:
             result = shortcut.handoff(_follow(x, shortcut.getter))
         except shortcut.declines:
             return None
-        return result if shortcut.expects_view is None else _borrowed(x, result, shortcut)
+        return result if shortcut.expects_view is None else _checked_view(x, result, shortcut)
 
     return attempt
 
 
-def _borrowed(x: Any, result: Any, shortcut: Shortcut) -> Any:
+def _checked_view(x: Any, result: Any, shortcut: Shortcut) -> Any:
     if type(result) is not shortcut.expects_view or result.flags.owndata:
         return None
     if shortcut.has_storage is not None and result.__array_interface__["data"][0] < LOW and not shortcut.has_storage(x):
@@ -139,8 +136,8 @@ def _follow(x: Any, path: tuple[Any, ...]) -> Any:
     return x
 
 
-def checked(verb: Callable[P, R]) -> Callable[P, R]:
-    """Let a misspelt keyword be answered with the nearest right one; the verb's signature stays what it is."""
+def reject_unknown_keywords(verb: Callable[P, R]) -> Callable[P, R]:
+    """Answer a misspelt keyword with the nearest right one; the verb's signature stays what it is."""
     known = dict.fromkeys(verb.__kwdefaults__ or ())
     positional = verb.__code__.co_varnames[: verb.__code__.co_posonlyargcount]
 
@@ -156,8 +153,8 @@ def checked(verb: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def stops_in_python(x: Any) -> bool:
-    """Return whether optree has to leave a node of a tree alone, although it could take it apart.
+def is_opaque_in_python(x: Any) -> bool:
+    """Return whether optree has to leave a node of a tree alone, although it could flatten it.
 
     Ordered dicts that carry attributes (a ``state_dict``), which a new one would lose, and subclasses of named tuples,
     which may have a constructor of their own (``PackedSequence``).
@@ -167,8 +164,8 @@ def stops_in_python(x: Any) -> bool:
     return type(x) is OrderedDict and bool(vars(x))
 
 
-def sweep_in_python(leaves: list[Any], attempts: dict[type, Callable[[Any], Any]]) -> list[Any]:
-    """Return the result of the short cut for each leaf's type, None without one; a leaf that occurs again gets the same result."""
+def convert_all_in_python(leaves: list[Any], attempts: dict[type, Callable[[Any], Any]]) -> list[Any]:
+    """Return the result of the fast path for each leaf's type, None without one; a leaf that occurs again gets the same result."""
     seen: dict[int, Any] = {}
     results = []
     for leaf in leaves:
@@ -179,59 +176,63 @@ def sweep_in_python(leaves: list[Any], attempts: dict[type, Callable[[Any], Any]
     return results
 
 
-stops: Callable[[Any], bool] = stops_in_python if compiled is None else compiled.stops
-sweep: Callable[[list[Any], dict[type, Callable[[Any], Any]]], list[Any]] = sweep_in_python if compiled is None else compiled.sweep
+is_opaque: Callable[[Any], bool] = is_opaque_in_python if compiled is None else compiled.is_opaque
+convert_all: Callable[[list[Any], dict[type, Callable[[Any], Any]]], list[Any]] = (
+    convert_all_in_python if compiled is None else compiled.convert_all
+)
 
 
-def front(target: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Put the quick path in front of a verb with a fixed target; the verb's signature stays what it is."""
+def with_fast_path(target: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Try the fast path before a verb with a fixed target is called; the verb's signature stays what it is."""
 
     def decorate(verb: Callable[P, R]) -> Callable[P, R]:
-        long_way = checked(verb)
-        made = front_in_python(target, long_way) if compiled is None else front_in_c(target, long_way)
+        general_way = reject_unknown_keywords(verb)
+        made = verb_in_python(target, general_way) if compiled is None else verb_in_c(target, general_way)
         return cast("Callable[P, R]", functools.update_wrapper(made, verb))
 
     return decorate
 
 
-def front_in_c(target: str, long_way: Callable[..., Any]) -> Callable[..., Any]:
+def verb_in_c(target: str, general_way: Callable[..., Any]) -> Callable[..., Any]:
     """Return the verb as an object of the compiled module."""
-    made: Callable[..., Any] = compiled.Front(plain=table(target), detaching=table(target, "grad=detach"), hurdle=hurdle, long_way=long_way)
+    made: Callable[..., Any] = compiled.Verb(
+        plain=table(target), detaching=table(target, DETACH), fast_path_off=fast_path_off, general=general_way
+    )
     return made
 
 
-def front_in_python(target: str, long_way: Callable[..., Any]) -> Callable[..., Any]:
+def verb_in_python(target: str, general_way: Callable[..., Any]) -> Callable[..., Any]:
     """Return the verb as a Python function."""
 
-    def quick(x: Any, /, **keywords: Any) -> Any:
+    def call(x: Any, /, **keywords: Any) -> Any:
         result = _attempted(x, target, keywords)
-        return long_way(x, **keywords) if result is None else result
+        return general_way(x, **keywords) if result is None else result
 
-    return quick
+    return call
 
 
-def general(verb: Callable[P, R]) -> Callable[P, R]:
-    """Put the quick path in front of a verb whose target is its second argument: where that is the name of a backend."""
-    long_way = checked(verb)
+def with_fast_path_for_any_target(verb: Callable[P, R]) -> Callable[P, R]:
+    """Try the fast path before a verb whose target is its second argument, where that is the name of a backend."""
+    general_way = reject_unknown_keywords(verb)
 
     @functools.wraps(verb)
-    def quick(*args: P.args, **keywords: P.kwargs) -> R:
+    def call(*args: P.args, **keywords: P.kwargs) -> R:
         if len(args) == 2 and type(args[1]) is str:  # not by comparison: it may be an array by mistake
             result = _attempted(args[0], args[1], keywords)
             if result is not None:
                 return cast("R", result)
-        return long_way(*args, **keywords)
+        return general_way(*args, **keywords)
 
-    return quick
+    return call
 
 
 def _attempted(x: Any, target: str, keywords: dict[str, Any]) -> Any:
-    """Return the result of a short cut; None for the long way."""
+    """Return the result of a fast path; None for the general way."""
     # The value's type first: compared with a word, an array has an answer for each element.
-    if hurdle.get() is not None or (keywords and (type(keywords.get("grad")) is not str or keywords != DETACHING)):
+    if fast_path_off.get() is not None or (keywords and (type(keywords.get("grad")) is not str or keywords != DETACHING)):
         return None
-    for permission in ("grad=detach", "") if keywords else ("",):
-        attempt = _tables.get((target, permission), {}).get(type(x))
+    for permitted in (DETACH, PLAIN) if keywords else (PLAIN,):
+        attempt = _tables.get((target, permitted), {}).get(type(x))
         result = None if attempt is None else attempt(x)
         if result is not None:
             return result

@@ -169,5 +169,5 @@ def policy(base: Policy | str | None = None, /, **changes: Any) -> Iterator[Poli
     """
     made = (current_policy() if base is None else as_policy(base)).replace(**changes)
     # A plain array converts alike under every policy but one that always copies.
-    with put(Entry("policy", made, bars=made.copy is True)):
+    with put(Entry("policy", made, fast_path_off=made.copy is True)):
         yield made

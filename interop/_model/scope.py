@@ -17,28 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-__all__ = ["Block", "Entry", "block", "first_bar", "hurdle", "in_force", "put"]
+__all__ = ["Block", "Entry", "block", "fast_path_off", "in_force", "put"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Entry:
-    """Something in force: its kind, its value, and whether a plain conversion has to know of it."""
+    """Something in force: its kind, its value, and whether a plain conversion has to know of it, so that no fast path is taken."""
 
-    __slots__ = ("bars", "kind", "value")
+    __slots__ = ("fast_path_off", "kind", "value")
 
-    def __init__(self, kind: str, value: Any, *, bars: bool = True) -> None:
-        self.kind, self.value, self.bars = kind, value, bars
+    def __init__(self, kind: str, value: Any, *, fast_path_off: bool = True) -> None:
+        self.kind, self.value, self.fast_path_off = kind, value, fast_path_off
 
 
 _entries: ContextVar[tuple[Entry, ...]] = ContextVar("interop_entries", default=())
 
-hurdle: ContextVar[object | None] = ContextVar("interop_hurdle", default=None)
-"""Not None where something in force must see or change even a plain conversion: the quick path stays off."""
-
-first_bar: list[Callable[[], None]] = []
-"""Called before the first hurdle of the process: until then the quick path does not ask, which is a twentieth of its cost."""
+fast_path_off: ContextVar[object | None] = ContextVar("interop_fast_path_off", default=None)
+"""Not None where something in force must see or change even a plain conversion."""
 
 
 def in_force(kind: str) -> list[Any]:
@@ -60,10 +57,7 @@ def put(*entries: Entry, instead: bool = False) -> Iterator[None]:
 
 def _set(entries: tuple[Entry, ...]) -> None:
     _entries.set(entries)
-    barred = any(entry.bars for entry in entries)
-    while barred and first_bar:
-        first_bar.pop()()
-    hurdle.set(entries if barred else None)
+    fast_path_off.set(entries if any(entry.fast_path_off for entry in entries) else None)
 
 
 class Block(Generic[T]):

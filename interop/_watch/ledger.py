@@ -1,7 +1,7 @@
 """Keep an eye on crossings: `record` writes them down, `guard` forbids them; both for this context only.
 
-A conversion asks `forbidden` while it is planned and tells `note` when it is done. Either block bars the quick path, so
-nothing gets past. How far a block reaches is said in `interop._model.scope`.
+A conversion asks `forbidden` while it is planned and tells `log_plan` when it is done. Either block turns the fast path off,
+so nothing gets past. How far a block reaches is said in `interop._model.scope`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from interop._model.description import Description, Device
     from interop._model.plan import Plan
 
-__all__ = ["Crossing", "Log", "forbidden", "guard", "note", "record", "unwatched", "watched"]
+__all__ = ["Crossing", "Log", "forbidden", "guard", "log_plan", "record", "unwatched", "watched"]
 
 Rule = Literal["allow", "error"]
 _HERE = str(Path(__file__).parent.parent) + os.sep
@@ -200,7 +200,7 @@ def _native_guards(found: frozenset[str]) -> Iterator[contextlib.AbstractContext
 @contextlib.contextmanager
 def unwatched() -> Iterator[None]:
     """Leave this context's records and guards out: for what looks at arrays on somebody else's behalf (`interop.testing`)."""
-    with put(Entry("unwatched", None, bars=False), instead=True):
+    with put(Entry("unwatched", None, fast_path_off=False), instead=True):
         yield
 
 
@@ -214,7 +214,7 @@ def forbidden() -> frozenset[str]:
     return frozenset().union(*in_force("guard"))
 
 
-def note(plan: Plan, path: str = "") -> None:
+def log_plan(plan: Plan, path: str = "") -> None:
     """Write a plan that was carried out into the logs of this context."""
     logs: list[list[Crossing]] = in_force("record")
     if not logs or not plan.steps:

@@ -1,9 +1,10 @@
 /* Memory for torch from CUDA's own stream-ordered pool, for `interop.cuda.cupy_pool`.
  *
- * torch calls `allocate` and `release` with the lock of its allocator held, so there is no Python in them: who waits for the
- * interpreter's lock there may wait for a thread that waits for the allocator's (pytorch#97833).
+ * torch calls `allocate` and `release` with the lock of its allocator held, so there is no Python in them: who waits
+ * for the interpreter's lock there may wait for a thread that waits for the allocator's (pytorch#97833).
  *
- * Only the driver is called, which is looked up when it is needed: the same binary works with every runtime, and without one.
+ * Only the driver is called, which is looked up when it is needed: the same binary works with every runtime, and
+ * without one.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -62,7 +63,8 @@ enter(int ordinal)
     if (ordinal < 0 || ordinal >= DEVICES) {
         return 0;
     }
-    if (contexts[ordinal] == NULL && (cuda.device(&device, ordinal) != 0 || cuda.retain(&contexts[ordinal], device) != 0)) {
+    if (contexts[ordinal] == NULL &&
+        (cuda.device(&device, ordinal) != 0 || cuda.retain(&contexts[ordinal], device) != 0)) {
         return 0;
     }
     return cuda.push(contexts[ordinal]) == 0;
@@ -98,8 +100,7 @@ allocate(ssize_t size, int device, void *stream)
             pointer = 0;
         }
         cuda.mode(&mode);
-    }
-    else if (cuda.allocate_async(&pointer, (size_t)size, stream) != 0) {
+    } else if (cuda.allocate_async(&pointer, (size_t)size, stream) != 0) {
         pointer = 0;
     }
     leave();
@@ -125,7 +126,8 @@ released(void *pointer, int device, void *stream)
     }
     int now = !is_capturing(stream);
     if (now && cuda.release_async((uint64_t)(uintptr_t)pointer, stream) != 0) {
-        /* Allocated during a capture, or its stream is gone, whose work need not be done: there is no order to do it in. */
+        /* Allocated during a capture, or its stream is gone, whose work need not be done: there is no order to do it
+         * in. */
         int mode = 2;
         cuda.mode(&mode);
         cuda.wait();
@@ -151,8 +153,7 @@ release(void *pointer, ssize_t size, int device, void *stream)
         if (released(one->pointer, one->device, one->stream)) {
             *at = one->next;
             free(one);
-        }
-        else {
+        } else {
             at = &one->next;
         }
     }
@@ -190,16 +191,28 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {
+static PyModuleDef_Slot slots[] = {
+#if PY_VERSION_HEX >= 0x030C0000
+    /* torch has one allocator in a process, and CUDA one driver: what is found here is for all of it. */
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    /* `load` fills the table above without a lock of its own; what torch calls takes `guard` and no Python. */
+    {Py_mod_gil, Py_MOD_GIL_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "interop.native.async_pool",
     .m_doc = "Memory for torch from CUDA's stream-ordered pool; see interop.cuda.cupy_pool.",
-    .m_size = -1,
     .m_methods = functions,
+    .m_slots = slots,
 };
 
 PyMODINIT_FUNC
 PyInit_async_pool(void)
 {
-    return PyModule_Create(&module);
+    return PyModuleDef_Init(&definition);
 }

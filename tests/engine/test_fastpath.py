@@ -17,19 +17,20 @@ import torch
 import interop
 from interop import InteropError, shares_memory
 from interop._engine.fastpath import (
-    checked,
     compiled,
-    front_in_c,
-    front_in_python,
-    general,
+    convert_all_in_python,
     guarded_in_c,
     guarded_in_python,
-    stops_in_python,
-    sweep_in_python,
+    is_opaque_in_python,
+    reject_unknown_keywords,
     table,
+    verb_in_c,
+    verb_in_python,
+    with_fast_path_for_any_target,
 )
 from interop._model.scope import Entry, put
 from interop.backends import load_backend
+from interop.backends.shortcut import DETACH
 from tests.corpus import SOURCES
 
 VERBS = {"numpy": interop.to_numpy, "torch": interop.to_torch}
@@ -64,7 +65,7 @@ def test_the_compiled_half_was_built():
     assert compiled is not None
 
 
-@pytest.fixture(params=[pytest.param("c", marks=needs_c), "python", "general"])
+@pytest.fixture(params=[pytest.param("c", marks=needs_c), "python", "any target"])
 def implementation(request, monkeypatch):
     """Put the short cuts of one implementation into the tables."""
     guarded = guarded_in_c if request.param == "c" else guarded_in_python
@@ -72,11 +73,11 @@ def implementation(request, monkeypatch):
         for key, by_type in load_backend(name).shortcuts().items():
             for kind, shortcut in by_type.items():
                 monkeypatch.setitem(table(*key), kind, guarded(shortcut))
-    if request.param == "general":
-        convert = general(interop.convert.__wrapped__)
+    if request.param == "any target":
+        convert = with_fast_path_for_any_target(interop.convert.__wrapped__)
         return {target: lambda *x, target=target, **words: convert(*x, target, **words) for target in VERBS}
-    front = {"c": front_in_c, "python": front_in_python}[request.param]
-    return {target: front(target, checked(verb.__wrapped__)) for target, verb in VERBS.items()}
+    front = {"c": verb_in_c, "python": verb_in_python}[request.param]
+    return {target: front(target, reject_unknown_keywords(verb.__wrapped__)) for target, verb in VERBS.items()}
 
 
 @pytest.mark.parametrize("target", VERBS)
@@ -88,7 +89,7 @@ def test_both_ways_agree_on_every_source(implementation, target, words):
     for source in SOURCES:
         with source.inside():
             x = source.make()
-            attempt = table(target).get(type(x)) or table(target, "grad=detach").get(type(x))
+            attempt = table(target).get(type(x)) or table(target, DETACH).get(type(x))
             answered += attempt is not None and attempt(x) is not None
             quick = outcome(implementation[target], x, words)
             with long_way():
@@ -100,7 +101,7 @@ def test_the_quick_path_is_taken(implementation):
     """The negative control: without the guards it would answer where it must not."""
     parameter = torch.nn.Parameter(torch.ones(2))
     assert table("numpy")[torch.nn.Parameter](parameter) is None
-    assert table("numpy", "grad=detach")[torch.nn.Parameter](parameter) is not None
+    assert table("numpy", DETACH)[torch.nn.Parameter](parameter) is not None
     with torch.no_grad():
         assert parameter.numpy() is not None  # torch's own check has a hole here
         assert table("numpy")[torch.nn.Parameter](parameter) is None
@@ -177,9 +178,9 @@ def test_a_misspelt_keyword_gets_the_nearest():
     def verb(x, /, *, device=None):
         return device
 
-    assert checked(verb)(1, device="cpu") == "cpu"
+    assert reject_unknown_keywords(verb)(1, device="cpu") == "cpu"
     with pytest.raises(TypeError, match="did you mean 'device'"):
-        checked(verb)(1, devise="cpu")
+        reject_unknown_keywords(verb)(1, devise="cpu")
 
 
 # What trees ask for thousands of leaves: the same in C and in Python.
@@ -187,7 +188,9 @@ def test_a_misspelt_keyword_gets_the_nearest():
 COMPILED = pytest.mark.skipif(compiled is None, reason="a compiler is not required everywhere; CI requires it")
 
 
-@pytest.mark.parametrize("ask", [stops_in_python, pytest.param(getattr(compiled, "stops", None), marks=COMPILED)], ids=["python", "c"])
+@pytest.mark.parametrize(
+    "ask", [is_opaque_in_python, pytest.param(getattr(compiled, "is_opaque", None), marks=COMPILED)], ids=["python", "c"]
+)
 def test_where_optree_has_to_stop(ask):
     plain, attributed = OrderedDict(a=1), OrderedDict(a=1)
     attributed._metadata = {}
@@ -204,7 +207,9 @@ def test_where_optree_has_to_stop(ask):
     assert [ask(x) for x in others] == [False] * len(others)
 
 
-@pytest.mark.parametrize("run", [sweep_in_python, pytest.param(getattr(compiled, "sweep", None), marks=COMPILED)], ids=["python", "c"])
+@pytest.mark.parametrize(
+    "run", [convert_all_in_python, pytest.param(getattr(compiled, "convert_all", None), marks=COMPILED)], ids=["python", "c"]
+)
 class TestSweep:
     def test_each_leaf_is_asked_once_and_the_others_are_left(self, run):
         asked = []

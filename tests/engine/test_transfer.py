@@ -16,6 +16,7 @@ from interop._model.description import CPU, Description
 from interop._model.plan import Request
 from interop.backends.base import PendingCopy
 from interop.backends.cuda.deferred_release import DeferredRelease
+from interop.backends.shortcut import DETACH, PLAIN, TO_HOST
 from interop.backends.torch import backend as torch_file
 from interop.backends.torch import copies as _torch_copies
 from interop.backends.torch import kinds
@@ -375,12 +376,12 @@ def host_for_a_device(monkeypatch):
     def packable(x):
         return x if x.is_contiguous() and x.data_ptr() and x.nbytes <= _copies.SMALL else None
 
-    for permission in ("copy_to_host", "copy_to_host, grad=detach"):
+    for permission in (TO_HOST, TO_HOST | DETACH):
         for kind in (torch.Tensor, torch.nn.Parameter):
             own = short["numpy", permission][kind]
             made = Shortcut(packable, must_be_false=own.must_be_false, getter=own.getter, no_level=own.no_level, no_mode=own.no_mode)
             monkeypatch.setitem(table("numpy", permission), kind, guarded(made))
-    for permission in ("", "grad=detach"):
+    for permission in (PLAIN, DETACH):
         for kind in (torch.Tensor, torch.nn.Parameter):
             monkeypatch.setitem(table("numpy", permission), kind, lambda _: None)
     monkeypatch.setattr(backend, "copy_many_to_host", copy_many_to_host, raising=False)
@@ -489,5 +490,5 @@ def test_the_real_short_cut_to_the_host_takes_nothing_that_is_not_on_a_cuda_devi
     from interop.backends import load_backend
 
     load_backend("torch")
-    for permission in ("copy_to_host", "copy_to_host, grad=detach"):
+    for permission in (TO_HOST, TO_HOST | DETACH):
         assert table("numpy", permission)[torch.Tensor](make()) is None

@@ -19,7 +19,7 @@ from interop import guard, record
 from interop._model.decide import GUARDS, decide
 from interop._model.plan import FRESH
 from interop._model.policy import current_policy
-from interop._model.scope import hurdle
+from interop._model.scope import fast_path_off
 from interop._watch.ledger import forbidden, unwatched
 from interop.errors import CopyError, GradError, TransferError
 from tests.corpus import SOURCES
@@ -131,19 +131,19 @@ def test_records_nest_and_end():
 
 
 def test_a_record_ends_with_an_exception_and_gives_the_short_cut_back():
-    before = hurdle.get()
+    before = fast_path_off.get()
     logs = []
 
     def fail():
         with record() as log:
             logs.append(log)
-            assert hurdle.get() is not before
+            assert fast_path_off.get() is not before
             interop.to_torch(np.ones(1))
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    assert hurdle.get() is before
+    assert fast_path_off.get() is before
     interop.to_torch(np.ones(1))
     assert len(logs[0].crossings) == 1
 
@@ -202,7 +202,7 @@ def test_blocks_that_end_in_any_order_take_only_their_own_away(order):
         with guard(**words):
             yield
 
-    before = hurdle.get()
+    before = fast_path_off.get()
     held_ones = [held(copies="error"), held(transfers="error")]
     for one in held_ones:
         next(one)
@@ -211,7 +211,7 @@ def test_blocks_that_end_in_any_order_take_only_their_own_away(order):
     assert forbidden() == {("copies", "transfers")[order[1]]}
     held_ones[order[1]].close()
     assert forbidden() == frozenset()
-    assert hurdle.get() is before
+    assert fast_path_off.get() is before
 
 
 def test_policies_too():
@@ -226,7 +226,7 @@ def test_policies_too():
     assert current_policy().copy is True
     second.close()
     assert current_policy() == interop.DEFAULT
-    assert hurdle.get() is None
+    assert fast_path_off.get() is None
 
 
 def test_an_asynchronous_generator_may_be_closed_from_another_task():
