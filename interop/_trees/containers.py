@@ -1,8 +1,8 @@
-"""Containers that optree does not take apart, and how each is taken apart and made anew.
+"""Containers that optree does not flatten, and how each is flattened and rebuilt.
 
 optree knows the exact types of Python, plain named tuples, and what is registered with it. Everything else is a leaf to
 it: dataclasses, attrs classes, namespaces, and subclasses of dict, list, tuple and deque, which would keep their arrays
-unconverted and unsaid. A new one is made without running the class's own checks, on arrays that they may not expect.
+unconverted, silently. A new one is made without running the class's own checks, on arrays that they may not expect.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from interop.errors import UnsupportedTypeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["VALUES", "Kind", "kind_of", "stuck"]
+__all__ = ["VALUES", "ContainerType", "cannot_rebuild", "container_type_of"]
 
 T = TypeVar("T")
 
 
-class Kind(NamedTuple):
-    """A kind of container: what is appended to the path of each part, the parts, and how a new one is made of others, if it can be.
+class ContainerType(NamedTuple):
+    """A kind of container: what is appended to the path of each child, the children, and how it is rebuilt with others, if it can be.
 
-    Also, for `interop._trees.walk`, the names of its fields, if reading and setting these is all that there is to it.
+    Also, for `interop._trees.records`, the names of its fields, if reading and setting these is all that there is to it.
     """
 
-    suffixes: Callable[[Any], Iterable[str]]
-    parts: Callable[[Any], Sequence[Any]]
-    renew: Callable[[Any, Sequence[Any]], Any] | None
+    entries: Callable[[Any], Iterable[str]]
+    children: Callable[[Any], Sequence[Any]]
+    unflatten: Callable[[Any, Sequence[Any]], Any] | None
     fields: tuple[str, ...] | None = None
 
 
@@ -52,10 +52,10 @@ def _by_type(function: Callable[[Any], T]) -> Callable[[Any], T]:
     return ask
 
 
-# How an empty object of a class is made, with the attributes that are no parts of it.
+# How an empty object of a class is made, with the attributes that are no children of it.
 
 
-class _Making(NamedTuple):
+class _Construction(NamedTuple):
     """What a class says of its objects; holds nothing that would keep the class alive."""
 
     new: Callable[[Any], Any]
@@ -64,11 +64,11 @@ class _Making(NamedTuple):
 
 
 @_by_type
-def _making(kind: Any) -> _Making:
+def _construction_of(kind: Any) -> _Construction:
     # The constructor of the nearest base that is not written in Python: of those, `object` has one at the latest.
     new = next(own for base in kind.__mro__ if isinstance(own := vars(base).get("__new__"), BuiltinFunctionType))
     named = {name for base in kind.__mro__ for name in vars(base)}
-    return _Making(new, _slots(kind), frozenset(name for name in named if _is_cached(kind, name)))
+    return _Construction(new, _slots(kind), frozenset(name for name in named if _is_cached(kind, name)))
 
 
 def _is_cached(kind: type, name: str) -> bool:
@@ -84,19 +84,19 @@ def _slots(kind: Any) -> tuple[str, ...]:
     return tuple(name for name in found if name not in ("__dict__", "__weakref__"))
 
 
-def _twin(whole: Any) -> Any:
+def _empty_copy(container: Any) -> Any:
     """Return an object of the same class with the same attributes, empty otherwise.
 
     Not `copy.copy`, which a class may answer with itself, and which runs the class's own code on arrays.
     """
-    kind: Any = type(whole)
-    new, slots, cached = _making(kind)
+    kind: Any = type(container)
+    new, slots, cached = _construction_of(kind)
     made = new(kind)
     for name in slots:
-        if hasattr(whole, name):
-            object.__setattr__(made, name, getattr(whole, name))
-    own = getattr(whole, "__dict__", None)
-    if own:  # what was computed from the old fields is computed anew
+        if hasattr(container, name):
+            object.__setattr__(made, name, getattr(container, name))
+    own = getattr(container, "__dict__", None)
+    if own:  # what was computed from the old fields is computed again
         vars(made).update({name: value for name, value in own.items() if name not in cached} if cached else own)
     return made
 
@@ -110,16 +110,16 @@ def _declared(kind: Any) -> tuple[str, ...]:
     return tuple(attribute.name for attribute in kind.__attrs_attrs__)
 
 
-def _with_fields(kind: Any, *, renews: bool = True) -> Kind:
-    """Return the kind of the instances of a class with declared fields; one that was never set is no part."""
+def _with_fields(kind: Any, *, rebuilds: bool = True) -> ContainerType:
+    """Return the kind of the instances of a class with declared fields; one that was never set is no child."""
     declared = _declared(kind)
-    found = _with_attributes(lambda whole: [name for name in declared if hasattr(whole, name)], renews=renews)
-    return found._replace(fields=declared) if renews and _is_plain(kind, declared) else found
+    found = _with_attributes(lambda container: [name for name in declared if hasattr(container, name)], rebuilds=rebuilds)
+    return found._replace(fields=declared) if rebuilds and _is_plain(kind, declared) else found
 
 
 def _is_plain(kind: Any, declared: tuple[str, ...]) -> bool:
     """Whether an object of the class is made and filled by `object` itself, with all fields in its `__dict__` or all in slots."""
-    new, slots, _ = _making(kind)
+    new, slots, _ = _construction_of(kind)
     if new is not object.__new__ or kind.__getattribute__ is not object.__getattribute__:
         return False
     found = [next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None) for name in declared]
@@ -128,98 +128,98 @@ def _is_plain(kind: Any, declared: tuple[str, ...]) -> bool:
     return not slots and not any(hasattr(type(one), "__set__") or hasattr(type(one), "__delete__") for one in found)
 
 
-def _with_attributes(names: Callable[[Any], list[str]], *, renews: bool = True) -> Kind:
-    def renew(whole: Any, parts: Sequence[Any]) -> Any:
-        made = _twin(whole)
-        for name, part in zip(names(whole), parts, strict=True):
-            object.__setattr__(made, name, part)  # frozen ones too
+def _with_attributes(names: Callable[[Any], list[str]], *, rebuilds: bool = True) -> ContainerType:
+    def unflatten(container: Any, children: Sequence[Any]) -> Any:
+        made = _empty_copy(container)
+        for name, child in zip(names(container), children, strict=True):
+            object.__setattr__(made, name, child)  # frozen ones too
         return made
 
-    return Kind(
-        lambda whole: [f".{name}" for name in names(whole)],
-        lambda whole: [getattr(whole, name) for name in names(whole)],
-        renew if renews else None,
+    return ContainerType(
+        lambda container: [f".{name}" for name in names(container)],
+        lambda container: [getattr(container, name) for name in names(container)],
+        unflatten if rebuilds else None,
     )
 
 
-_NAMESPACE = _with_attributes(lambda whole: list(vars(whole)))
+_NAMESPACE = _with_attributes(lambda container: list(vars(container)))
 
 
 # Mappings and sequences.
 
 
-def _keys(whole: Any) -> list[str]:
-    return [f"[{key!r}]" for key in whole]
+def _keys(container: Any) -> list[str]:
+    return [f"[{key!r}]" for key in container]
 
 
-def _indices(whole: Any) -> list[str]:
-    names = getattr(whole, "_fields", None) or range(len(whole))
+def _indices(container: Any) -> list[str]:
+    names = getattr(container, "_fields", None) or range(len(container))
     return [f".{name}" if isinstance(name, str) else f"[{name}]" for name in names]
 
 
-def _renewed_mapping(whole: Any, parts: Sequence[Any]) -> Any:
-    made = _twin(whole)
-    items = zip(list(whole), parts, strict=True)
+def _unflatten_mapping(container: Any, children: Sequence[Any]) -> Any:
+    made = _empty_copy(container)
+    items = zip(list(container), children, strict=True)
     if isinstance(made, UserDict):
         made.data = dict(items)
         return made
     if isinstance(made, defaultdict):
-        made.default_factory = whole.default_factory
+        made.default_factory = container.default_factory
     setter = OrderedDict.__setitem__ if isinstance(made, OrderedDict) else dict.__setitem__
-    for key, part in items:
-        setter(made, key, part)
+    for key, child in items:
+        setter(made, key, child)
     return made
 
 
-def _renewed_attributed(whole: Any, parts: Sequence[Any]) -> Any:
-    vars(parts[0]).update(vars(whole))
-    return parts[0]
+def _unflatten_attributed(container: Any, children: Sequence[Any]) -> Any:
+    vars(children[0]).update(vars(container))
+    return children[0]
 
 
-def _renewed_tuple(whole: Any, parts: Sequence[Any]) -> Any:
-    made = tuple.__new__(type(whole), parts)
-    if own := getattr(whole, "__dict__", None):
+def _unflatten_tuple(container: Any, children: Sequence[Any]) -> Any:
+    made = tuple.__new__(type(container), children)
+    if own := getattr(container, "__dict__", None):
         vars(made).update(own)
     return made
 
 
-def _renewed_list(whole: Any, parts: Sequence[Any]) -> Any:
-    made = _twin(whole)
+def _unflatten_list(container: Any, children: Sequence[Any]) -> Any:
+    made = _empty_copy(container)
     if isinstance(made, deque):
-        deque.__init__(made, parts, whole.maxlen)
+        deque.__init__(made, children, container.maxlen)
     else:
-        list.extend(made, parts)
+        list.extend(made, children)
     return made
 
 
-def stuck(whole: Any) -> UnsupportedTypeError:
-    """Return the error for a container that holds arrays and cannot be made anew around others."""
-    kind = f"{type(whole).__module__}.{type(whole).__qualname__}".removeprefix("builtins.")
+def cannot_rebuild(container: Any) -> UnsupportedTypeError:
+    """Return the error for a container that holds arrays and cannot be rebuilt with others."""
+    kind = f"{type(container).__module__}.{type(container).__qualname__}".removeprefix("builtins.")
     hint = "Make a dict or a list of it first, or register its type with optree."
-    return UnsupportedTypeError(f"a {kind} with arrays in it cannot be made anew around others", hint=hint)
+    return UnsupportedTypeError(f"a {kind} with arrays in it cannot be rebuilt around others", hint=hint)
 
 
-# An ordered dict itself, with attributes: it is one part, which optree knows, because a state dict may be large.
-_ATTRIBUTED = Kind(lambda _: [""], lambda whole: [OrderedDict(whole)], _renewed_attributed)
-_MAPPING = Kind(_keys, lambda whole: [whole[key] for key in whole], _renewed_mapping)
-_TUPLE = Kind(_indices, list, _renewed_tuple)
-_LIST = Kind(_indices, list, _renewed_list)
-_UNIQUE = Kind(lambda whole: [""] * len(whole), list, None)
-_FIXED = Kind(_keys, lambda whole: list(whole.values()), None)
+# An ordered dict itself, with attributes: it is one child, which optree knows, because a state dict may be large.
+_ATTRIBUTED = ContainerType(lambda _: [""], lambda container: [OrderedDict(container)], _unflatten_attributed)
+_MAPPING = ContainerType(_keys, lambda container: [container[key] for key in container], _unflatten_mapping)
+_TUPLE = ContainerType(_indices, list, _unflatten_tuple)
+_LIST = ContainerType(_indices, list, _unflatten_list)
+_UNIQUE = ContainerType(lambda container: [""] * len(container), list, None)
+_FIXED = ContainerType(_keys, lambda container: list(container.values()), None)
 
 
 VALUES: set[type] = set()
-"""Dataclasses that are values, and so leaves; complete before the first tree is taken apart."""
+"""Dataclasses that are values, and so leaves; complete before the first tree is flattened."""
 
 
 @_by_type
-def kind_of(kind: Any) -> Kind | None:
+def container_type_of(kind: Any) -> ContainerType | None:
     """Return the kind of container that the instances of a type are, of those that optree knows nothing of; None for others."""
     if issubclass(kind, tuple(VALUES)):
         return None
     if dataclasses.is_dataclass(kind) or "__attrs_attrs__" in vars(kind):
         # One that is a dict as well (transformers' outputs) holds each array twice.
-        return _with_fields(kind, renews=not issubclass(kind, dict | list | tuple | set | UserDict))
+        return _with_fields(kind, rebuilds=not issubclass(kind, dict | list | tuple | set | UserDict))
     if kind is OrderedDict:
         return _ATTRIBUTED
     for base, found in _BASES:
@@ -228,7 +228,7 @@ def kind_of(kind: Any) -> Kind | None:
     return None
 
 
-_BASES: tuple[tuple[Any, Kind], ...] = (
+_BASES: tuple[tuple[Any, ContainerType], ...] = (
     (SimpleNamespace, _NAMESPACE),
     (dict | UserDict, _MAPPING),
     (tuple, _TUPLE),

@@ -1,4 +1,4 @@
-"""Plain containers taken apart and made anew at once, in C and in Python, against the long way that takes any container."""
+"""Plain containers flattened and rebuilt at once, in C, against the general way that takes any container; and without C."""
 
 import dataclasses
 import gc
@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interop._engine.fastpath import compiled
-from interop._trees import structure as _nodes
-from interop._trees import walk as _walk
+from interop._trees import records as _records
+from interop._trees import structure as _structure
 
 
 @dataclasses.dataclass(eq=False)
@@ -64,23 +64,22 @@ with warnings.catch_warnings():
     optree.register_pytree_node(Registered, lambda x: ((x.left,), x.right), lambda right, left: Registered(*left, right), namespace="walk")
 
 
-IMPLEMENTATIONS = {"python": (_walk.gather_in_python, _walk.scatter_in_python)}
-if compiled is not None:
-    IMPLEMENTATIONS["c"] = (compiled.gather, compiled.scatter)
+needs_c = pytest.mark.skipif(compiled is None, reason="interop.native.fastpath is not built here: run `make test`")
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
+@pytest.fixture(params=[pytest.param("c", marks=needs_c), "optree"])
 def implementation(request, monkeypatch):
-    gather, scatter = IMPLEMENTATIONS[request.param]
-    monkeypatch.setattr(_walk, "gather", gather)
-    monkeypatch.setattr(_walk, "scatter", scatter)
+    """Whether the compiled half is there; without it the general way has to give the same."""
+    if request.param == "optree":
+        monkeypatch.setattr(_records, "flatten", None)
+    return request.param
 
 
-def the_long_way(tree):
-    taker = _nodes._Taker(None, "", once=True)
-    taker._walked = lambda *_: None
-    node = taker.take(tree)
-    assert node.known is None
+def the_general_way(tree):
+    flattening = _structure._Flattening(None, "", once=True)
+    flattening._flattened_at_once = lambda *_: None
+    node = flattening.flatten(tree)
+    assert node.schemas is None
     return node
 
 
@@ -143,31 +142,27 @@ def others(leaves):
 
 @settings(max_examples=300, deadline=None)
 @given(tree=trees())
-@pytest.mark.parametrize("name", IMPLEMENTATIONS)
-def test_both_ways_find_the_same_leaves_and_make_the_same_tree(name, tree):
-    with pytest.MonkeyPatch.context() as patch:
-        gather, scatter = IMPLEMENTATIONS[name]
-        patch.setattr(_walk, "gather", gather)
-        patch.setattr(_walk, "scatter", scatter)
-        short, long = _nodes.take_apart(tree), the_long_way(tree)
-        assert list(map(id, short.leaves)) == list(map(id, long.leaves))
-        assert list(short.paths("tree")) == list(long.paths("tree"))
-        results = others(short.leaves)
-        made, expected = short.rebuild(results), long.rebuild(results)
-        before = form(tree, {})
-        assert form(made, {}) == form(expected, {})
-        assert form(tree, {}) == before
-        same = short.rebuild(short.leaves)
-        kept = [(old, new) for old, new in zip(tree, same, strict=True) if isinstance(old, (Pair, Slots, Empty))]
-        assert all(old is new for old, new in kept)
+@needs_c
+def test_both_ways_find_the_same_leaves_and_make_the_same_tree(tree):
+    short, long = _structure.flatten(tree), the_general_way(tree)
+    assert list(map(id, short.leaves)) == list(map(id, long.leaves))
+    assert list(short.paths("tree")) == list(long.paths("tree"))
+    results = others(short.leaves)
+    made, expected = short.unflatten(results), long.unflatten(results)
+    before = form(tree, {})
+    assert form(made, {}) == form(expected, {})
+    assert form(tree, {}) == before
+    same = short.unflatten(short.leaves)
+    kept = [(old, new) for old, new in zip(tree, same, strict=True) if isinstance(old, (Pair, Slots, Empty))]
+    assert all(old is new for old, new in kept)
 
 
 def test_a_list_outside_of_records_is_a_new_one_always(implementation):
     """As with optree: whoever appends to the result does not change the source."""
     tree = {"a": [1, [2]], "b": Pair([3]), "c": Named([4])}
-    node = _nodes.take_apart(tree)
-    assert node.known is not None
-    same = node.rebuild(node.leaves)
+    node = _structure.flatten(tree)
+    assert (node.schemas is not None) == (implementation == "c")
+    same = node.unflatten(node.leaves)
     assert same == tree
     assert same is not tree
     assert same["a"] is not tree["a"]
@@ -180,27 +175,27 @@ def test_a_list_outside_of_records_is_a_new_one_always(implementation):
 
 def test_a_named_tuple_that_is_registered_is_what_it_is_registered_as(implementation):
     tree = [Registered(np.ones(1), "kept"), Named(np.ones(1), "word")]
-    assert len(_nodes.take_apart(tree).leaves) == 4
-    node = _nodes.take_apart(tree, namespace="walk")
+    assert len(_structure.flatten(tree).leaves) == 4
+    node = _structure.flatten(tree, namespace="walk")
     assert len(node.leaves) == 3
-    assert node.rebuild([1, 2, 3]) == [Registered(1, "kept"), Named(2, 3)]
+    assert node.unflatten([1, 2, 3]) == [Registered(1, "kept"), Named(2, 3)]
 
 
-@pytest.mark.parametrize("depth", [_walk.DEPTH - 1, _walk.DEPTH, _walk.DEPTH + 1, 2 * _walk.DEPTH])
-def test_a_deep_tree_is_taken_apart_one_way_or_the_other(implementation, depth):
+@pytest.mark.parametrize("depth", [_records.DEPTH - 1, _records.DEPTH, _records.DEPTH + 1, 2 * _records.DEPTH])
+def test_a_deep_tree_is_flattened_one_way_or_the_other(implementation, depth):
     tree = leaf = np.ones(1)
     for _ in range(depth):
         tree = [tree]
-    node = _nodes.take_apart(tree)
-    assert (node.known is not None) == (depth <= _walk.DEPTH)
+    node = _structure.flatten(tree)
+    assert (node.schemas is not None) == (implementation == "c" and depth <= _records.DEPTH)
     assert node.leaves == [leaf]
     assert list(node.paths("t")) == ["t" + "[0]" * depth]
-    assert str(node.rebuild([5])) == "[" * depth + "5" + "]" * depth
+    assert str(node.unflatten([5])) == "[" * depth + "5" + "]" * depth
 
 
 def test_trees_have_a_form_in_common_if_they_differ_in_their_leaves_only(implementation):
     def formed(tree):
-        return _nodes.take_apart(tree).form
+        return _structure.flatten(tree).structure
 
     assert formed({"a": [1, (2, None)], "b": Named(3)}) == formed({"b": Named(4), "a": ["x", (5, None)]})
     assert formed([1, 2]) != formed((1, 2))
@@ -220,9 +215,9 @@ class EmptyToo:
 def test_records_without_a_field_are_told_apart_too(implementation):
     """Else the rule that was compiled for one would be used for the other."""
     for tree in ([Empty(), 1], [EmptyToo(), 1], OrderedDict(a=Empty(), b=1), {"a": (Empty(),)}, Named(Empty())):
-        assert _nodes.take_apart(tree).form is None
-    assert _nodes.take_apart([None, 1]).form is not None
-    assert _nodes.take_apart(OrderedDict(a=None, b=1)).form != _nodes.take_apart(OrderedDict(c=None, b=1)).form
+        assert _structure.flatten(tree).structure is None
+    assert _structure.flatten([None, 1]).structure is not None
+    assert _structure.flatten(OrderedDict(a=None, b=1)).structure != _structure.flatten(OrderedDict(c=None, b=1)).structure
 
 
 class Duck(tuple):  # noqa: SLOT001 - it has attributes, which is the point
@@ -244,50 +239,53 @@ class Duck(tuple):  # noqa: SLOT001 - it has attributes, which is the point
 
 
 def test_what_only_looks_like_a_named_tuple_is_left_to_optree(implementation):
-    node = _nodes.take_apart([Duck(np.ones(1), 2)])
-    made = node.rebuild([3, 4])
+    node = _structure.flatten([Duck(np.ones(1), 2)])
+    made = node.unflatten([3, 4])
     assert type(made[0]) is Duck
     assert made[0].extra == "beside"
     assert made == [(3, 4)]
 
 
-def test_results_never_go_to_another_leaf(implementation):
+@needs_c
+def test_results_never_go_to_another_leaf():
     """A dict whose keys are others by then, as many as before: an error, and not results at the wrong keys."""
     tree = {"a": np.ones(1), "b": np.zeros(1)}
-    node = _nodes.take_apart([tree])
-    assert node.known is not None
+    node = _structure.flatten([tree])
+    assert node.schemas is not None
     tree["0"] = tree.pop("b")
     with pytest.raises(RuntimeError, match="changed while"):
-        node.rebuild([1, 2])
+        node.unflatten([1, 2])
     swapped = [np.ones(1), np.zeros(1)]
-    node = _nodes.take_apart([swapped])
+    node = _structure.flatten([swapped])
     swapped.reverse()
     with pytest.raises(RuntimeError, match="changed while"):
-        node.rebuild([1, 2])
+        node.unflatten([1, 2])
 
 
-def test_the_collector_is_as_it_was(implementation):
-    node = _nodes.take_apart([Pair(np.ones(1))])
+@needs_c
+def test_the_collector_is_as_it_was():
+    node = _structure.flatten([Pair(np.ones(1))])
     for enable in (gc.disable, gc.enable):
         enable()
-        node.rebuild([1])
+        node.unflatten([1])
         assert gc.isenabled() == (enable is gc.enable)
         with pytest.raises(RuntimeError, match="changed while"):
-            node.rebuild([1, 2])
+            node.unflatten([1, 2])
         assert gc.isenabled() == (enable is gc.enable)
 
 
-def test_records_are_taken_at_once(implementation):
+@needs_c
+def test_records_are_taken_at_once():
     tree = [Pair(np.ones(2), Slots(torch.ones(2), 4)), Empty(), {"a": Pair(None, "word")}, 5]
-    node = _nodes.take_apart(tree)
-    assert node.known is not None
-    assert not node.opened
+    node = _structure.flatten(tree)
+    assert node.schemas is not None
+    assert not node.containers
     assert len(node.leaves) == 5
-    node = _nodes.take_apart([Pair([np.ones(1), (2, {"b": Pair(3), "a": 4})], [])])
-    assert node.known is not None
+    node = _structure.flatten([Pair([np.ones(1), (2, {"b": Pair(3), "a": 4})], [])])
+    assert node.schemas is not None
     assert list(node.paths("t")) == ["t[0].left[0]", "t[0].left[1][0]", "t[0].left[1][1]['a']", "t[0].left[1][1]['b'].left"]
-    node = _nodes.take_apart(tree)
-    assert node.form is None
+    node = _structure.flatten(tree)
+    assert node.structure is None
     assert node.has_records
     assert list(node.paths("t")) == ["t[0].left", "t[0].right.left", "t[0].right.right", "t[2]['a'].right", "t[3]"]
 
@@ -302,50 +300,50 @@ def test_records_are_taken_at_once(implementation):
         "twice": lambda: [Pair(np.ones(1))] * 2,
     }.values(),
 )
-def test_what_is_not_plain_goes_the_long_way(implementation, make):
-    node = _nodes.take_apart(make())
-    assert node.known is None or node.opened
-    assert node.opened
+def test_what_is_not_plain_goes_the_general_way(implementation, make):
+    node = _structure.flatten(make())
+    assert node.schemas is None or node.containers
+    assert node.containers
 
 
 def test_a_record_that_contains_itself_is_said_to(implementation):
     record = Pair(1)
     record.right = record
     with pytest.raises(ValueError, match="contains itself"):
-        _nodes.take_apart([record])
+        _structure.flatten([record])
 
 
-def test_a_tree_that_changes_meanwhile_is_an_error_and_not_a_wrong_result(implementation):
+@needs_c
+def test_a_tree_that_changes_meanwhile_is_an_error_and_not_a_wrong_result():
     for change in (lambda r: setattr(r, "note", 1), lambda r: vars(r).pop("left"), lambda r: setattr(r, "right", np.ones(1))):
         record = Pair(np.ones(1))
-        node = _nodes.take_apart([record])
+        node = _structure.flatten([record])
         change(record)
         with pytest.raises(RuntimeError, match="changed while it was being converted"):
-            node.rebuild([np.zeros(1)])
+            node.unflatten([np.zeros(1)])
     record = Pair(np.ones(1), np.ones(1))
-    node = _nodes.take_apart([record])
+    node = _structure.flatten([record])
     record.right = None
     with pytest.raises(RuntimeError, match="changed while it was being converted"):
-        node.rebuild([np.zeros(1), np.zeros(1)])
+        node.unflatten([np.zeros(1), np.zeros(1)])
     record = Pair(np.ones(1))
-    node = _nodes.take_apart([record])
+    node = _structure.flatten([record])
     record.right = {1}
     with pytest.raises(RuntimeError, match="changed while it was being converted"):
-        node.rebuild([np.zeros(1)])
+        node.unflatten([np.zeros(1)])
 
 
-def test_an_answer_that_is_no_kind_is_refused():
-    if compiled is None:
-        pytest.skip("interop.native.fastpath is not built here: run `make test`")
-    with pytest.raises(TypeError, match="a kind is None, False, a tuple"):
-        compiled.gather([1], {}, {}, lambda _: [])
+@needs_c
+def test_an_answer_that_is_no_schema_is_refused():
+    with pytest.raises(TypeError, match="a schema is None, False, a tuple"):
+        compiled.flatten([1], {}, {}, lambda _: [])
     with pytest.raises(ZeroDivisionError):
-        compiled.gather([1], {}, {}, lambda _: 1 / 0)
+        compiled.flatten([1], {}, {}, lambda _: 1 / 0)
     for function, arguments in (
-        (compiled.gather, ([], {}, {})),
-        (compiled.gather, ((), {}, {}, len)),
-        (compiled.scatter, ([], {}, [], (), {})),
-        (compiled.scatter, ([], {}, [], {})),
+        (compiled.flatten, ([], {}, {})),
+        (compiled.flatten, ((), {}, {}, len)),
+        (compiled.unflatten, ([], {}, [], (), {})),
+        (compiled.unflatten, ([], {}, [], {})),
     ):
         with pytest.raises(TypeError, match="list"):
             function(*arguments)
@@ -354,29 +352,29 @@ def test_an_answer_that_is_no_kind_is_refused():
 def test_what_is_very_deep_is_an_error_and_no_crash(implementation):
     code = """if True:
         import sys
-        from interop._trees import structure as _nodes
-        from interop._trees import walk as _walk
-        from tests.trees import test_walk as t
-        _walk.gather, _walk.scatter = t.IMPLEMENTATIONS[sys.argv[1]]
+        from interop._trees import structure as _structure
+        from interop._trees import records as _records
+        from tests.trees import test_records as t
+        if sys.argv[1] == "optree":
+            _records.flatten = None
         record = t.Pair(1)
         for _ in range(100_000):
             record = t.Pair(record)
         try:
-            _nodes.take_apart([record])
+            _structure.flatten([record])
         except RecursionError:
             print("too deep")
     """
-    which = next(name for name, both in IMPLEMENTATIONS.items() if both[0] is _walk.gather)
-    ran = subprocess.run([sys.executable, "-c", code, which], capture_output=True, text=True, check=False)
+    ran = subprocess.run([sys.executable, "-c", code, implementation], capture_output=True, text=True, check=False)
     assert ran.stdout == "too deep\n", ran.stderr[-2000:]
 
 
 def test_nothing_is_kept(implementation):
     def turn():
         tree = [Pair(np.ones(2), Slots([torch.ones(2), (1, {"a": np.ones(1), "b": 2})])) for _ in range(50)]
-        node = _nodes.take_apart(tree)
-        node.rebuild(others(node.leaves))
-        _nodes.take_apart([*tree, [object()], Pair({1: 2, "a": [3]}), Pair({4})])
+        node = _structure.flatten(tree)
+        node.unflatten(others(node.leaves))
+        _structure.flatten([*tree, [object()], Pair({1: 2, "a": [3]}), Pair({4})])
 
     for _ in range(3):
         turn()
