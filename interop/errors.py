@@ -9,13 +9,12 @@ The docstring of each class is its section in `docs/errors.md`: it is written he
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from interop._model.description import Description
-    from interop._model.plan import Refusal
 
 __all__ = [
     "ERRORS",
@@ -30,10 +29,36 @@ __all__ = [
     "MixedBackendsError",
     "NoDataError",
     "ReadOnlyError",
+    "Refusal",
     "StreamError",
     "TransferError",
     "UnsupportedTypeError",
 ]
+
+
+class Refusal(NamedTuple):
+    """One obstacle: the error it raises, why, and what would permit it (nothing, if it is final); in a tree also where."""
+
+    error: type[InteropError]
+    reason: str
+    permissions: dict[str, Any] = {}  # noqa: RUF012  # a tuple's field; nothing changes it
+    hint: str = ""
+    path: str = ""
+
+    @property
+    def code(self) -> str:
+        """The stable code of the error."""
+        return self.error.code
+
+    @property
+    def final(self) -> bool:
+        """Whether no permission lifts it."""
+        return not self.permissions
+
+    @classmethod
+    def from_error(cls, error: InteropError) -> Refusal:
+        """Return what a backend refused by an error."""
+        return cls(type(error), error.message, error.permissions, error.hint)
 
 
 class InteropError(Exception):
@@ -50,7 +75,7 @@ class InteropError(Exception):
     description : Description or None
         What interop saw of the source array.
     refusals : tuple of Refusal
-        Everything that stands in the way; the class of the error is that of the first.
+        Everything that blocks the call; the class of the error is that of the first.
     """
 
     code: ClassVar[str] = "interop"

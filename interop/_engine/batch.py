@@ -10,23 +10,24 @@ from itertools import repeat
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
-from interop._engine.batch_plan import TreePlan, refusal_of
-from interop._engine.call import KEYWORDS, Call, check_words, finish, look, prepare, told
-from interop._engine.fastpath import sweep, table
+from interop._engine.batch_plan import TreePlan
+from interop._engine.call import KEYWORDS, Call, check_keywords, error_context, finish, plan_call, prepare, refused
+from interop._engine.fastpath import convert_all, table
 from interop._model.description import Description
-from interop._model.plan import Plan, Refusal
-from interop._model.scope import hurdle
+from interop._model.scope import fast_path_off
 from interop._watch.ledger import watched
 from interop.backends import find_backend, is_array, load_backend
-from interop.errors import InteropError, UnsupportedTypeError
+from interop.backends.shortcut import DETACH, PLAIN, TO_HOST
+from interop.errors import InteropError, Refusal, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
     from interop._engine.call import Prepared
-    from interop._trees.structure import Node
+    from interop._model.plan import Plan
+    from interop._trees.structure import FlatTree
 
-__all__ = ["ROOT", "Batch"]
+__all__ = ["ROOT", "TreeConversion"]
 
 ROOT = "tree"
 """What the paths of a tree begin with."""
@@ -35,15 +36,15 @@ ROOT = "tree"
 _CROSSINGS = (("transfer", "allow"), ("device", "cpu"))
 
 
-class Batch:
+class TreeConversion:
     """The leaves of a tree, and the call that is to be made for each array among them.
 
     Parameters
     ----------
     call : Call
         With the keywords for every leaf.
-    node : Node
-        The tree taken apart.
+    node : FlatTree
+        The flattened tree.
     keep : bool
         Whether leaves that are not arrays are kept; else they are refused.
     root : str
@@ -55,7 +56,7 @@ class Batch:
     def __init__(
         self,
         call: Call,
-        node: Node,
+        node: FlatTree,
         *,
         keep: bool = True,
         root: str = ROOT,
@@ -63,10 +64,14 @@ class Batch:
     ) -> None:
         self.call, self.node, self.keep, self.root, self.only = call, node, keep, root, only
         self.words = {name: call.keywords[name] for name in KEYWORDS if name in call.keywords}
-        check_words(call)  # before anything is looked at, also where there is no array
+        check_keywords(call)  # before anything is looked at, also where there is no array
 
     def run(self) -> Any:
         """Return the tree with its arrays converted; raises one error for all that are refused, before any is."""
+        with error_context(self.call.text):
+            return self._converted()
+
+    def _converted(self) -> Any:
         leaves = self.node.leaves
         results = self._shortcuts(leaves)
         some = any(map(is_, results, repeat(None)))  # in C first: there may be many thousands, and none left
@@ -75,14 +80,13 @@ class Batch:
         recorded = watched()
         done: dict[int, Any] = {}
         for key, prepared in ready.items():
-            with told(self._context(key)):
+            with error_context(self._context(key)):
                 done[key] = finish(prepared, self.places[key][0] if recorded else "")
         if left:
             results = [done.get(id(leaf), leaf) if result is None else result for leaf, result in zip(leaves, results, strict=True)]
-        with told(self.call.text):
-            return self.node.rebuild(results)
+        return self.node.unflatten(results)
 
-    def look(self) -> TreePlan:
+    def plan(self) -> TreePlan:
         """Return what `run` would do."""
         plans: dict[str, Plan] = {}
         refusals: list[Refusal] = []
@@ -90,7 +94,7 @@ class Batch:
         for key, leaf in self._unique().items():
             paths = self.places[key]
             if isinstance(leaf, Description) or is_array(leaf):
-                plan = plans[paths[0]] = look(self._at(leaf))
+                plan = plans[paths[0]] = plan_call(self._at(leaf))
                 refusals += self._placed(key, plan.refusals)
             elif self.keep:
                 kept += paths
@@ -100,7 +104,7 @@ class Batch:
         return TreePlan(self.call.target, plans, aliases, tuple(kept), tuple(refusals))
 
     def _at(self, leaf: Any) -> Call:
-        return Call(self.call.verb, leaf, self.call.target, {"to": self.call.to, **self.words})
+        return Call(self.call.verb, leaf, self.call.target, to=self.call.to, **self.words)
 
     def _context(self, key: int) -> Callable[[], str]:
         return lambda: f"{self.call.text()}, at {', '.join(self.places[key])}"
@@ -117,7 +121,7 @@ class Batch:
 
     @cached_property
     def places(self) -> dict[int, list[str]]:
-        """The paths of each leaf by its id: more than one if it occurs more than once. Only where they are told: it takes long."""
+        """The paths of each leaf by its id: more than one if it occurs more than once. Only where they are named: it takes long."""
         found: dict[int, list[str]] = {}
         for leaf, path in zip(self.node.leaves, self.node.paths(self.root), strict=True):
             found.setdefault(id(leaf), []).append(path)
@@ -126,15 +130,15 @@ class Batch:
     def _shortcuts(self, leaves: list[Any]) -> list[Any]:
         """Convert what needs no decision; return a result for each leaf, None for those that are left."""
         none = [None] * len(leaves)
-        permissions = _SWEPT.get(tuple(sorted(self.words.items()))) if _are_words(self.words) else None
-        if permissions is None or hurdle.get() is not None or self.only is not None:
+        fast_paths = _FAST_PATHS.get(tuple(sorted(self.words.items()))) if _are_words(self.words) else None
+        if fast_paths is None or fast_path_off.get() is not None or self.only is not None:
             return none
         if self.words.keys() & dict(_CROSSINGS) and not _is_on_the_host(self.call.target):
             return none
         results = none
-        for permission in permissions:
-            swept = sweep(leaves, table(self.call.target, permission))
-            if permission.startswith("leaving"):
+        for permitted in fast_paths:
+            swept = convert_all(leaves, table(self.call.target, permitted))
+            if permitted >= TO_HOST:
                 swept = self._fetched(swept)
             results = swept if results is none else [one if two is None else two for one, two in zip(swept, results, strict=True)]
         return results
@@ -145,19 +149,18 @@ class Batch:
         for x in found:
             if x is not None:
                 source = find_backend(x)
-                groups.setdefault((source.name, source.place(x)), {})[id(x)] = x
+                groups.setdefault((source.name, source.device_of(x)), {})[id(x)] = x
         made: dict[int, Any] = {}
         for (name, device), arrays in groups.items():
-            with told(self.call.text):
-                made.update(zip(arrays, load_backend(name).fetch(list(arrays.values()), device), strict=True))
+            made.update(zip(arrays, load_backend(name).copy_many_to_host(list(arrays.values()), device), strict=True))
         return [None if x is None else made[id(x)] for x in found]
 
     def _prepared(self, left: dict[int, Any]) -> dict[int, Prepared]:
         """Plan what is left; raises the one error for everything that is refused."""
         ready: dict[int, Prepared] = {}
         refusals: list[Refusal] = []
-        for path, error in self.node.stuck(self.root):
-            refusals.append(Refusal(type(error), error.message, {}, error.hint, path))
+        for path, error in self.node.unrebuildable(self.root):
+            refusals.append(Refusal.from_error(error)._replace(path=path))
         for key, leaf in left.items():
             if not self._is_meant(leaf):
                 continue
@@ -165,7 +168,7 @@ class Batch:
                 try:
                     ready[key] = prepare(self._at(leaf))
                 except InteropError as error:
-                    refusals += self._placed(key, (Refusal(type(error), error.message, error.permissions, error.hint),))
+                    refusals += self._placed(key, (Refusal.from_error(error),))
                 else:
                     refusals += self._placed(key, ready[key].plan.refusals)
             elif isinstance(leaf, Description):
@@ -173,21 +176,22 @@ class Batch:
             elif not self.keep:
                 refusals += self._placed(key, (_other(leaf),))
         if refusals:
-            raise refusal_of(self.call, tuple(refusals), (one.plan for one in ready.values()))
+            seen = next((one.plan.description for one in ready.values() if one.plan.refusals), None)
+            raise refused(self.call, tuple(refusals), seen, "everything")
         return ready
 
 
-# The short cuts that a call may take, in order, by its keywords. What another call would permit besides is looked at leaf by leaf.
-_SWEPT: dict[tuple[tuple[str, Any], ...], tuple[str, ...]] = {
-    (): ("",),
-    (("grad", "detach"),): ("grad=detach", ""),
-    **{(crossing,): ("", "leaving") for crossing in _CROSSINGS},
-    **{tuple(sorted([crossing, ("grad", "detach")])): ("grad=detach", "", "leaving, grad=detach") for crossing in _CROSSINGS},
+# The fast paths that a call may take, in order, by its keywords. What another call would permit besides is looked at leaf by leaf.
+_FAST_PATHS: dict[tuple[tuple[str, Any], ...], tuple[frozenset[str], ...]] = {
+    (): (PLAIN,),
+    (("grad", "detach"),): (DETACH, PLAIN),
+    **{(crossing,): (PLAIN, TO_HOST) for crossing in _CROSSINGS},
+    **{tuple(sorted([crossing, ("grad", "detach")])): (DETACH, PLAIN, TO_HOST | DETACH) for crossing in _CROSSINGS},
 }
 
 
 def _is_on_the_host(target: str) -> bool:
-    """Return whether a library has arrays on the host only: short cuts look at no ``device=``."""
+    """Return whether a library has arrays on the host only: fast paths look at no ``device=``."""
     return load_backend(target).capabilities.devices == frozenset({"cpu"})
 
 

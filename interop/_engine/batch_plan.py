@@ -1,73 +1,21 @@
-"""What a tree's conversion will do, and the one error for everything that stands in its way.
-
-The refusals of many leaves are told together: each reason once, with the paths of all leaves that it holds for.
-"""
+"""What a tree's conversion will do with each of its arrays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from interop._model.policy import FIELDS
+from interop._model.plan import Refusable, grouped, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from interop._model.plan import Plan
+    from interop.errors import Refusal
 
-    from interop._engine.call import Call
-    from interop._model.plan import Plan, Refusal
-    from interop.errors import InteropError
-
-__all__ = ["TreePlan", "merged_permissions", "refusal_of"]
-
-SHOWN = 100
-"""So many paths of one reason are printed; ``refusals`` has them all."""
-
-
-def merged_permissions(refusals: Iterable[Refusal]) -> dict[str, Any]:
-    """Return what permits all of them: of two values of one permission the later in its list, which permits more.
-
-    Empty if one of them is final.
-    """
-    merged: dict[str, Any] = {}
-    for refusal in refusals:
-        if refusal.final:
-            return {}
-        for name, value in refusal.permissions.items():
-            merged[name] = _laxer(name, merged[name], value) if name in merged else value
-    return merged
-
-
-def _laxer(name: str, one: Any, other: Any) -> Any:
-    values = FIELDS[name].values if name in FIELDS else (one, other)
-    return max(one, other, key=values.index)
-
-
-def _told_together(refusals: Iterable[Refusal]) -> list[str]:
-    """Return the lines for refusals with paths: each reason once, and where."""
-    places: dict[tuple[str, str], list[str]] = {}
-    for refusal in refusals:
-        places.setdefault((refusal.code, refusal.reason), []).append(refusal.path)
-    return [f"  - [{code}] {reason}\n      at {_listed(paths)}" for (code, reason), paths in places.items()]
-
-
-def _listed(paths: list[str]) -> str:
-    more = f" and {len(paths) - SHOWN:,} more (.refusals has them all)" if len(paths) > SHOWN else ""
-    return ", ".join(paths[:SHOWN]) + more
-
-
-def refusal_of(call: Call, refusals: tuple[Refusal, ...], plans: Iterable[Plan]) -> InteropError:
-    """Return the error for a tree: the class of the first refusal, the text of all, the call to write."""
-    permissions = merged_permissions(refusals)
-    head = f"{call.text()} cannot convert everything; this stands in the way:"
-    final = dict.fromkeys(refusal.hint for refusal in refusals if refusal.final and refusal.hint)
-    hint = f"write {call.text(permissions)}" if permissions else " ".join(final)
-    seen = next((plan.description for plan in plans if plan.refusals), None)
-    text = "\n".join([head, *_told_together(refusals)])
-    return refusals[0].error(text, hint=hint, permissions=permissions, description=seen, refusals=refusals)
+__all__ = ["TreePlan"]
 
 
 @dataclass(frozen=True, slots=True)
-class TreePlan:
+class TreePlan(Refusable):
     """What `interop.tree.convert` will do with each leaf; prints as a short list.
 
     Attributes
@@ -81,7 +29,7 @@ class TreePlan:
     kept : tuple of str
         Paths of the leaves that are not arrays, and stay as they are.
     refusals : tuple of Refusal
-        Everything that stands in the way, each with its ``path``.
+        Everything that blocks it, each with its ``path``.
     """
 
     target: str
@@ -89,11 +37,6 @@ class TreePlan:
     aliases: dict[str, str] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing stands in the way."""
-        return not self.refusals
 
     @property
     def shares_memory(self) -> bool:
@@ -104,16 +47,6 @@ class TreePlan:
     def bytes_copied(self) -> int:
         """Bytes written for all leaves together."""
         return sum(plan.bytes_copied for plan in self.plans.values())
-
-    @property
-    def permissions(self) -> dict[str, Any]:
-        """The keyword arguments that make the call succeed; empty if it does, or if a refusal is final."""
-        return merged_permissions(self.refusals)
-
-    @property
-    def final(self) -> bool:
-        """Whether it is refused for good."""
-        return any(refusal.final for refusal in self.refusals)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain data for JSON."""
@@ -133,10 +66,8 @@ class TreePlan:
         ending = "shares memory" if self.shares_memory else f"{self.bytes_copied:,} bytes copied"
         head = f"{len(self.plans):,} arrays -> {self.target}: {ending if self.ok else 'refused'}"
         if self.refusals:
-            words = ", ".join(f"{name}={value!r}" for name, value in self.permissions.items())
-            final = " ".join(dict.fromkeys(refusal.hint for refusal in self.refusals if refusal.final and refusal.hint))
-            return "\n".join([head, *_told_together(self.refusals), f"  Hint: {f'pass {words}.' if words else final or 'final.'}"])
-        kept = [f"  kept as they are: {_listed(list(self.kept))}"] if self.kept else []
+            return "\n".join([head, *grouped(self.refusals), self._advice()])
+        kept = [f"  kept as they are: {listed(list(self.kept))}"] if self.kept else []
         return "\n".join([head, *(f"  {path}: {_how(plan)}" for path, plan in self.plans.items()), *kept])
 
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from interop._engine.execute import begin, execute
 from interop._engine.transfer import Transfer
-from interop._model.decide import decide, settle
+from interop._model.decide import decide, resolve_device
 from interop._model.description import STREAMED, Description, Device
 from interop._model.dtypes import dtype_name
-from interop._model.plan import Plan, Refusal, Request, obstacles
+from interop._model.plan import Plan, Request, final_hint, grouped, merged_permissions
 from interop._model.policy import FIELDS, resolve_policy
-from interop._watch.ledger import forbidden, note
+from interop._watch.ledger import forbidden, log_plan
 from interop.backends import FOREIGN, backend_names, find_backend, is_backend, load_backend, name_of_target
 from interop.backends.cuda.streams import cuda_stream_number
-from interop.errors import InteropError, StreamError, UnsupportedTypeError
+from interop.errors import InteropError, Refusal, StreamError, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,19 +29,20 @@ if TYPE_CHECKING:
 __all__ = [
     "KEYWORDS",
     "Call",
-    "Inside",
+    "DecoratedCall",
     "Keywords",
     "Permissions",
     "Prepared",
     "Ungraded",
-    "check_words",
+    "check_keywords",
+    "error_context",
     "finish",
-    "look",
+    "plan_call",
     "prepare",
+    "refused",
     "run",
     "start",
     "target_of",
-    "told",
 ]
 
 
@@ -93,11 +94,9 @@ def target_of(to: Any, like: Any) -> str:
 class Call:
     """One call of a verb: its name, and the keywords that the caller gave."""
 
-    def __init__(self, verb: str, x: Any, target: str, arguments: dict[str, Any], *, subject: str = "x") -> None:
-        self.verb, self.x, self.target, self.subject = verb, x, target, subject
-        self.to = arguments.get("to")
-        skipped = ("x", "to")
-        self.keywords = {name: value for name, value in arguments.items() if name not in skipped and value is not None}
+    def __init__(self, verb: str, x: Any, target: str, *, to: Any = None, subject: str = "x", **keywords: Any) -> None:
+        self.verb, self.x, self.target, self.to, self.subject = verb, x, target, to, subject
+        self.keywords = {name: value for name, value in keywords.items() if value is not None}
 
     def text(self, changes: dict[str, Any] | None = None) -> str:
         """Return the call as source text, with these keywords changed."""
@@ -106,11 +105,11 @@ class Call:
         return f"{self.verb}({', '.join([self.subject, *target, *named])})"
 
 
-class Inside(Call):
+class DecoratedCall(Call):
     """A conversion on behalf of a decorated function: its text is what the user wrote, and where a permission would go."""
 
-    def __init__(self, text: str, arguments: dict[str, Any], place: str) -> None:
-        super().__init__(text, None, target_of(arguments.get("to"), arguments.get("like")), arguments)
+    def __init__(self, text: str, place: str, *, to: Any = None, like: Any = None, **keywords: Any) -> None:
+        super().__init__(text, None, target_of(to, like), to=to, like=like, **keywords)
         self.place = place
 
     def text(self, changes: dict[str, Any] | None = None) -> str:
@@ -143,20 +142,20 @@ class Prepared(NamedTuple):
 
 def run(call: Call) -> Any:
     """Describe, plan, execute."""
-    with told(call.text):
+    with error_context(call.text):
         return finish(_permitted(call))
 
 
 def start(call: Call) -> Transfer:
     """Describe, plan, and begin: what has to wait for data to arrive is done when the result is asked for."""
-    with told(call.text):
+    with error_context(call.text):
         ready = _permitted(call)
         is_ready, end = begin(ready.plan, ready.x, ready.source, ready.target, ready.stream)
-        note(ready.plan)
+        log_plan(ready.plan)
     call.x = None  # the text of an error does not need it
 
     def finish() -> Any:
-        with told(call.text):
+        with error_context(call.text):
             return end()
 
     return Transfer(ready.plan, is_ready, finish)
@@ -167,25 +166,24 @@ def _permitted(call: Call) -> Prepared:
         raise UnsupportedTypeError("a Description has no data to convert.", hint="Plan with it: interop.explain(x, ...).")
     ready = prepare(call)
     if ready.plan.refusals:
-        raise _refusal(call, ready.plan)
+        raise refused(call, ready.plan.refusals, ready.plan.description)
     return ready
 
 
 def finish(ready: Prepared, path: str = "") -> Any:
     """Carry out a plan that has no refusals, and write it down; `path` says where in a tree the array is."""
     result = execute(ready.plan, ready.x, ready.source, ready.target, ready.stream)
-    note(ready.plan, path)
+    log_plan(ready.plan, path)
     return result
 
 
-def look(call: Call) -> Plan:
+def plan_call(call: Call) -> Plan:
     """Describe and plan; a refusal from a backend becomes part of the plan, as every other does."""
     try:
         return prepare(call).plan
     except InteropError as error:
         seen = _seen(call.x)
-        refusal = Refusal(type(error), error.message, error.permissions, error.hint)
-        return Plan(seen, call.target, seen.device, seen.dtype, refusals=(refusal,))
+        return Plan(seen, call.target, seen.device, seen.dtype, refusals=(Refusal.from_error(error),))
 
 
 def _seen(x: Any) -> Description:
@@ -199,19 +197,22 @@ def _seen(x: Any) -> Description:
 
 
 @contextlib.contextmanager
-def told(call: Callable[[], str]) -> Iterator[None]:
-    """Put the call in front of an error that a backend raised: it stated the fact, and does not know the call."""
+def error_context(call: Callable[[], str]) -> Iterator[None]:
+    """Put the call in front of an error that a backend raised: it stated the fact, and does not know the call.
+
+    An error that has its context, from here or from `refused`, goes through as it is.
+    """
     try:
         yield
     except InteropError as error:
         if error.refusals:
             raise
-        refusal = Refusal(type(error), error.message, error.permissions, error.hint)
-        told = type(error)(f"{call()}: {error.message}", hint=error.hint, permissions=error.permissions, refusals=(refusal,))
-        raise told from (error.__cause__ or error)
+        refusals = (Refusal.from_error(error),)
+        complete = type(error)(f"{call()}: {error.message}", hint=error.hint, permissions=error.permissions, refusals=refusals)
+        raise complete from (error.__cause__ or error)
 
 
-def check_words(call: Call) -> None:
+def check_keywords(call: Call) -> None:
     """Raise what `prepare` would raise for the call's keywords, whatever its source is."""
     words = call.keywords
     resolve_policy(words.get("policy"), {name: words[name] for name in FIELDS if name in words})
@@ -240,7 +241,7 @@ def prepare(call: Call) -> Prepared:
 
     x = call.x if planned or source is target else source.import_producer(call.x, stream_for)
     description = x if planned else source.describe(x)
-    home = Device(target.capabilities.home) if planned else target.home()
+    home = Device(target.capabilities.default_device) if planned else target.default_device()
     request = Request(
         source.capabilities,
         target.capabilities,
@@ -253,10 +254,10 @@ def prepare(call: Call) -> Prepared:
         stream_problem=_stream_problem(words.get("stream")),
         forbidden=forbidden(),
     )
-    settled = settle(description, request)
-    if not planned and (settled != description.device or source is not target):
-        request = request._replace(unavailable=target.why_unavailable(settled))
-    plan = decide(description, request)
+    result_device = resolve_device(description, request)
+    if not planned and (result_device != description.device or source is not target):
+        request = request._replace(unavailable=target.why_unavailable(result_device))
+    plan = decide(description, request, result_device)
     works = plan.ok and (plan.steps or "stream" in words) and not planned
     stream = _stream(plan, source, target, words.get("stream")) if works else None
     return Prepared(plan, x, source, target, stream)
@@ -271,10 +272,10 @@ def _device(words: dict[str, Any], target: Backend) -> Device | None:
 def _named_device(device: Any, target: Backend) -> Device:
     """Return the device that a string means to the target, or a native device object to its own library."""
     if isinstance(device, str | Device):  # before the names of third parties are looked up, which takes long
-        return target.device_of(device)
+        return target.parse_device(device)
     library = str(type(device).__module__).partition(".")[0]
     owner = load_backend(library) if is_backend(library) else target
-    return owner.device_of(device)
+    return owner.parse_device(device)
 
 
 def _stream_problem(stream: Any) -> str | None:
@@ -294,13 +295,9 @@ def _stream(plan: Plan, source: Backend, target: Backend, stream: Any) -> int | 
     return None
 
 
-def _refusal(call: Call, plan: Plan) -> InteropError:
+def refused(call: Call, refusals: tuple[Refusal, ...], description: Description | None, subject: str = "") -> InteropError:
     """Return the error for a plan with refusals: the class of the first, the text of all, the call to write."""
-    count = len(plan.refusals)
-    things = "this stands" if count == 1 else f"these {count} things stand"
-    lines = [f"{call.text()} cannot convert {plan.description}; {things} in the way:", *obstacles(plan.refusals)]
-    hints = [refusal.hint for refusal in plan.refusals if refusal.final and refusal.hint]
-    hint = " ".join(dict.fromkeys(hints)) if plan.final else f"write {call.text(plan.permissions)}"
-    return plan.refusals[0].error(
-        "\n".join(lines), hint=hint, permissions=plan.permissions, description=plan.description, refusals=plan.refusals
-    )
+    permissions = merged_permissions(refusals)
+    hint = f"write {call.text(permissions)}" if permissions else final_hint(refusals)
+    text = "\n".join([f"{call.text()} cannot convert {subject or description}; blocked by:", *grouped(refusals)])
+    return refusals[0].error(text, hint=hint, permissions=permissions, description=description, refusals=refusals)

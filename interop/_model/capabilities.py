@@ -45,6 +45,8 @@ class Capabilities:
         Bytes, by device type; memory that starts elsewhere than at a multiple of it cannot be taken as it is.
     compact : bool
         Whether memory must be without gaps, repeats and reversals: C order, or the same with the axes permuted.
+    shares : bool
+        Whether it can take host memory of others as its own; a library that cannot copies it.
     why_lacking : mapping of str to str
         Why a dtype is missing that the library could have, and how to get it.
     """
@@ -63,6 +65,7 @@ class Capabilities:
     axes: int = 64
     alignment: Mapping[str, int] = field(default_factory=dict)
     compact: bool = False
+    shares: bool = True
     why_lacking: Mapping[str, str] = field(default_factory=dict)
     casts_opaque: tuple[str, ...] = ()
 

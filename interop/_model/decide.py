@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from interop._model.description import STREAMED, Description, Device
 from interop._model.dtypes import DTYPES, fallback
 from interop._model.plan import FRESH, Plan, Request, Step
-from interop._model.steps import Draft, forced_copies, write_steps
+from interop._model.steps import Draft, write_steps
 from interop.errors import (
     CopyError,
     DeviceUnavailableError,
@@ -30,7 +30,7 @@ from interop.errors import (
 if TYPE_CHECKING:
     from interop._model.policy import Policy
 
-__all__ = ["GUARDS", "decide", "settle"]
+__all__ = ["GUARDS", "decide", "resolve_device"]
 
 _OUTSIDE = "convert a real tensor, outside of the transformation"
 _NO_DATA = {
@@ -58,7 +58,7 @@ _NO_DATA = {
 """Why an array has no data, by the word that `Description.no_data` has for it: the reason, and what to do instead."""
 
 
-def settle(description: Description, request: Request) -> Device:
+def resolve_device(description: Description, request: Request) -> Device:
     """Return the device that the result will live on: the one asked for, else where the data are, else home."""
     if request.device is not None:
         return request.device
@@ -66,9 +66,12 @@ def settle(description: Description, request: Request) -> Device:
     return description.device if stays else request.home
 
 
-def decide(description: Description, request: Request) -> Plan:
-    """Return the plan for a request; refusals are part of it, and nothing is raised, touched or imported."""
-    draft = Draft(description, request, settle(description, request), request.dtype or description.dtype)
+def decide(description: Description, request: Request, device: Device | None = None) -> Plan:
+    """Return the plan for a request; refusals are part of it, and nothing is raised, touched or imported.
+
+    `device` is that of the result, where it is known already (`resolve_device`).
+    """
+    draft = Draft(description, request, device or resolve_device(description, request), request.dtype or description.dtype)
     _check_device(draft)
     _check_stream(draft)
     if description.backend == request.target.name:
@@ -125,12 +128,11 @@ def _check_stream(draft: Draft) -> None:
 def _decide_within(draft: Draft) -> None:
     description, request = draft.description, draft.request
     supported = request.target.dtypes_on(draft.device)
-    crosses = draft.device != description.device
     if request.dtype is not None and request.dtype not in supported:
         _refuse_dtype_for_good(draft, request.dtype)
-    elif crosses and draft.dtype in request.target.dtypes - supported:
+    elif draft.crosses and draft.dtype in request.target.dtypes - supported:
         draft.dtype = _fall_back(draft, draft.dtype, supported)
-    if crosses:
+    if draft.crosses:
         _check_transfer(draft)
         reason = f"from {description.device} to {draft.device}, within {request.target.title}"
         draft.steps.append(Step("transfer", "source", reason, description.nbytes, device=draft.device))
@@ -140,16 +142,16 @@ def _decide_within(draft: Draft) -> None:
         forced = f"{order}{description.dtype} has to be cast to {draft.dtype}"
         cast = Step("cast", "source", forced, description.nbytes_as(draft.dtype), dtype=draft.dtype)
         # What gets smaller does so before it travels, and so does what the other device has no dtype for.
-        first = crosses and (cast.bytes < description.nbytes or description.dtype not in supported)
+        first = draft.crosses and (cast.bytes < description.nbytes or description.dtype not in supported)
         draft.steps = [cast, *(step._replace(bytes=cast.bytes) for step in draft.steps)] if first else [*draft.steps, cast]
     elif description.scalar:
         forced = "a scalar has no buffer to share"
         draft.steps.append(Step("copy", "source", forced, description.nbytes))
-    elif request.policy.copy is True and not crosses:
+    elif request.policy.copy is True and not draft.crosses:
         draft.steps.append(Step("copy", "source", "copy=True never aliases", description.nbytes))
     if forced and request.policy.copy is False:
         draft.refuse(CopyError, f"copy=False, but new memory is needed: {forced}", copy=True)
-    if draft.steps and _inert(description, crosses=crosses):
+    if draft.steps and _inert(description, crosses=draft.crosses):
         _refuse_no_data(draft)
 
 
@@ -171,13 +173,11 @@ def _decide_across(draft: Draft) -> None:
     _check_mask(draft)
     _check_layout(draft)
     _check_grad(draft)
-    wanted = _check_dtype(draft)
-    crosses = draft.device != description.device
-    if crosses and description.no_data is None:
+    cast = _check_dtype(draft)
+    if draft.crosses and description.no_data is None:
         _check_transfer(draft)
-    copies = [words for _, words in forced_copies(description, draft.request, crosses=crosses)]
-    _check_copies(draft, [*copies, *([wanted] if wanted else [])], crosses=crosses)
-    write_steps(draft, crosses=crosses)
+    _check_copies(draft, [words for _, words in draft.forced] + cast)
+    write_steps(draft)
 
 
 def _refuse_no_data(draft: Draft) -> None:
@@ -223,8 +223,8 @@ def _check_grad(draft: Draft) -> None:
     draft.steps.append(Step("detach", "source", "grad='detach': the result is outside the graph"))
 
 
-def _check_dtype(draft: Draft) -> str | None:
-    """Settle the dtype of the result; return, in words, the cast that it takes, if any."""
+def _check_dtype(draft: Draft) -> list[str]:
+    """Decide the dtype of the result; return, in words, the cast that it takes, if any."""
     description, request = draft.description, draft.request
     have = description.dense_dtype or description.dtype
     supported = request.target.dtypes_on(draft.device)
@@ -238,7 +238,7 @@ def _check_dtype(draft: Draft) -> str | None:
         draft.dtype = have
     else:
         draft.dtype = _fall_back(draft, have, supported)
-    return None if draft.dtype == have else f"{have} has to be cast to {draft.dtype}"
+    return [] if draft.dtype == have else [f"{have} has to be cast to {draft.dtype}"]
 
 
 def _fall_back(draft: Draft, have: str, supported: frozenset[str]) -> str:
@@ -287,13 +287,13 @@ def _check_transfer(draft: Draft) -> None:
     draft.refuse(TransferError, reason, transfer="allow")
 
 
-def _check_copies(draft: Draft, copies: list[str], *, crosses: bool) -> None:
+def _check_copies(draft: Draft, copies: list[str]) -> None:
     description, request = draft.description, draft.request
     policy, title = request.policy, request.target.title
     if copies and policy.copy is False:
         reason = f"copy=False, but new memory is needed: {', and '.join(copies)}"
         draft.refuse(CopyError, reason, copy=True)
-    if copies or crosses or policy.copy is True or not description.readonly or request.target.readonly_arrays:
+    if copies or draft.crosses or policy.copy is True or not description.readonly or request.target.readonly_arrays:
         return
     reason = f"the source is read-only, and {title} has no read-only arrays"
     if policy.readonly == "error":

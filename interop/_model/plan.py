@@ -1,4 +1,4 @@
-"""A plan: the steps that a conversion takes, or everything that stands in its way.
+"""A plan: the steps that a conversion takes, or everything that blocks it.
 
 Only data and how it reads; the deciding is in `interop._model.decide`, the doing in `interop._engine.execute`.
 """
@@ -8,13 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from interop._model.policy import FIELDS
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from interop._model.capabilities import Capabilities
     from interop._model.description import Description, Device
     from interop._model.policy import Policy
-    from interop.errors import InteropError
+    from interop.errors import Refusal
 
-__all__ = ["Plan", "Refusal", "Request", "Step"]
+__all__ = ["Plan", "Refusable", "Request", "Step", "grouped"]
 
 Side = Literal["source", "border", "target"]
 
@@ -43,26 +47,6 @@ class Request(NamedTuple):
     forbidden: frozenset[str] = frozenset()
 
 
-class Refusal(NamedTuple):
-    """One obstacle: the error it raises, why, and what would permit it (nothing, if it is final); in a tree also where."""
-
-    error: type[InteropError]
-    reason: str
-    permissions: dict[str, Any] = {}  # noqa: RUF012  # a tuple's field; nothing changes it
-    hint: str = ""
-    path: str = ""
-
-    @property
-    def code(self) -> str:
-        """The stable code of the error."""
-        return self.error.code
-
-    @property
-    def final(self) -> bool:
-        """Whether no permission lifts it."""
-        return not self.permissions
-
-
 class Step(NamedTuple):
     """One thing to do: its kind, on whose side, why, and the bytes that it copies."""
 
@@ -74,8 +58,77 @@ class Step(NamedTuple):
     device: Device | None = None
 
 
+class Refusable:
+    """What a plan for one array and a plan for a tree have in common: refusals, and what would lift them."""
+
+    __slots__ = ()
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing blocks it."""
+        return not self.refusals
+
+    @property
+    def permissions(self) -> dict[str, Any]:
+        """The keyword arguments that make the call succeed; empty if it does, or if a refusal is final."""
+        return merged_permissions(self.refusals)
+
+    @property
+    def final(self) -> bool:
+        """Whether it is refused for good."""
+        return any(refusal.final for refusal in self.refusals)
+
+    def _advice(self) -> str:
+        """Return what a refused plan says last: what to pass, or else what to do instead."""
+        words = ", ".join(f"{name}={value!r}" for name, value in self.permissions.items())
+        return f"  Hint: {f'pass {words}.' if words else final_hint(self.refusals) or 'final.'}"
+
+
+def merged_permissions(refusals: Iterable[Refusal]) -> dict[str, Any]:
+    """Return what permits all of them: of two values of one permission the later in its list, which permits more.
+
+    Empty if one of them is final.
+    """
+    merged: dict[str, Any] = {}
+    for refusal in refusals:
+        if refusal.final:
+            return {}
+        for name, value in refusal.permissions.items():
+            merged[name] = _laxer(name, merged[name], value) if name in merged else value
+    return merged
+
+
+def _laxer(name: str, one: Any, other: Any) -> Any:
+    values = FIELDS[name].values if name in FIELDS else (one, other)
+    return max(one, other, key=values.index)
+
+
+def final_hint(refusals: Iterable[Refusal]) -> str:
+    """Return what to do instead where refusals are final, each hint once."""
+    return " ".join(dict.fromkeys(refusal.hint for refusal in refusals if refusal.final and refusal.hint))
+
+
+SHOWN = 100
+"""So many paths of one reason are printed; ``refusals`` has them all."""
+
+
+def grouped(refusals: Iterable[Refusal]) -> list[str]:
+    """Return the lines for refusals, as errors and plans print them: each reason once, and where in a tree."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for refusal in refusals:
+        places.setdefault((refusal.code, refusal.reason), []).append(refusal.path)
+    return [f"  - [{code}] {reason}" + (f"\n      at {listed(paths)}" if any(paths) else "") for (code, reason), paths in places.items()]
+
+
+def listed(paths: list[str]) -> str:
+    """Return paths of a tree in one line."""
+    more = f" and {len(paths) - SHOWN:,} more (.refusals has them all)" if len(paths) > SHOWN else ""
+    return ", ".join(paths[:SHOWN]) + more
+
+
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Refusable):
     """What a conversion will do; prints as a short list.
 
     Attributes
@@ -89,7 +142,7 @@ class Plan:
     steps : tuple of Step
         In order; empty if the source is returned as it is.
     refusals : tuple of Refusal
-        Everything that stands in the way; empty if the conversion will be done.
+        Everything that blocks the conversion; empty if it will be done.
     """
 
     description: Description
@@ -98,11 +151,6 @@ class Plan:
     dtype: str
     steps: tuple[Step, ...] = ()
     refusals: tuple[Refusal, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing stands in the way."""
-        return not self.refusals
 
     @property
     def shares_memory(self) -> bool:
@@ -118,18 +166,6 @@ class Plan:
     def copies(self) -> tuple[Step, ...]:
         """The steps after which the memory is new, each with its reason; empty if it is shared."""
         return tuple(step for step in self.steps if step.kind in FRESH)
-
-    @property
-    def permissions(self) -> dict[str, Any]:
-        """The keyword arguments that make the call succeed; empty if it does, or if a refusal is final."""
-        if any(refusal.final for refusal in self.refusals):
-            return {}
-        return {name: value for refusal in self.refusals for name, value in refusal.permissions.items()}
-
-    @property
-    def final(self) -> bool:
-        """Whether it is refused for good."""
-        return any(refusal.final for refusal in self.refusals)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain data for JSON."""
@@ -149,17 +185,7 @@ class Plan:
     def __str__(self) -> str:
         head = f"{self.description} -> {self.target} {self.dtype} on {self.device}"
         if self.refusals:
-            return "\n".join([f"{head}: refused", *obstacles(self.refusals), f"  Hint: {self._advice()}"])
+            return "\n".join([f"{head}: refused", *grouped(self.refusals), self._advice()])
         ending = "shares memory" if self.shares_memory else f"{self.bytes_copied:,} bytes copied"
         lines = [f"  {n}. {step.kind}: {step.reason}" for n, step in enumerate(self.steps, 1)]
         return "\n".join([f"{head}: {ending}", *(lines or ["  nothing to do: returned as it is"])])
-
-    def _advice(self) -> str:
-        if self.permissions:
-            return "pass " + ", ".join(f"{name}={value!r}" for name, value in self.permissions.items()) + "."
-        return " ".join(refusal.hint for refusal in self.refusals if refusal.final and refusal.hint) or "final."
-
-
-def obstacles(refusals: tuple[Refusal, ...]) -> list[str]:
-    """Return one line for each obstacle, as errors and plans print them."""
-    return [f"  - [{refusal.code}] {refusal.reason}" for refusal in refusals]

@@ -7,26 +7,37 @@ protect). Memory is copied at most where a step says so.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from interop._model.description import CPU, Description, Device
 from interop._model.dtypes import DTYPES, fallback
-from interop._model.plan import Plan, Refusal, Request, Step
+from interop._model.plan import Plan, Request, Step
+from interop.errors import Refusal
 
 if TYPE_CHECKING:
     from interop._model.capabilities import Capabilities
     from interop.errors import InteropError
 
-__all__ = ["Draft", "forced_copies", "write_steps"]
+__all__ = ["Draft", "write_steps"]
+
+
+_ALWAYS_COPIES = "copies all host memory that it is given"
 
 
 class Draft:
-    """A plan in the making: what is known so far, the steps, and what stands in the way."""
+    """A plan in the making: what is known so far, the steps, and what blocks it."""
 
     def __init__(self, description: Description, request: Request, device: Device, dtype: str) -> None:
         self.description, self.request, self.device, self.dtype = description, request, device, dtype
+        self.crosses = device != description.device
         self.steps: list[Step] = []
         self.refusals: list[Refusal] = []
+
+    @cached_property
+    def forced(self) -> list[tuple[str, str]]:
+        """The copies that make the source addressable for the target: the kind of step, and the reason in words."""
+        return _forced_copies(self.description, self.request, crosses=self.crosses)
 
     def refuse(self, error: type[InteropError], reason: str, hint: str = "", **permissions: Any) -> None:
         """Add an obstacle; without permissions it is final."""
@@ -39,7 +50,7 @@ class Draft:
         return Plan(self.description, name, self.device, self.dtype, steps, tuple(self.refusals))
 
 
-def forced_copies(description: Description, request: Request, *, crosses: bool = False) -> list[tuple[str, str]]:
+def _forced_copies(description: Description, request: Request, *, crosses: bool) -> list[tuple[str, str]]:
     """Return the steps that make the source addressable for the target, each with the reason in words.
 
     Where the data lie says nothing if they cross to another device anyway.
@@ -58,6 +69,7 @@ def forced_copies(description: Description, request: Request, *, crosses: bool =
         (takes, f"{title} takes only memory that is aligned to {wanted} bytes", off),
         (takes, f"{title} has no strides of broken elements", _odd(description) and not target.odd_strides),
         (takes, f"{title} takes only compact memory, without gaps and repeats", target.compact and not _compact(description)),
+        (takes, f"{title} {_ALWAYS_COPIES}", not target.shares and not crosses and description.device == CPU),
     ]
     return [(kind, words) for kind, words, holds in obstacles if holds]
 
@@ -67,8 +79,8 @@ def _odd(description: Description) -> bool:
 
 
 def _lands(device: Device, target: Capabilities) -> bool:
-    """Whether the target copies what it cannot take as it is: host memory, if it asks for more than NumPy's copies have."""
-    return device == CPU and target.alignment_on(CPU) > 1
+    """Whether the target copies what it cannot take as it is: host memory, if it takes none or asks for more than NumPy's copies have."""
+    return device == CPU and (target.alignment_on(CPU) > 1 or not target.shares)
 
 
 def _compact(description: Description) -> bool:
@@ -90,25 +102,24 @@ def _off(description: Description, alignment: int) -> bool:
     return bool(description.size) and bool((description.pointer or 0) % alignment)
 
 
-def write_steps(draft: Draft, *, crosses: bool) -> None:
-    """Append the steps from the source's storage to the result."""
-    fresh = _write_source_steps(draft, crosses=crosses)
+def write_steps(draft: Draft) -> None:
+    """Append the steps from the source's storage to the result, whose dtype is known by now."""
     description, request, steps = draft.description, draft.request, draft.steps
-    at = _departure(draft) if crosses else draft.device
-    fresh = fresh or crosses
+    title, border = request.target.title, _border_dtype(draft)
+    nbytes = description.nbytes_as(border)
+    fresh = _write_source_steps(draft, border) or draft.crosses
+    at = _departure(draft) if draft.crosses else draft.device
     arrives = at != draft.device
     picky = _lands(at, request.target)
     if picky and not arrives and (landing := _landing(draft, fresh=fresh)):
-        steps.append(Step("copy", "target", landing, description.nbytes_as(_border_dtype(draft))))
+        steps.append(Step("copy", "target", landing, nbytes))
         fresh = True
     elif at.type in request.target.devices and not (picky and arrives):
-        steps.append(Step("share", "border", f"{request.target.title} takes the same bytes on {at}"))
+        steps.append(Step("share", "border", f"{title} takes the same bytes on {at}"))
     if arrives:
-        reason = f"from {at} to {draft.device}, by {request.target.title}"
-        nbytes = description.nbytes_as(_border_dtype(draft))
-        steps.append(Step("transfer", "target", reason, nbytes, device=draft.device))
-    if _border_dtype(draft) != draft.dtype:
-        reason = f"{_border_dtype(draft)} to {draft.dtype}, by {request.target.title}"
+        steps.append(Step("transfer", "target", f"from {at} to {draft.device}, by {title}", nbytes, device=draft.device))
+    if border != draft.dtype:
+        reason = f"{border} to {draft.dtype}, by {title}"
         steps.append(Step("cast", "target", reason, description.nbytes_as(draft.dtype), dtype=draft.dtype))
         fresh = True
     _write_last_step(draft, fresh=fresh)
@@ -117,27 +128,27 @@ def write_steps(draft: Draft, *, crosses: bool) -> None:
 def _landing(draft: Draft, *, fresh: bool) -> str:
     """Return why the target copies host memory instead of taking it, in words; empty if it takes it."""
     target = draft.request.target
+    if not target.shares:
+        return f"{target.title} {_ALWAYS_COPIES}"
     if fresh:  # where new memory starts is seen only when it is there
         return f"{target.title} takes only memory that is aligned to {target.alignment_on(CPU)} bytes, which new memory need not be"
-    return ", and ".join(words for kind, words in forced_copies(draft.description, draft.request) if kind == "land")
+    return ", and ".join(words for kind, words in draft.forced if kind == "land")
 
 
-def _write_source_steps(draft: Draft, *, crosses: bool) -> bool:
+def _write_source_steps(draft: Draft, border: str) -> bool:
     """Write what the source library does before the border; return whether the memory is new by then."""
-    description, request, steps = draft.description, draft.request, draft.steps
-    have, border = description.dense_dtype or description.dtype, _border_dtype(draft)
-    nbytes = description.nbytes_as(border)
+    description, steps = draft.description, draft.steps
+    have, nbytes = description.dense_dtype or description.dtype, description.nbytes_as(border)
     before = len(steps)
-    forced = forced_copies(description, request)
-    steps += [Step(kind, "source", words, description.nbytes_as(have)) for kind, words in forced if kind not in ("copy", "land")]
-    copied = ", and ".join(words for kind, words in forced if kind == "copy")
+    steps += [Step(kind, "source", words, description.nbytes_as(have)) for kind, words in draft.forced if kind not in ("copy", "land")]
+    copied = ", and ".join(words for kind, words in draft.forced if kind == "copy")
     if have != border or (copied and description.swapped):
         unread = "" if have in DTYPES else ", if every value can be read so"
         steps.append(Step("cast", "source", f"{have} to {border}{unread}", nbytes, dtype=border))
     elif copied:
         steps.append(Step("copy", "source", copied, nbytes))
     fresh = len(steps) > before
-    if crosses and (port := _departure(draft)) != description.device:
+    if draft.crosses and (port := _departure(draft)) != description.device:
         steps.append(Step("transfer", "source", f"from {description.device} to {port}", nbytes, device=port))
     return fresh
 
