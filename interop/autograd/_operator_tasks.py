@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interop.autograd._context import Context
-from interop.autograd._operation import Kind, Run
+from interop.autograd._residuals import Kind, Run
 from interop.autograd._rules import Pull, Push, Spent
 from interop.autograd._torch.operators import below, is_transformed, zeros
 from interop.autograd._torch.tasks import Task

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from interop.autograd._arguments import Arguments, Results, taken
 from interop.autograd._context import Context
 from interop.autograd._derived import Ran
-from interop.autograd._operation import Call, Kind, Run
+from interop.autograd._operation import Call
 from interop.autograd._operator_tasks import Backward, Forward, materialized_grads
+from interop.autograd._residuals import Kind, Run
 from interop.autograd._torch.annotations import inferred, needed
 from interop.autograd._torch.functions import TENSORS
 from interop.autograd._torch.operators import Kernels, holds_tensor, is_live, register, zeros

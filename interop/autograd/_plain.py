@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from interop._engine.fastpath import convert_all
 from interop._model.scope import fast_path_off
 from interop.autograd._context import Context
-from interop.autograd._operation import SINGLE, Call, Kind, Run
+from interop.autograd._operation import Call
+from interop.autograd._residuals import SINGLE, Kind, Run
 from interop.autograd._torch.functions import alive, functions_named
 from interop.autograd._torch.tasks import Task, Trace
 

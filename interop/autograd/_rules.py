@@ -11,7 +11,7 @@ from interop.errors import GradError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from interop.autograd._operation import Run
+    from interop.autograd._residuals import Run
 
 __all__ = ["Pull", "Push"]
 

@@ -200,15 +200,15 @@ def test_both_ways_agree_on_every_rule(forward, backward):
 
 def test_the_quick_path_is_taken(monkeypatch):
     """The comparison is not of the long way with itself."""
-    from interop.autograd import _operation
+    from interop.autograd import _operation, _residuals
 
     def refuse(*_):
         raise AssertionError("the long way")
 
     monkeypatch.setattr(_operation.Call, "run", refuse)
     monkeypatch.setattr(_operation.Call, "finish", refuse)
-    monkeypatch.setattr(_operation.Run, "pulled", refuse)
-    monkeypatch.setattr(_operation.Run, "pull", refuse)
+    monkeypatch.setattr(_residuals.Run, "pulled", refuse)
+    monkeypatch.setattr(_residuals.Run, "pull", refuse)
     gc.collect()
     quick, long = both("sum", "one each")
     x = torch.ones(3, requires_grad=True)

@@ -1013,7 +1013,7 @@ def test_an_input_that_is_returned_can_be_marked():
 
 def test_a_gradient_on_another_device_is_refused_or_moved():
     """There is one device with memory here, so the input's is said to be another one."""
-    from interop.autograd._operation import Kind
+    from interop.autograd._residuals import Kind
 
     asked = []
     for permissions in ({}, {"transfer": "allow"}):
