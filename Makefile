@@ -12,7 +12,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
 # Each of the processes that the tests start would compile the whole package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help conformance demo test test-docs test-matrix test-slow check typing format docs bench gpu gpu-rehearsal constraints clean
+.PHONY: help conformance demo test test-docs test-matrix test-slow check typing format docs generate bench gpu gpu-rehearsal constraints clean
 .PRECIOUS: $(VENV)/.installed-%
 
 help:
@@ -25,7 +25,8 @@ help:
 	@echo "make check   format, lint, types, structure"
 	@echo "make typing  the types, and the programs that misuse them"
 	@echo "make bench   the speed table, into benchmarks/results/"
-	@echo "make docs    regenerate the tables in docs/"
+	@echo "make docs    the documentation, into build/docs/; rewrites its generated parts first"
+	@echo "make generate  only those parts, in README.md and docs/"
 	@echo "make gpu     everything that needs a GPU, with the active Python; installs nothing"
 	@echo "make gpu-rehearsal  the same on a CUDA device that is emulated on the processor, killed and resumed"
 
@@ -73,20 +74,24 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.installed-test
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m docs.generate
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
+
+generate: $(VENV)/.installed-test
 	$(BIN)/python -m docs.generate
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.run --output benchmarks/results/cpu.json
 
 gpu:
-	PYTHONPATH=.:conformance$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m tools.gpu
+	PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(PYTHON) -m tools.gpu
 
 # On the emulated device; with an environment of one's own: python -m tools.rehearsal
 gpu-rehearsal: $(VENV)/.installed-test
 	$(BIN)/python -m tools.rehearsal
 
-constraints: $(VENV)/.installed-dev $(VENV)/.installed-demo
+constraints: $(VENV)/.installed-dev $(VENV)/.installed-demo $(VENV)/.installed-docs
 	(echo "# What the project is developed and tested with; regenerate with 'make constraints'."; \
 	 $(PIP) freeze --all --exclude array-interop --exclude array-interop-conformance | sed 's/+cpu$$//' | LC_ALL=C sort -f) > constraints.txt
 

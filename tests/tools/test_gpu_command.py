@@ -84,9 +84,9 @@ def test_the_command_writes_its_files_and_judges(tree, capfd, project, expected)
         f"benchmarks/results/{NAME}",
         f"conformance/results/{NAME}",
     ]
-    said = capfd.readouterr().out
-    assert (f"conformance: exit status {FINDINGS}" if "conformance" in project else "conformance: done") in said
-    assert ("benchmarks: exit status 1" if "status" in project else "benchmarks: done") in said
+    printed = capfd.readouterr().out
+    assert (f"conformance: exit status {FINDINGS}" if "conformance" in project else "conformance: done") in printed
+    assert ("benchmarks: exit status 1" if "status" in project else "benchmarks: done") in printed
     assert not list(root.rglob("out/**/*.jsonl"))
     stages = json.loads((root / "out" / "conformance" / "results" / NAME).read_text())["stages"]
     assert [name for name, how in stages.items() if how] == [
@@ -115,9 +115,9 @@ def test_a_fault_of_the_runners_own_costs_one_stage(tree, monkeypatch, capfd):
     monkeypatch.setattr(gpu, "supervise", full)
     root = tree()
     assert command(root) == 1
-    said = capfd.readouterr().out
-    assert "tests: OSError: [Errno 28] No space left on device" in said
-    assert "conformance: done" in said
+    printed = capfd.readouterr().out
+    assert "tests: OSError: [Errno 28] No space left on device" in printed
+    assert "conformance: done" in printed
 
 
 def test_a_suite_that_raises_is_not_one_that_was_done(tree):
@@ -265,7 +265,7 @@ def folder_of(process):
 def test_libraries_that_were_brought_along_are_found(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", "brought/along")
     given = gpu.variables(tmp_path)
-    assert given["PYTHONPATH"].split(os.pathsep) == [str(PROJECT), "brought/along"]
+    assert given["PYTHONPATH"].split(os.pathsep) == [str(PROJECT), str(PROJECT / "conformance"), "brought/along"]
     assert given["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
     assert given["CUDA_DEVICE_MAX_CONNECTIONS"] == "32"
     assert given["INTEROP_GPU_TRACES"] == str(tmp_path.resolve() / "benchmarks" / "results")
@@ -276,7 +276,7 @@ def test_make_gpu_keeps_what_was_brought_along(tmp_path):
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\necho "path $PYTHONPATH"\n')
     python.chmod(0o755)
-    said = subprocess.run(
+    printed = subprocess.run(
         ["make", "--no-print-directory", "gpu", f"PYTHON={python}"],
         cwd=PROJECT,
         env=os.environ | {"PYTHONPATH": "brought/along"},
@@ -284,7 +284,7 @@ def test_make_gpu_keeps_what_was_brought_along(tmp_path):
         text=True,
         check=True,
     )
-    assert "path .:brought/along" in said.stdout
+    assert "path .:brought/along" in printed.stdout
 
 
 def test_only_files_with_gpu_tests_are_collected():
@@ -328,7 +328,7 @@ def test_what_cannot_be_built_is_named(tmp_path):
 
 
 def test_the_list_of_what_is_compiled_is_that_of_the_setup():
-    assert sorted(re.findall(r'"(interop\._\w+)"', (PROJECT / "setup.py").read_text())) == sorted(COMPILED)
+    assert sorted(re.findall(r'"(interop\.native\.\w+)"', (PROJECT / "setup.py").read_text())) == sorted(COMPILED)
 
 
 def test_the_environment_can_be_named(tree):
