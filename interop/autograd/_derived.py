@@ -12,7 +12,7 @@ from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from interop.autograd._arguments import Results
-from interop.autograd._torch.tasks import Task, Trace
+from interop.autograd._torch.tasks import Residuals, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     Names = Callable[[], list[str]]
 
-__all__ = ["Derived"]
+__all__ = ["DerivedTask"]
 
 
 @dataclass
-class Derived(Task):
+class DerivedTask(Task):
     """A pure function, to be run on tensors.
 
     Attributes
@@ -58,7 +58,7 @@ class Derived(Task):
     form: _Form | None = None
 
     @classmethod
-    def of(cls, operation: Operation, arguments: Arguments) -> Derived:
+    def of(cls, operation: Operation, arguments: Arguments) -> DerivedTask:
         """Return the run of an operation on the tensors of a call."""
         form = _Form(operation, arguments)
         others = [operation.forward, getattr(operation.forward, "__self__", None), *form.arguments.leaves]
@@ -71,18 +71,18 @@ class Derived(Task):
         """What it is called in the graph."""
         return self.node
 
-    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Ran]:
-        """Return the results as tensors, and the trace."""
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], DerivedResiduals]:
+        """Return the results as tensors, and the residuals."""
         found = self.pure(*self.border.there(tensors, self.text, self.incoming))
         # The device by name: whose a native one is takes long to find out.
         made = self.border.back(found, tensors[0].device, f"the result of {self.text}", self.outgoing, beside=tensors)
-        return made, Ran(self, tensors, made)
+        return made, DerivedResiduals(self, tensors, made)
 
-    def leading(self, level: int, size: int) -> Derived:  # noqa: ARG002 - at every level the same
+    def leading(self, level: int, size: int) -> DerivedTask:  # noqa: ARG002 - at every level the same
         """Return the run on arrays with one more axis in front, by the library's own vmap."""
         return replace(self, pure=self.pure.mapped())
 
-    def pulled(self, needs: tuple[bool, ...], holes: tuple[bool, ...]) -> Derived:
+    def pulled(self, needs: tuple[bool, ...], holes: tuple[bool, ...]) -> DerivedTask:
         """Return the backward rule."""
 
         def incoming() -> list[str]:
@@ -92,9 +92,9 @@ class Derived(Task):
             return _chosen("the gradient of", self.incoming(), needs)
 
         name, text = f"{self.name}_backward", f"the backward of {self.text}"
-        return Derived(self.border, name, text, self.pure.pulled(needs, holes), incoming, outgoing, needs)
+        return DerivedTask(self.border, name, text, self.pure.pulled(needs, holes), incoming, outgoing, needs)
 
-    def pushed(self, moves: tuple[bool, ...], there: tuple[bool, ...]) -> Derived:
+    def pushed(self, moves: tuple[bool, ...], there: tuple[bool, ...]) -> DerivedTask:
         """Return the forward-mode rule."""
 
         def incoming() -> list[str]:
@@ -103,15 +103,15 @@ class Derived(Task):
         def outgoing() -> list[str]:
             return _chosen("the tangent of", self.outgoing(), there)
 
-        return Derived(self.border, f"{self.name}_jvp", f"the jvp of {self.text}", self.pure.pushed(moves), incoming, outgoing, there)
+        return DerivedTask(self.border, f"{self.name}_jvp", f"the jvp of {self.text}", self.pure.pushed(moves), incoming, outgoing, there)
 
 
-class Ran(Trace):
+class DerivedResiduals(Residuals):
     """What is left of a run: which of its inputs and outputs have derivatives. The inputs are saved by torch."""
 
     materializes = False
 
-    def __init__(self, task: Derived, tensors: Sequence[Any], made: Sequence[Any]) -> None:
+    def __init__(self, task: DerivedTask, tensors: Sequence[Any], made: Sequence[Any]) -> None:
         self.task = task
         self.results = task.form.results if task.form is not None else None
         self.smooth, self.smooth_results = tuple(map(_is_smooth, tensors)), tuple(map(_is_smooth, made))
@@ -122,19 +122,19 @@ class Ran(Trace):
         left = iter(made)
         return [next(left) if there else None for there in self.task.there]
 
-    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Derived:
+    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> DerivedTask:
         """Return the backward rule as a task."""
         wanted = tuple(need and smooth for need, smooth in zip(needs, self.smooth, strict=True))
         return self.task.pulled(wanted, tuple(holes[len(self.smooth) :]))
 
     def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
         """Run the backward rule."""
-        made, trace = self.pulling(needs, [one is None for one in (*saved, *grads)]).run(
+        made, residuals = self.pulling(needs, [one is None for one in (*saved, *grads)]).run(
             [*saved, *(one for one in grads if one is not None)]
         )
-        return trace.spread(made)
+        return residuals.spread(made)
 
-    def pushing(self, holes: Sequence[bool]) -> Derived:
+    def pushing(self, holes: Sequence[bool]) -> DerivedTask:
         """Return the forward-mode rule as a task."""
         return self.task.pushed(tuple(not hole for hole in holes[len(self.smooth) :]), self.smooth_results)
 

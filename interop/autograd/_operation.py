@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from interop.autograd._arguments import Results
 from interop.autograd._context import Context
-from interop.autograd._derived import Derived
-from interop.autograd._residuals import Kind, Run
+from interop.autograd._derived import DerivedTask
+from interop.autograd._residuals import ForwardResiduals, Kind
 from interop.autograd._torch.tasks import Task
 from interop.backends.torch.modes import no_autocast
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from interop.autograd._arguments import Arguments
     from interop.autograd._border import Border
 
-__all__ = ["Call", "Operation"]
+__all__ = ["ForwardTask", "Operation"]
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Operation:
 
     def task(self, arguments: Arguments) -> Task:
         """Return the run on the tensors of a call."""
-        return Derived.of(self, arguments) if self.derives else Call(self, arguments)
+        return DerivedTask.of(self, arguments) if self.derives else ForwardTask(self, arguments)
 
     @property
     def derives(self) -> bool:
@@ -75,14 +75,14 @@ class Operation:
 
 
 @dataclass
-class Call(Task):
+class ForwardTask(Task):
     """The function, to be run on the tensors of a call."""
 
     operation: Operation
     arguments: Arguments
 
-    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Run]:
-        """Return the results as tensors, after them what else is saved, and the trace."""
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], ForwardResiduals]:
+        """Return the results as tensors, after them what else is saved, and the residuals."""
         operation, arguments = self.operation, self.arguments
         arrays = operation.border.there(tensors, f"{operation.name}(...)", arguments.names)
         args, kwargs = arguments.filled(arrays)
@@ -93,26 +93,26 @@ class Call(Task):
             box = [call(*args, **kwargs)]
         return self.finish(tensors, arrays, box, context)
 
-    def finish(self, tensors: Sequence[Any], arrays: list[Any], box: list[Any], context: Context) -> tuple[list[Any], Run]:
+    def finish(self, tensors: Sequence[Any], arrays: list[Any], box: list[Any], context: Context) -> tuple[list[Any], ForwardResiduals]:
         """Return the same, of a function that was run on `arrays` and whose result is in the box, and nowhere else."""
         operation, arguments = self.operation, self.arguments
         results = Results(box.pop(), operation.name)
-        trace = Run(operation, arguments.emptied(), results, context, list(map(Kind.of, tensors)))
+        residuals = ForwardResiduals(operation, arguments.emptied(), results, context, list(map(Kind.of, tensors)))
         if operation.setup_context is not None:
             operation.setup_context(context, arguments.filled(arrays)[0], results.filled(results.arrays))
         if operation.setup_context is not None or operation.takes_ctx:
-            others = trace.keep(arrays)
+            others = residuals.keep(arrays)
         else:
-            trace.saved = trace.saved_forward = tuple(range(len(arrays))) if operation.backward or operation.jvp else ()
+            residuals.saved = residuals.saved_forward = tuple(range(len(arrays))) if operation.backward or operation.jvp else ()
             others = []
         device, text = tensors[0].device if tensors else None, f"the result of {operation.name}(...)"
         outgoing, results.arrays = results.arrays, []
         refs = [context.counted(outgoing[at]) for at in range(len(outgoing))]
         made = operation.border.back(outgoing, device, text, results.names, beside=tensors, refs=refs)
-        trace.outputs = list(map(Kind.of, made)) if operation.jvp is not None else []
+        residuals.outputs = list(map(Kind.of, made)) if operation.jvp is not None else []
         made += operation.border.kept(others, device, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
         context.closed()
-        return made, trace
+        return made, residuals
 
     @property
     def name(self) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interop.autograd._context import Context
-from interop.autograd._residuals import Kind, Run
-from interop.autograd._rules import Pull, Push, Spent
+from interop.autograd._residuals import ForwardResiduals, Kind
+from interop.autograd._rules import Pull, Push, RuleResiduals
 from interop.autograd._torch.operators import below, is_transformed, zeros
 from interop.autograd._torch.tasks import Task
 from interop.errors import GradError
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from interop.autograd._arguments import Arguments
     from interop.autograd._operators import Operator
 
-__all__ = ["Backward", "Forward", "Left", "materialized_grads"]
+__all__ = ["OperatorResiduals", "OperatorTask", "OperatorVjpTask", "materialized_grads"]
 
 
-def materialized_grads(trace: Run, grads: Sequence[Any], results: Sequence[Any]) -> list[Any]:
+def materialized_grads(residuals: ForwardResiduals, grads: Sequence[Any], results: Sequence[Any]) -> list[Any]:
     """Return the gradients as the rule expects them: of results without one, zeros or None, by ``ctx.set_materialize_grads``."""
-    grads = [None if at in trace.dead else grad for at, grad in enumerate(grads)]
-    if not trace.materializes:
+    grads = [None if at in residuals.dead else grad for at, grad in enumerate(grads)]
+    if not residuals.materializes:
         return grads
     return [zeros(result) if grad is None and result is not None else grad for grad, result in zip(grads, results, strict=True)]
 
 
 @dataclass
-class Forward(Task):
+class OperatorTask(Task):
     """The operator, to be run below its autograd."""
 
     operator: Operator
@@ -43,15 +43,15 @@ class Forward(Task):
         operator, arguments = self.operator, self.arguments
         args, words = arguments.filled(tensors)
         made = below(operator.forward, *args, *words.values())
-        trace = Left(operator.operation, arguments, operator.results(), Context(), list(map(Kind.of, tensors)), operator)
-        trace.saved = tuple(range(len(tensors)))
+        residuals = OperatorResiduals(operator.operation, arguments, operator.results(), Context(), list(map(Kind.of, tensors)), operator)
+        residuals.saved = tuple(range(len(tensors)))
         if operator.operation.setup_context is not None:
-            trace.saved += tuple(~at for at in range(len(made)))
+            residuals.saved += tuple(~at for at in range(len(made)))
         # Zeros or None: that is for setup_context to say, in the rule's operator.
-        trace.materializes = operator.operation.setup_context is None and not operator.operation.derives
+        residuals.materializes = operator.operation.setup_context is None and not operator.operation.derives
         if operator.operation.jvp is not None:
-            trace.saved_forward = trace.saved
-        return made, trace
+            residuals.saved_forward = residuals.saved
+        return made, residuals
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ class Forward(Task):
 
 
 @dataclass
-class Left(Run):
+class OperatorResiduals(ForwardResiduals):
     """What is left of a run of the operator: its arguments and, for setup_context, its results."""
 
     operator: Operator
@@ -71,8 +71,8 @@ class Left(Run):
         """Run the operator of the rule."""
         tensors, results = self._parted(saved)
         if not self.once:
-            trace, saved = self.operator.left(self.arguments, tensors, results)
-            return trace.pull(saved, materialized_grads(trace, grads, results), needs)
+            residuals, saved = self.operator.left(self.arguments, tensors, results)
+            return residuals.pull(saved, materialized_grads(residuals, grads, results), needs)
         args, words = self.arguments.filled(tensors)
         found = iter(below(self.operator.backward, *grads, *results, list(needs), *args, *words.values()))
         return [next(found) if need else None for need in needs]
@@ -89,8 +89,8 @@ class Left(Run):
         if self.operation.jvp is None:
             return super().push(saved, tangents)  # refuses
         tensors, results = self._parted(saved)
-        trace, saved = self.operator.left(self.arguments, tensors, results, forward=True)
-        return trace.push(saved, tangents)
+        residuals, saved = self.operator.left(self.arguments, tensors, results, forward=True)
+        return residuals.push(saved, tangents)
 
     def _parted(self, saved: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         cut = len(self.kinds)
@@ -98,16 +98,16 @@ class Left(Run):
 
 
 @dataclass
-class Backward(Task):
+class OperatorVjpTask(Task):
     """The operator of the rule, to be run below its autograd: what comes out of it is not differentiable."""
 
     operator: Operator
     arguments: Arguments
 
-    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Spent]:
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], RuleResiduals]:
         args, _ = self.arguments.filled(tensors)
-        rule: Any = self.operator  # what Spent wants of a trace is the operation
-        return Spent.of(Pull(rule, ()), below(self.operator.backward, *args))
+        rule: Any = self.operator  # RuleResiduals asks its rule for the operation only
+        return RuleResiduals.of(Pull(rule, ()), below(self.operator.backward, *args))
 
     @property
     def name(self) -> str:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from interop.autograd._arguments import Arguments, Results, taken
 from interop.autograd._context import Context
-from interop.autograd._derived import Ran
-from interop.autograd._operation import Call
-from interop.autograd._operator_tasks import Backward, Forward, materialized_grads
-from interop.autograd._residuals import Kind, Run
+from interop.autograd._derived import DerivedResiduals
+from interop.autograd._operation import ForwardTask
+from interop.autograd._operator_tasks import OperatorTask, OperatorVjpTask, materialized_grads
+from interop.autograd._residuals import ForwardResiduals, Kind
 from interop.autograd._torch.annotations import inferred, needed
 from interop.autograd._torch.functions import TENSORS
 from interop.autograd._torch.operators import Kernels, holds_tensor, is_live, register, zeros
@@ -133,9 +133,9 @@ class Operator(Kernels):
     def run(self, args: list[Any]) -> list[Any]:
         """Run the function on tensors that have memory."""
         arguments = self.arguments(args)
-        task = self.operation.task(arguments) if self.operation.derives else Call(self._bare, arguments)
-        made, trace = task.run(arguments.tensors)
-        results: Any = trace.results
+        task = self.operation.task(arguments) if self.operation.derives else ForwardTask(self._bare, arguments)
+        made, residuals = task.run(arguments.tensors)
+        results: Any = residuals.results
         if results.node is None and len(made) == self.layout.count and results.single == self.single:
             return made
         what = "a tree" if results.node is not None else "one array" if results.single else f"a tuple of {len(made)}"
@@ -163,7 +163,7 @@ class Operator(Kernels):
         arguments = self.arguments(args)
         if self.operation.derives and is_live(arguments.tensors):  # what the library derives has derivatives of all orders
             return self.operation.task(arguments), arguments.tensors
-        return Forward(self, arguments), arguments.tensors
+        return OperatorTask(self, arguments), arguments.tensors
 
     def results(self) -> Results:
         """Return the form of what is returned."""
@@ -178,47 +178,49 @@ class Operator(Kernels):
         if self.operation.derives:
             found = self._derived(arguments).pull(tensors, grads, needs)
         else:
-            trace, saved = self.left(arguments, tensors, results)
-            found = trace.pull(saved, materialized_grads(trace, grads, results), needs)
+            residuals, saved = self.left(arguments, tensors, results)
+            found = residuals.pull(saved, materialized_grads(residuals, grads, results), needs)
         return [zeros(tensor) if grad is None else grad for grad, tensor, need in zip(found, tensors, needs, strict=True) if need]
 
     def task_backward(self, args: list[Any]) -> tuple[Task, Sequence[Any]]:
         """Return the rule as a node of the graph, and its tensors."""
         node = Arguments(self.signature, tuple(args), {}, lambda leaf: holds_tensor([leaf]))
-        return Backward(self, node), node.tensors
+        return OperatorVjpTask(self, node), node.tensors
 
-    def _derived(self, arguments: Arguments) -> Ran:
+    def _derived(self, arguments: Arguments) -> DerivedResiduals:
         task: Any = self.operation.task(arguments)
         task.form.results = self.results()  # a compiled rule does not run the function again, which would say it
-        return Ran(task, arguments.tensors, ())
+        return DerivedResiduals(task, arguments.tensors, ())
 
-    def left(self, arguments: Arguments, tensors: Sequence[Any], results: Sequence[Any], *, forward: bool = False) -> tuple[Run, list[Any]]:
+    def left(
+        self, arguments: Arguments, tensors: Sequence[Any], results: Sequence[Any], *, forward: bool = False
+    ) -> tuple[ForwardResiduals, list[Any]]:
         """Return what a run with these results leaves for the rules, and the saved tensors; of forward mode, if so."""
         operation = self.operation
-        trace = Run(operation, arguments, self.results(), Context(), list(map(Kind.of, tensors)))
+        residuals = ForwardResiduals(operation, arguments, self.results(), Context(), list(map(Kind.of, tensors)))
         if operation.setup_context is None:
-            trace.saved = tuple(range(len(tensors)))
-            return trace, list(tensors)
+            residuals.saved = tuple(range(len(tensors)))
+            return residuals, list(tensors)
         if any(result is None for result in results):
             message = f"{operation.name} was given its setup_context after it was compiled."
             raise GradError(message, hint="Give it before, or forget what is compiled: torch.compiler.reset().")
-        others = self._set_up(trace, [*tensors, *results], len(tensors))
+        others = self._set_up(residuals, [*tensors, *results], len(tensors))
         outputs = [*results, *others]
-        numbers = trace.saved_forward if forward else trace.saved
-        return trace, [None if at is None else tensors[at] if at >= 0 else outputs[~at] for at in numbers]
+        numbers = residuals.saved_forward if forward else residuals.saved
+        return residuals, [None if at is None else tensors[at] if at >= 0 else outputs[~at] for at in numbers]
 
-    def _set_up(self, trace: Run, there: list[Any], cut: int) -> list[Any]:
+    def _set_up(self, residuals: ForwardResiduals, there: list[Any], cut: int) -> list[Any]:
         """Run setup_context; return what it saves that is neither argument nor result."""
         operation, text = self.operation, f"the setup_context of {self.operation.name}"
         assert operation.setup_context is not None
         if operation.once:
-            there = operation.border.there(there, text, lambda: [*trace.arguments.names(), *trace.results.names()])
-        trace.results.arrays = there[cut:]
-        args, _ = trace.arguments.filled(there[:cut])
-        operation.setup_context(trace.context, args, trace.results.filled(there[cut:]))
-        others = trace.keep(there[:cut])
-        trace.results.arrays = []
-        trace.context.closed()
+            there = operation.border.there(there, text, lambda: [*residuals.arguments.names(), *residuals.results.names()])
+        residuals.results.arrays = there[cut:]
+        args, _ = residuals.arguments.filled(there[:cut])
+        operation.setup_context(residuals.context, args, residuals.results.filled(there[cut:]))
+        others = residuals.keep(there[:cut])
+        residuals.results.arrays = []
+        residuals.context.closed()
         return (
             operation.border.kept(others, None, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
             if operation.once

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from interop._model.dtypes import dtype_name, fallback
 from interop.autograd._arguments import Results
 from interop.autograd._rules import Pull, Push
-from interop.autograd._torch.tasks import Trace
+from interop.autograd._torch.tasks import Residuals
 from interop.backends import find_backend, is_array
 from interop.backends.torch.modes import no_autocast
 from interop.errors import DTypeError, GradError, TransferError, UnsupportedTypeError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from interop.autograd._context import Context
     from interop.autograd._operation import Operation
 
-__all__ = ["SINGLE", "Kind", "Run"]
+__all__ = ["SINGLE", "ForwardResiduals", "Kind"]
 
 
 class Kind(NamedTuple):
@@ -47,7 +47,7 @@ class Kind(NamedTuple):
 
 
 @dataclass
-class Run(Trace):
+class ForwardResiduals(Residuals):
     """What is left of a run for the rules.
 
     Attributes
@@ -82,8 +82,8 @@ class Run(Trace):
         """Return what the run returned besides arrays."""
         return self.results.leaves
 
-    def led(self, lead: tuple[int, ...]) -> Run:
-        """Return the trace for inputs with further axes in front."""
+    def led(self, lead: tuple[int, ...]) -> ForwardResiduals:
+        """Return the residuals for inputs with further axes in front."""
         if not lead:
             return self
         made = copy(self)

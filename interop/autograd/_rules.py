@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from interop.autograd._torch.tasks import Task, Trace
+from interop.autograd._torch.tasks import Residuals, Task
 from interop.errors import GradError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from interop.autograd._residuals import Run
+    from interop.autograd._residuals import ForwardResiduals
 
 __all__ = ["Pull", "Push"]
 
 
 @dataclass(frozen=True)
 class _Rule(Task):
-    """A rule of a trace, for tensors of which some are None (`holes`); `lead` is the length of an axis of vmap's in front."""
+    """A rule, to be run on what was saved and what comes in, of which some are None (`holes`); `lead`: the sizes of vmap's axes in front."""
 
-    trace: Run
+    residuals: ForwardResiduals
     holes: tuple[bool, ...]
     lead: tuple[int, ...] = ()
 
@@ -29,18 +29,18 @@ class _Rule(Task):
     @property
     def name(self) -> str:
         """What it is called in the graph."""
-        return f"{self.trace.operation.name}_{self.what}"
+        return f"{self.residuals.operation.name}_{self.what}"
 
     def leading(self, level: int, size: int) -> _Rule | None:  # noqa: ARG002 - at every level the same
         """Return the rule for arrays with one more axis in front, if the operation takes them."""
-        return replace(self, lead=(size,)) if self.trace.operation.leading and not self.lead else None
+        return replace(self, lead=(size,)) if self.residuals.operation.leading and not self.lead else None
 
-    def _filled(self, tensors: Sequence[Any]) -> tuple[list[Any], list[Any], Run]:
-        """Return saved tensors and the others, with None in the holes, and the trace for them."""
+    def _filled(self, tensors: Sequence[Any]) -> tuple[list[Any], list[Any], ForwardResiduals]:
+        """Return saved tensors and the others, with None in the holes, and the residuals for them."""
         left = iter(tensors)
         whole = [None if hole else next(left) for hole in self.holes]
         cut = len(whole) - self._others()
-        return whole[:cut], whole[cut:], self.trace.led(self.lead)
+        return whole[:cut], whole[cut:], self.residuals.led(self.lead)
 
     def _others(self) -> int:
         raise NotImplementedError
@@ -55,12 +55,12 @@ class Pull(_Rule):
     what = "backward"
 
     def _others(self) -> int:
-        return len(self.trace.results.slots)
+        return len(self.residuals.results.slots)
 
-    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Spent]:
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], RuleResiduals]:
         """Return the gradients that there are."""
-        saved, grads, trace = self._filled(tensors)
-        return Spent.of(self, trace.pull(saved, grads, self.needs))
+        saved, grads, residuals = self._filled(tensors)
+        return RuleResiduals.of(self, residuals.pull(saved, grads, self.needs))
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,16 @@ class Push(_Rule):
     what = "jvp"
 
     def _others(self) -> int:
-        return len(self.trace.kinds)
+        return len(self.residuals.kinds)
 
-    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Spent]:
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], RuleResiduals]:
         """Return the tangents that there are."""
-        saved, tangents, trace = self._filled(tensors)
-        return Spent.of(self, trace.push(saved, tangents))
+        saved, tangents, residuals = self._filled(tensors)
+        return RuleResiduals.of(self, residuals.push(saved, tangents))
 
 
-class Spent(Trace):
-    """The trace of a rule: it has no rules of its own, and says so."""
+class RuleResiduals(Residuals):
+    """The residuals of a rule, which has no rules of its own: asked for one they raise."""
 
     once = False  # so that torch asks at once
     ends = True
@@ -88,8 +88,8 @@ class Spent(Trace):
         self.rule, self.there = rule, there
 
     @classmethod
-    def of(cls, rule: _Rule, found: list[Any]) -> tuple[list[Any], Spent]:
-        """Return the tensors among what a rule returned, and the trace that knows where they were."""
+    def of(cls, rule: _Rule, found: list[Any]) -> tuple[list[Any], RuleResiduals]:
+        """Return the tensors among what a rule returned, and the residuals that know where they were."""
         there = [one is not None for one in found]
         return [one for one in found if one is not None], cls(rule, there)
 
@@ -99,7 +99,7 @@ class Spent(Trace):
         return [next(left) if there else None for there in self.there]
 
     def _refuse(self) -> NoReturn:
-        name, what = self.rule.trace.operation.name, self.rule.what
+        name, what = self.rule.residuals.operation.name, self.rule.what
         message = f"the {what} of {name} is not differentiable: it works on arrays, where torch cannot look."
         hint = "Make it of wrapped functions and torch's own, and say wrap(..., once_differentiable=False): it is given tensors then."
         raise GradError(message, hint=hint if what == "backward" else "Differentiate in reverse mode, or in forward mode only.")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from interop.autograd._arguments import Arguments, FunctionSignature, taken
-from interop.autograd._plain import Plain
+from interop.autograd._fast_path import FastTask
 from interop.autograd._torch.functions import TENSORS, apply
 from interop.autograd._torch.operators import holds_tensor, is_transformed
 from interop.backends.torch.modes import autocast, leave_alone, transforms
@@ -36,9 +36,9 @@ class Wrapped:
 
     def __init__(self, operation: Operation, signature: FunctionSignature, cast_inputs: str | None) -> None:
         self.operation, self._signature, self._cast_inputs = operation, signature, cast_inputs
-        self._tasks: dict[int, Plain] = {}
-        plain = operation.once and not operation.takes_ctx and operation.derivatives is None and operation.border.tables() is not None
-        self._usual = plain and cast_inputs is None
+        self._tasks: dict[int, FastTask] = {}
+        simple = operation.once and not operation.takes_ctx and operation.derivatives is None and operation.border.tables() is not None
+        self._has_fast_path = simple and cast_inputs is None
         functools.update_wrapper(self, operation.forward, updated=())  # not its attributes: they are not ours
         self.__signature__ = signature.signature
         self._owner: Any = None  # of a method
@@ -85,7 +85,7 @@ class Wrapped:
     @leave_alone
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function: in torch's graph if there is a tensor among the arguments."""
-        if not kwargs and args and TENSORS.issuperset(map(type, args)) and (task := self._plain(len(args))) is not None:
+        if not kwargs and args and TENSORS.issuperset(map(type, args)) and (task := self._fast_task(len(args))) is not None:
             return task(args)
         arguments = taken(self._signature, args, kwargs, TENSORS)
         tensors = arguments.tensors
@@ -95,16 +95,16 @@ class Wrapped:
             self._refuse_by_keyword(arguments)
         if self._cast_inputs is not None:
             tensors = autocast(tensors, self._cast_inputs)
-        made, trace = apply(self.operation.task(arguments), tensors)
-        return trace.results.filled(made[: len(made) - trace.extras])
+        made, residuals = apply(self.operation.task(arguments), tensors)
+        return residuals.results.filled(made[: len(made) - residuals.extras])
 
-    def _plain(self, number: int) -> Plain | None:
-        """Return the task of the usual call with so many tensors; None where it is not the usual one."""
+    def _fast_task(self, number: int) -> FastTask | None:
+        """Return the task for the fast path of a call with so many tensors; None where it has to take the general path."""
         operation = self.operation
-        if operation.setup_context is not None or not self._usual or transforms():
+        if operation.setup_context is not None or not self._has_fast_path or transforms():
             return None
         if number not in self._tasks:
-            self._tasks[number] = Plain(operation, Arguments.flat(self._signature, (None,) * number, list(range(number))))
+            self._tasks[number] = FastTask(operation, Arguments.flat(self._signature, (None,) * number, list(range(number))))
         return self._tasks[number]
 
     def _refuse_by_keyword(self, arguments: Arguments) -> None:

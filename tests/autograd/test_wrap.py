@@ -1247,7 +1247,7 @@ def test_the_attributes_of_a_function_are_not_taken_over():
     def function(x):
         return 2 * x
 
-    function.operation = function._usual = function.backward = "its own"
+    function.operation = function._has_fast_path = function.backward = "its own"
     f = wrap(function, runs_on="numpy")
     f.backward(lambda ctx, grad: 2 * grad)
     x = double(2)

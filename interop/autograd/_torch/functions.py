@@ -20,7 +20,7 @@ from interop.errors import GradError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from interop.autograd._torch.tasks import Task, Tensors, Trace
+    from interop.autograd._torch.tasks import Residuals, Task, Tensors
 
 __all__ = ["TENSORS", "alive", "apply", "functions_named"]
 
@@ -39,21 +39,21 @@ class _Rules(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        trace, needs = ctx.trace, ctx.needs_input_grad[1:]
+        residuals, needs = ctx.residuals, ctx.needs_input_grad[1:]
         saved, grads = ctx.saved_tensors, grads[: ctx.results]
         for grad in grads:
             if grad is not None and _is_of_older_vmap(grad):
                 _refuse_older_vmap(ctx)
-        if not trace.once or not (torch.is_grad_enabled() or transforms()):
-            return None, *trace.pull(saved, grads, needs)
-        return None, *_looked_at(trace.pulling(needs, _holes(saved, grads)), saved, grads)
+        if not residuals.once or not (torch.is_grad_enabled() or transforms()):
+            return None, *residuals.pull(saved, grads, needs)
+        return None, *_looked_at(residuals.pulling(needs, _holes(saved, grads)), saved, grads)
 
     @staticmethod
     def jvp(ctx: Any, _: Any, *tangents: Any) -> Any:
-        trace = ctx.trace
-        saved = ctx.saved_tensors if trace.saved_forward else ()
-        found = _looked_at(trace.pushing(_holes(saved, tangents)), saved, tangents)
-        return found[0] if trace.single else (*found, *[None] * (trace.extras + 1))
+        residuals = ctx.residuals
+        saved = ctx.saved_tensors if residuals.saved_forward else ()
+        found = _looked_at(residuals.pushing(_holes(saved, tangents)), saved, tangents)
+        return found[0] if residuals.single else (*found, *[None] * (residuals.extras + 1))
 
 
 class _Everyday(_Rules):
@@ -61,10 +61,10 @@ class _Everyday(_Rules):
 
     @staticmethod
     def forward(ctx: Any, task: Task, *tensors: Any) -> Any:
-        made, trace = task.run(tensors)
-        _set_up(ctx, trace, tensors, made)
+        made, residuals = task.run(tensors)
+        _set_up(ctx, residuals, tensors, made)
         # Each value that comes out has a place in the graph, which costs something in every backward pass.
-        return made[0] if trace.single else (*made, trace)
+        return made[0] if residuals.single else (*made, residuals)
 
 
 class _Transformed(_Rules):
@@ -72,8 +72,8 @@ class _Transformed(_Rules):
 
     @staticmethod
     def forward(task: Task, *tensors: Any) -> Any:
-        made, trace = task.run(tensors)
-        return *made, trace
+        made, residuals = task.run(tensors)
+        return *made, residuals
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -85,13 +85,13 @@ class _Transformed(_Rules):
 
 
 def apply(task: Task, tensors: Sequence[Any]) -> tuple[Tensors, Any]:
-    """Run a task in torch's graph: return its results, and the trace."""
+    """Run a task in torch's graph: return its results, and the residuals."""
     everyday, transformed = functions_named(task.name)
     if transforms():
-        *made, trace = transformed.apply(task, *tensors)
+        *made, residuals = transformed.apply(task, *tensors)
     else:
-        *made, trace = everyday(task, *map(alive, tensors))  # the trace of such a task is not `single`
-    return made, trace
+        *made, residuals = everyday(task, *map(alive, tensors))  # the residuals of such a task are not `single`
+    return made, residuals
 
 
 @lru_cache(maxsize=1024)
@@ -100,9 +100,9 @@ def functions_named(name: str) -> tuple[Any, Any]:
     return _apply.__get__(None, type(name, (_Everyday,), {})), type(name, (_Transformed,), {})
 
 
-def _set_up(ctx: Any, trace: Trace, tensors: Sequence[Any], made: Sequence[Any]) -> None:
-    ctx.trace = trace
-    if trace.usual:
+def _set_up(ctx: Any, residuals: Residuals, tensors: Sequence[Any], made: Sequence[Any]) -> None:
+    ctx.residuals = residuals
+    if residuals.usual:
         ctx.results = 1
         ctx.save_for_backward(*tensors)
         return
@@ -110,13 +110,13 @@ def _set_up(ctx: Any, trace: Trace, tensors: Sequence[Any], made: Sequence[Any])
     def named(numbers: Sequence[int | None]) -> list[Any]:
         return [None if n is None else tensors[n] if n >= 0 else made[~n] for n in numbers]
 
-    ctx.results = len(made) - trace.extras
-    ctx.save_for_backward(*named(trace.saved))
-    if trace.saved_forward:
-        ctx.save_for_forward(*named(trace.saved_forward))
-    if trace.dead or trace.extras:
-        ctx.mark_non_differentiable(*(made[n] for n in trace.dead), *made[ctx.results :])
-    if not trace.materializes:
+    ctx.results = len(made) - residuals.extras
+    ctx.save_for_backward(*named(residuals.saved))
+    if residuals.saved_forward:
+        ctx.save_for_forward(*named(residuals.saved_forward))
+    if residuals.dead or residuals.extras:
+        ctx.mark_non_differentiable(*(made[n] for n in residuals.dead), *made[ctx.results :])
+    if not residuals.materializes:
         ctx.set_materialize_grads(False)
 
 
@@ -132,6 +132,6 @@ def _holes(*groups: Sequence[Any]) -> list[bool]:
 
 def _looked_at(task: Task, *groups: Sequence[Any]) -> list[Any]:
     """Run a rule where torch may differentiate or vectorise it."""
-    made, trace = apply(task, [one for group in groups for one in group if one is not None])
-    spread: list[Any] = trace.spread(made)
+    made, residuals = apply(task, [one for group in groups for one in group if one is not None])
+    spread: list[Any] = residuals.spread(made)
     return spread

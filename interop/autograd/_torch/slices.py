@@ -30,28 +30,28 @@ def vmapped(apply: Apply, size: int, dims: Sequence[int | None], task: Task, ten
     level = (lower.level() if lower else 0) + 1
     whole = task.leading(level, size)
     if whole is not None:
-        made, trace = apply(whole, [fronted(tensor, dim, size) for tensor, dim in zip(tensors, dims, strict=True)])
-        own = len(made) - trace.anchors  # those of other levels have no axis of this one
-        return _returned(_Whole(level, trace, dims, own), list(made), size, [0] * own + [None] * trace.anchors)
+        made, residuals = apply(whole, [fronted(tensor, dim, size) for tensor, dim in zip(tensors, dims, strict=True)])
+        own = len(made) - residuals.anchors  # those of other levels have no axis of this one
+        return _returned(_BatchedResiduals(level, residuals, dims, own), list(made), size, [0] * own + [None] * residuals.anchors)
     runs = [
         apply(task.slice(level, number), [cut(tensor, dim, number) for tensor, dim in zip(tensors, dims, strict=True)])
         for number in slices_of(size, task.name)
     ]
-    traces = [trace for _, trace in runs]
-    if any(trace.fixed() != traces[0].fixed() for trace in traces):
+    every = [residuals for _, residuals in runs]
+    if any(residuals.fixed() != every[0].fixed() for residuals in every):
         raise ValueError(
             f"{task.name} under vmap: what it returns besides arrays differs from slice to slice, and there is one place for it."
         )
     columns = stacked([made for made, _ in runs])
-    return _returned(_Slices(level, traces, dims, len(columns)), columns, size, [0] * len(columns))
+    return _returned(_SlicedResiduals(level, every, dims, len(columns)), columns, size, [0] * len(columns))
 
 
-def _returned(trace: _OfLevel, made: list[torch.Tensor], size: int, out_dims: list[int | None]) -> Any:
-    if trace.is_anchored:
+def _returned(residuals: _LevelResiduals, made: list[torch.Tensor], size: int, out_dims: list[int | None]) -> Any:
+    if residuals.is_anchored:
         made.append(torch.zeros(size))
         out_dims.append(0)
-        trace.anchor(~(len(made) - 1))
-    return (*made, trace), (*out_dims, None)
+        residuals.anchor(~(len(made) - 1))
+    return (*made, residuals), (*out_dims, None)
 
 
 # What a batched tensor is for all slices, and for one; `dim` is its batched axis, None if it is the same for all.
@@ -79,7 +79,7 @@ def stacked(runs: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
     return [torch.stack(column) for column in zip(*runs, strict=True)]
 
 
-class _OfLevel:
+class _LevelResiduals:
     """What vectorised runs leave: but for the rules, it is as what the first of them leaves.
 
     A rule is brought to its level by what is saved there. Where that is nothing with an axis of the level, an anchor is saved besides.
@@ -121,40 +121,40 @@ class _OfLevel:
 
     def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
         """Return the backward rule as a task."""
-        return self._task(lambda trace, left: trace.pulling(needs, left), holes, len(self.first.saved), anchored=self.lacks[0])
+        return self._task(lambda residuals, left: residuals.pulling(needs, left), holes, len(self.first.saved), anchored=self.lacks[0])
 
     def pushing(self, holes: Sequence[bool]) -> Task:
         """Return the forward-mode rule as a task."""
-        return self._task(lambda trace, left: trace.pushing(left), holes, len(self.first.saved_forward), anchored=self.lacks[1])
+        return self._task(lambda residuals, left: residuals.pushing(left), holes, len(self.first.saved_forward), anchored=self.lacks[1])
 
     def _task(self, rule: Rule, holes: Sequence[bool], saved: int, *, anchored: bool) -> Task:
-        """Return a rule as a task, `rule` telling that of a trace; the anchor comes after what is saved."""
+        """Return a rule as a task; `rule` returns that of the given residuals. The anchor comes after what is saved."""
         if not anchored:
-            return self.made(lambda trace: rule(trace, holes))
+            return self.made(lambda residuals: rule(residuals, holes))
         at = sum(not hole for hole in holes[:saved])
-        return self.made(lambda trace: _Unanchored(rule(trace, [*holes[:saved], *holes[saved + 1 :]]), at))
+        return self.made(lambda residuals: _Unanchored(rule(residuals, [*holes[:saved], *holes[saved + 1 :]]), at))
 
     def made(self, rule: Callable[[Any], Task]) -> Task:
-        """Return a rule of all traces as a task."""
+        """Return a rule of all slices as a task."""
         raise NotImplementedError
 
 
-class _Whole(_OfLevel):
-    """The trace of one run for all slices."""
+class _BatchedResiduals(_LevelResiduals):
+    """The residuals of one run for all slices."""
 
     def made(self, rule: Callable[[Any], Task]) -> Task:
-        return _WholeTask(self.level, rule(self.first))
+        return _BatchedTask(self.level, rule(self.first))
 
 
-class _Slices(_OfLevel):
-    """The traces of a run for each slice."""
+class _SlicedResiduals(_LevelResiduals):
+    """The residuals of a run for each slice."""
 
-    def __init__(self, level: int, traces: list[Any], dims: Sequence[int | None], results: int) -> None:
-        super().__init__(level, traces[0], dims, results)
-        self.traces = traces
+    def __init__(self, level: int, every: list[Any], dims: Sequence[int | None], results: int) -> None:
+        super().__init__(level, every[0], dims, results)
+        self.every = every
 
     def made(self, rule: Callable[[Any], Task]) -> Task:
-        return _SlicedTask(self.level, [rule(trace) for trace in self.traces])
+        return _SlicedTask(self.level, [rule(residuals) for residuals in self.every])
 
 
 class _Unanchored(Task):
@@ -192,7 +192,7 @@ class _NeedsLevel(Task):
         raise AssertionError(f"{self.name} was run outside of the vmap that it belongs to, on {len(tensors)} tensors")
 
 
-class _WholeTask(_NeedsLevel):
+class _BatchedTask(_NeedsLevel):
     def __init__(self, level: int, task: Task) -> None:
         super().__init__(level, task)
         self.task = task

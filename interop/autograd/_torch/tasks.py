@@ -1,4 +1,4 @@
-"""What `interop.autograd._torch.functions` puts into torch's graph: a *task* is what is to be run, a *trace* what its run leaves."""
+"""What `interop.autograd._torch.functions` puts into torch's graph: a *task* is what is to be run, *residuals* are what its run leaves for the rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = ["Task", "Tensors", "Trace"]
+__all__ = ["Residuals", "Task", "Tensors"]
 
 Tensors = list["torch.Tensor"]
 
@@ -25,7 +25,7 @@ class Task(ABC):
 
     @abstractmethod
     def run(self, tensors: Sequence[Any]) -> tuple[Tensors, Any]:
-        """Return the results, after them what else is to be saved, and the trace."""
+        """Return the results, after them what else is to be saved, and the residuals."""
 
     def leading(self, level: int, size: int) -> Task | None:
         """Return the task for one run on tensors with an axis of vmap's in front; None if each slice needs a run of its own."""
@@ -36,8 +36,8 @@ class Task(ABC):
         return self
 
 
-class Trace(ABC):
-    """What a run leaves.
+class Residuals(ABC):
+    """What a run leaves for its rules.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Trace(ABC):
     usual : bool
         Whether all inputs are saved for the backward rule, and nothing else is to be said.
     single : bool
-        Whether a call outside of `torch.func` returns one tensor, and not the trace besides.
+        Whether a call outside of `torch.func` returns one tensor, and not the residuals besides.
     ends : bool
         Whether there are no rules.
     anchors : int

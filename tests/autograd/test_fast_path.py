@@ -148,8 +148,8 @@ def both(forward, backward):
     """Return the function as it is, and without its quick path."""
     quick = wrap(FORWARDS[forward], BACKWARDS[backward], runs_on="numpy")
     long = wrap(FORWARDS[forward], BACKWARDS[backward], runs_on="numpy")
-    assert quick._usual
-    long._usual = False
+    assert quick._has_fast_path
+    long._has_fast_path = False
     return quick, long
 
 
@@ -205,10 +205,10 @@ def test_the_quick_path_is_taken(monkeypatch):
     def refuse(*_):
         raise AssertionError("the long way")
 
-    monkeypatch.setattr(_operation.Call, "run", refuse)
-    monkeypatch.setattr(_operation.Call, "finish", refuse)
-    monkeypatch.setattr(_residuals.Run, "pulled", refuse)
-    monkeypatch.setattr(_residuals.Run, "pull", refuse)
+    monkeypatch.setattr(_operation.ForwardTask, "run", refuse)
+    monkeypatch.setattr(_operation.ForwardTask, "finish", refuse)
+    monkeypatch.setattr(_residuals.ForwardResiduals, "pulled", refuse)
+    monkeypatch.setattr(_residuals.ForwardResiduals, "pull", refuse)
     gc.collect()
     quick, long = both("sum", "one each")
     x = torch.ones(3, requires_grad=True)

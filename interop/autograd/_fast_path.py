@@ -1,7 +1,7 @@
-"""The usual call, without detours: tensors only, one array as result, the inputs saved, nothing to be decided.
+"""The fast path of the usual call: tensors only, one array as result, the inputs saved, no decision to make.
 
-Everything here is done by `interop.autograd._operation` as well, which is asked as soon as a step is not the usual one:
-what is done already is handed over, so that a function is never run twice.
+It does nothing that `interop.autograd._operation` does not do as well. As soon as a step is not the usual one, that takes over, with what is
+done already: a function is never run twice.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from interop._engine.fastpath import convert_all
 from interop._model.scope import fast_path_off
 from interop.autograd._context import Context
-from interop.autograd._operation import Call
-from interop.autograd._residuals import SINGLE, Kind, Run
+from interop.autograd._operation import ForwardTask
+from interop.autograd._residuals import SINGLE, ForwardResiduals, Kind
 from interop.autograd._torch.functions import alive, functions_named
-from interop.autograd._torch.tasks import Task, Trace
+from interop.autograd._torch.tasks import Residuals, Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from interop.autograd._arguments import Arguments
     from interop.autograd._operation import Operation
 
-__all__ = ["Plain"]
+__all__ = ["FastTask"]
 
 
-class Plain(Task):
-    """A call with tensors by position; made once for each number of them."""
+class FastTask(Task):
+    """A call with tensors by position only; one task serves all calls with as many."""
 
     def __init__(self, operation: Operation, arguments: Arguments) -> None:
         self.operation, self.arguments = operation, arguments
         self._name = operation.name
         tables = operation.border.tables()
-        assert tables is not None, "made for those that have them"
+        assert tables is not None, "only a border with tables has a fast path"
         self.there, self.back = tables
         self.borrows = operation.border.target.may_be_aliased
         self.numbers = tuple(range(len(arguments.slots)))
@@ -44,38 +44,38 @@ class Plain(Task):
         made = self.apply(self, *map(alive, tensors))
         if type(made) is not tuple:
             return made
-        *results, trace = made
-        return trace.results.filled(results)
+        *results, residuals = made
+        return residuals.results.filled(results)
 
     @property
     def name(self) -> str:
         """What it is called in the graph."""
         return self._name
 
-    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Trace]:
-        """Return the result as a tensor, and the trace."""
+    def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Residuals]:
+        """Return the result as a tensor, and the residuals."""
         arrays = convert_all(list(tensors), self.there) if fast_path_off.get() is None else [None]
         for array in arrays:
             if array is None:
-                return Call(self.operation, self.arguments).run(tensors)
+                return ForwardTask(self.operation, self.arguments).run(tensors)
         result = self.operation.forward(*arrays)
         attempt = self.back.get(type(result))
-        # Held by its name here and the call, and by nobody else: torch may write to it.
+        # Two references: the name here and the argument of getrefcount. With no other owner, torch may write to it.
         free = attempt is not None and getrefcount(result) <= 2 and not self.borrows(result)
         made = attempt(result) if attempt is not None and free else None
         if made is None:
             box = [result]
             del result
-            return Call(self.operation, self.arguments).finish(tensors, arrays, box, Context())
-        return [made], PlainRun(self, [(tensor.shape, tensor.dtype, tensor.device) for tensor in tensors], made)
+            return ForwardTask(self.operation, self.arguments).finish(tensors, arrays, box, Context())
+        return [made], FastResiduals(self, [(tensor.shape, tensor.dtype, tensor.device) for tensor in tensors], made)
 
 
-class PlainRun(Trace):
-    """What such a call leaves."""
+class FastResiduals(Residuals):
+    """The residuals of such a call; what is not on the fast path is left to `ForwardResiduals`."""
 
     single = True
 
-    def __init__(self, task: Plain, kinds: list[tuple[Any, Any, Any]], made: Any) -> None:
+    def __init__(self, task: FastTask, kinds: list[tuple[Any, Any, Any]], made: Any) -> None:
         self.task, self.kinds = task, kinds
         operation = task.operation
         self.usual = operation.backward is not None and operation.jvp is None
@@ -93,16 +93,16 @@ class PlainRun(Trace):
         """Run the backward rule: return a gradient or None for each input."""
         rule = self.task.operation.backward
         if rule is None or not self.saved or fast_path_off.get() is not None:
-            return self.whole().pull(saved, grads, needs)
+            return self.general().pull(saved, grads, needs)
         arrays = convert_all([*saved, *grads], self.task.there)
         for array in arrays:
             if array is None:
-                return self.whole().pull(saved, grads, needs)
+                return self.general().pull(saved, grads, needs)
         inputs = tuple(arrays[:-1])
         context = Context.for_rule(inputs, tuple(needs))
         box = [rule(context, arrays[-1])]
         results = self._fitting(box, inputs, needs)
-        return self.whole().pulled(box, saved, grads, needs, arrays[-1:]) if results is None else results
+        return self.general().pulled(box, saved, grads, needs, arrays[-1:]) if results is None else results
 
     def _fitting(self, box: list[Any], inputs: tuple[Any, ...], needs: Sequence[bool]) -> list[Any] | None:
         """Return the gradients in the box as tensors, if each is just what it should be; else None."""
@@ -120,7 +120,7 @@ class PlainRun(Trace):
             if made is None:
                 return None
             results.append(made)
-        return results  # each on memory of its own: what two of them hold is not free
+        return results  # each on memory of its own: an array that is in two places has another owner
 
     def _made(self, grad: Any, array: Any) -> Any:
         attempt = self.task.back.get(type(grad))
@@ -128,18 +128,18 @@ class PlainRun(Trace):
             return None
         return None if self.task.borrows(grad) else attempt(grad)
 
-    def whole(self) -> Run:
-        """Return the same as what any other call leaves."""
+    def general(self) -> ForwardResiduals:
+        """Return what the general path leaves."""
         kinds = [Kind(*kind) for kind in self.kinds]
-        run = Run(self.task.operation, self.task.arguments, SINGLE, Context(), kinds)
-        run.saved, run.saved_forward = self.saved, self.saved_forward
-        run.outputs = [self.output] if self.saved_forward else []
-        return run
+        residuals = ForwardResiduals(self.task.operation, self.task.arguments, SINGLE, Context(), kinds)
+        residuals.saved, residuals.saved_forward = self.saved, self.saved_forward
+        residuals.outputs = [self.output] if self.saved_forward else []
+        return residuals
 
     def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
         """Return the backward rule as a task."""
-        return self.whole().pulling(needs, holes)
+        return self.general().pulling(needs, holes)
 
     def pushing(self, holes: Sequence[bool]) -> Task:
         """Return the forward-mode rule as a task."""
-        return self.whole().pushing(holes)
+        return self.general().pushing(holes)
