@@ -13,7 +13,7 @@ from interop._engine.fastpath import convert_all
 from interop._model.scope import fast_path_off
 from interop.autograd._context import Context
 from interop.autograd._operation import ForwardTask
-from interop.autograd._residuals import SINGLE, ForwardResiduals, Kind
+from interop.autograd._residuals import SINGLE, ForwardResiduals, TensorSpec
 from interop.autograd._torch.functions import alive, functions_named
 from interop.autograd._torch.tasks import Residuals, Task
 
@@ -75,14 +75,14 @@ class FastResiduals(Residuals):
 
     single = True
 
-    def __init__(self, task: FastTask, kinds: list[tuple[Any, Any, Any]], made: Any) -> None:
-        self.task, self.kinds = task, kinds
+    def __init__(self, task: FastTask, specs: list[tuple[Any, Any, Any]], made: Any) -> None:
+        self.task, self.specs = task, specs
         operation = task.operation
         self.usual = operation.backward is not None and operation.jvp is None
         if operation.backward is not None or operation.jvp is not None:
             self.saved = task.numbers
         if operation.jvp is not None:
-            self.saved_forward, self.output = task.numbers, Kind.of(made)
+            self.saved_forward, self.output = task.numbers, TensorSpec.of(made)
 
     @property
     def results(self) -> Any:
@@ -130,8 +130,8 @@ class FastResiduals(Residuals):
 
     def general(self) -> ForwardResiduals:
         """Return what the general path leaves."""
-        kinds = [Kind(*kind) for kind in self.kinds]
-        residuals = ForwardResiduals(self.task.operation, self.task.arguments, SINGLE, Context(), kinds)
+        specs = [TensorSpec(*spec) for spec in self.specs]
+        residuals = ForwardResiduals(self.task.operation, self.task.arguments, SINGLE, Context(), specs)
         residuals.saved, residuals.saved_forward = self.saved, self.saved_forward
         residuals.outputs = [self.output] if self.saved_forward else []
         return residuals

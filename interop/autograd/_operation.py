@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from interop.autograd._arguments import Results
 from interop.autograd._context import Context
 from interop.autograd._derived import DerivedTask
-from interop.autograd._residuals import ForwardResiduals, Kind
+from interop.autograd._residuals import ForwardResiduals, TensorSpec
 from interop.autograd._torch.tasks import Task
 from interop.backends.torch.modes import no_autocast
 
@@ -97,7 +97,7 @@ class ForwardTask(Task):
         """Return the same, of a function that was run on `arrays` and whose result is in the box, and nowhere else."""
         operation, arguments = self.operation, self.arguments
         results = Results(box.pop(), operation.name)
-        residuals = ForwardResiduals(operation, arguments.emptied(), results, context, list(map(Kind.of, tensors)))
+        residuals = ForwardResiduals(operation, arguments.emptied(), results, context, list(map(TensorSpec.of, tensors)))
         if operation.setup_context is not None:
             operation.setup_context(context, arguments.filled(arrays)[0], results.filled(results.arrays))
         if operation.setup_context is not None or operation.takes_ctx:
@@ -109,7 +109,7 @@ class ForwardTask(Task):
         outgoing, results.arrays = results.arrays, []
         refs = [context.counted(outgoing[at]) for at in range(len(outgoing))]
         made = operation.border.back(outgoing, device, text, results.names, beside=tensors, refs=refs)
-        residuals.outputs = list(map(Kind.of, made)) if operation.jvp is not None else []
+        residuals.outputs = list(map(TensorSpec.of, made)) if operation.jvp is not None else []
         made += operation.border.kept(others, device, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
         context.closed()
         return made, residuals

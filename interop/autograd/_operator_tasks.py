@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interop.autograd._context import Context
-from interop.autograd._residuals import ForwardResiduals, Kind
+from interop.autograd._residuals import ForwardResiduals, TensorSpec
 from interop.autograd._rules import Pull, Push, RuleResiduals
 from interop.autograd._torch.operators import below, is_transformed, zeros
 from interop.autograd._torch.tasks import Task
@@ -43,7 +43,9 @@ class OperatorTask(Task):
         operator, arguments = self.operator, self.arguments
         args, words = arguments.filled(tensors)
         made = below(operator.forward, *args, *words.values())
-        residuals = OperatorResiduals(operator.operation, arguments, operator.results(), Context(), list(map(Kind.of, tensors)), operator)
+        residuals = OperatorResiduals(
+            operator.operation, arguments, operator.results(), Context(), list(map(TensorSpec.of, tensors)), operator
+        )
         residuals.saved = tuple(range(len(tensors)))
         if operator.operation.setup_context is not None:
             residuals.saved += tuple(~at for at in range(len(made)))
@@ -93,7 +95,7 @@ class OperatorResiduals(ForwardResiduals):
         return residuals.push(saved, tangents)
 
     def _parted(self, saved: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        cut = len(self.kinds)
+        cut = len(self.specs)
         return list(saved[:cut]), list(saved[cut:]) or [None] * len(self.results.slots)
 
 

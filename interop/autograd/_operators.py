@@ -15,7 +15,7 @@ from interop.autograd._context import Context
 from interop.autograd._derived import DerivedResiduals
 from interop.autograd._operation import ForwardTask
 from interop.autograd._operator_tasks import OperatorTask, OperatorVjpTask, materialized_grads
-from interop.autograd._residuals import ForwardResiduals, Kind
+from interop.autograd._residuals import ForwardResiduals, TensorSpec
 from interop.autograd._torch.annotations import inferred, needed
 from interop.autograd._torch.functions import TENSORS
 from interop.autograd._torch.operators import Kernels, holds_tensor, is_live, register, zeros
@@ -197,7 +197,7 @@ class Operator(Kernels):
     ) -> tuple[ForwardResiduals, list[Any]]:
         """Return what a run with these results leaves for the rules, and the saved tensors; of forward mode, if so."""
         operation = self.operation
-        residuals = ForwardResiduals(operation, arguments, self.results(), Context(), list(map(Kind.of, tensors)))
+        residuals = ForwardResiduals(operation, arguments, self.results(), Context(), list(map(TensorSpec.of, tensors)))
         if operation.setup_context is None:
             residuals.saved = tuple(range(len(tensors)))
             return residuals, list(tensors)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from interop.autograd._context import Context
     from interop.autograd._operation import Operation
 
-__all__ = ["SINGLE", "ForwardResiduals", "Kind"]
+__all__ = ["SINGLE", "ForwardResiduals", "TensorSpec"]
 
 
-class Kind(NamedTuple):
+class TensorSpec(NamedTuple):
     """What a gradient or tangent has to be: shape, dtype and device of an input or result."""
 
     shape: Any
@@ -36,7 +36,7 @@ class Kind(NamedTuple):
     device: Any
 
     @classmethod
-    def of(cls, tensor: Any) -> Kind:
+    def of(cls, tensor: Any) -> TensorSpec:
         """Return that of a tensor."""
         return cls(tensor.shape, tensor.dtype, tensor.device)
 
@@ -48,13 +48,13 @@ class Kind(NamedTuple):
 
 @dataclass
 class ForwardResiduals(Residuals):
-    """What is left of a run for the rules.
+    """The residuals of a run, from which the rules compute.
 
     Attributes
     ----------
-    kinds : list of Kind
+    specs : list of TensorSpec
         Of the tensors that went in.
-    outputs : list of Kind
+    outputs : list of TensorSpec
         Of the results, for the rule of forward mode; empty where they are not known.
     """
 
@@ -62,11 +62,11 @@ class ForwardResiduals(Residuals):
     arguments: Arguments
     results: Results
     context: Context
-    kinds: list[Kind]
+    specs: list[TensorSpec]
 
     def __post_init__(self) -> None:
         self.once = self.operation.once
-        self.outputs: list[Kind] = []
+        self.outputs: list[TensorSpec] = []
 
     @property
     def name(self) -> str:
@@ -87,7 +87,7 @@ class ForwardResiduals(Residuals):
         if not lead:
             return self
         made = copy(self)
-        made.kinds = [kind._replace(shape=(*lead, *kind.shape)) for kind in self.kinds]
+        made.specs = [spec._replace(shape=(*lead, *spec.shape)) for spec in self.specs]
         made.outputs = []
         return made
 
@@ -199,10 +199,10 @@ class ForwardResiduals(Residuals):
         """Return a tangent in its result's dtype; raises if it is none of it."""
         if not self.outputs:
             return tangent
-        kind, said = self.outputs[at], f"the jvp of {self.operation.name}: the tangent of {self.results.names()[at]}"
-        tangent = self._in_dtype(tangent, kind, said, "the result")
-        if tangent.shape != kind.shape:
-            message = f"{said} has shape {tuple(tangent.shape)}, the result {tuple(kind.shape)}."
+        spec, said = self.outputs[at], f"the jvp of {self.operation.name}: the tangent of {self.results.names()[at]}"
+        tangent = self._in_dtype(tangent, spec, said, "the result")
+        if tangent.shape != spec.shape:
+            message = f"{said} has shape {tuple(tangent.shape)}, the result {tuple(spec.shape)}."
             raise GradError(message, hint="Return a tangent of the result's shape.")
         return tangent
 
@@ -212,7 +212,7 @@ class ForwardResiduals(Residuals):
         if operation.backward is None:
             hint = f"Give it one: wrap(..., backward=rule), or @{operation.word}.backward."
             raise GradError(f"{operation.name} has no backward, so no gradient can flow through it.", hint=hint)
-        if self.kinds and not self.saved and not operation.takes_ctx and operation.setup_context is None:
+        if self.specs and not self.saved and not operation.takes_ctx and operation.setup_context is None:
             message = f"{operation.name} was given its backward after this call, which saved nothing for it."
             raise GradError(message, hint="Give the rule before the function is called.")
         return operation.backward
@@ -244,31 +244,31 @@ class ForwardResiduals(Residuals):
 
     def _fitted(self, grad: Any, at: int) -> Any:
         """Return a gradient in its input's dtype and shape; raises if it is none of it."""
-        kind = self.kinds[at]
-        if grad.dtype != kind.dtype:
-            grad = self._in_dtype(grad, kind, self._gradient_of(at), "the input")
-        if grad.device != kind.device:
-            grad = self._at_home(grad, kind, at)
-        if grad.shape == kind.shape:
+        spec = self.specs[at]
+        if grad.dtype != spec.dtype:
+            grad = self._in_dtype(grad, spec, self._gradient_of(at), "the input")
+        if grad.device != spec.device:
+            grad = self._at_home(grad, spec, at)
+        if grad.shape == spec.shape:
             return grad
-        if not _broadcasts(kind.shape, grad.shape):
-            message = f"{self._gradient_of(at)} has shape {tuple(grad.shape)}, the input {tuple(kind.shape)}."
+        if not _broadcasts(spec.shape, grad.shape):
+            message = f"{self._gradient_of(at)} has shape {tuple(grad.shape)}, the input {tuple(spec.shape)}."
             raise GradError(message, hint="Return a gradient of the input's shape, or of one that it broadcasts to, which is summed.")
-        return grad.sum_to_size(kind.shape)
+        return grad.sum_to_size(spec.shape)
 
-    def _at_home(self, grad: Any, kind: Kind, at: int) -> Any:
+    def _at_home(self, grad: Any, spec: TensorSpec, at: int) -> Any:
         border = self.operation.border
         if border.policy().transfer != "allow":
             hint = f"Return it there, or write transfer='allow' into {border.place}."
-            message = f"{self._gradient_of(at)} is on {grad.device}, the input on {kind.device}."
+            message = f"{self._gradient_of(at)} is on {grad.device}, the input on {spec.device}."
             raise TransferError(message, hint=hint, permissions={"transfer": "allow"})
-        return border.torch.transfer(grad, border.torch.parse_device(kind.device), None)
+        return border.torch.transfer(grad, border.torch.parse_device(spec.device), None)
 
-    def _in_dtype(self, made: Any, kind: Kind, said: str, of: str) -> Any:
-        if made.dtype == kind.dtype:
+    def _in_dtype(self, made: Any, spec: TensorSpec, said: str, of: str) -> Any:
+        if made.dtype == spec.dtype:
             return made
         border = self.operation.border
-        have, want = dtype_name(made.dtype), dtype_name(kind.dtype)
+        have, want = dtype_name(made.dtype), dtype_name(spec.dtype)
         found = fallback(have, frozenset({want}))
         if found is None or border.policy().casting not in (found[1], "same_kind"):
             hint = f"Return it as {want}" + (f", or write casting={found[1]!r} into {border.place}." if found else ".")

@@ -70,7 +70,7 @@ class Push(_Rule):
     what = "jvp"
 
     def _others(self) -> int:
-        return len(self.residuals.kinds)
+        return len(self.residuals.specs)
 
     def run(self, tensors: Sequence[Any]) -> tuple[list[Any], RuleResiduals]:
         """Return the tangents that there are."""

@@ -1013,7 +1013,7 @@ def test_an_input_that_is_returned_can_be_marked():
 
 def test_a_gradient_on_another_device_is_refused_or_moved():
     """There is one device with memory here, so the input's is said to be another one."""
-    from interop.autograd._residuals import Kind
+    from interop.autograd._residuals import TensorSpec
 
     asked = []
     for permissions in ({}, {"transfer": "allow"}):
@@ -1021,7 +1021,7 @@ def test_a_gradient_on_another_device_is_refused_or_moved():
         function = wrap(lambda x: x * 2, lambda ctx, g: g, runs_on="numpy", once_differentiable=False, **permissions)
         task = function.operation.task(taken(function._shape, (x,), {}, TENSORS))
         _, run = task.run([x.detach()])
-        elsewhere = Kind(x.shape, x.dtype, torch.device("cuda", 1))
+        elsewhere = TensorSpec(x.shape, x.dtype, torch.device("cuda", 1))
         if not permissions:
             with pytest.raises(interop.TransferError, match=r"gradient of 'x' is on cpu, the input on cuda:1\.") as caught:
                 run._at_home(x, elsewhere, 0)

@@ -16,14 +16,14 @@ from interop._model.spelling import nearest
 from interop.autograd._arguments import Arguments, FunctionSignature, Results
 from interop.autograd._border import Border
 from interop.autograd._keywords import reject_unknown_keywords
-from interop.autograd._torch.gradients import by_itself, copied, kinds_of, pulled
+from interop.autograd._torch.gradients import by_itself, copied, pulled, specs_of
 from interop.backends import find_backend, is_array, load_backend
 from interop.errors import DTypeError, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from interop.autograd._torch.gradients import Function, Kind
+    from interop.autograd._torch.gradients import ArraySpec, Function
 
 __all__ = ["to_jax"]
 
@@ -144,9 +144,9 @@ class _Form:
     def __call__(self, *tensors: Any) -> list[Any]:
         return self._of(self.function, tensors)
 
-    def unreal(self, kinds: Sequence[Kind]) -> list[Kind]:
+    def unreal(self, specs: Sequence[ArraySpec]) -> list[ArraySpec]:
         """Return what the results would be."""
-        return kinds_of(lambda *tensors: self._of(self.fake or self.function, tensors), kinds, f"{self.name}(...)")
+        return specs_of(lambda *tensors: self._of(self.fake or self.function, tensors), specs, f"{self.name}(...)")
 
     def names(self) -> list[str]:
         return self.results.names()
@@ -169,7 +169,7 @@ class _Task:
 
     way: _Way
     function: Function
-    unreal: Callable[[Sequence[Kind]], list[Kind]]
+    unreal: Callable[[Sequence[ArraySpec]], list[ArraySpec]]
     incoming: Callable[[], list[str]]
     outgoing: Callable[[], list[str]]
 
@@ -181,9 +181,9 @@ class _Task:
         """Return the results as NumPy arrays."""
         return self.way.numpy.there(self._tensors(arrays), self._text(), self.outgoing)
 
-    def specs(self, kinds: Sequence[Kind]) -> list[Kind]:
+    def specs(self, specs: Sequence[ArraySpec]) -> list[ArraySpec]:
         """Return what the results would be."""
-        found = self.unreal(kinds)
+        found = self.unreal(specs)
         known = load_backend("jax").capabilities
         for _, dtype in found:
             if dtype not in known.dtypes:
@@ -195,8 +195,8 @@ class _Task:
     def pulled(self, needs: tuple[bool, ...], moved: tuple[bool, ...]) -> _Task:
         """Return the gradient, as a task."""
 
-        def unreal(kinds: Sequence[Kind]) -> list[Kind]:
-            return [kind for kind, need in zip(kinds[: len(needs)], needs, strict=True) if need]
+        def unreal(specs: Sequence[ArraySpec]) -> list[ArraySpec]:
+            return [spec for spec, need in zip(specs[: len(needs)], needs, strict=True) if need]
 
         def incoming() -> list[str]:
             return [*self.incoming(), *(f"the gradient of {name}" for name, moves in zip(self.outgoing(), moved, strict=True) if moves)]

@@ -1,4 +1,4 @@
-"""Functions of torch as a library without torch's graph needs them: their results' kinds without a run, and their gradients.
+"""Functions of torch as a library without torch's graph needs them: the shapes and dtypes of their results without a run, and their gradients.
 
 A gradient is a function of the inputs and of the results' gradients, which torch can differentiate again.
 """
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     Function = Callable[..., list[torch.Tensor]]
-    Kind = tuple[tuple[int, ...], str]  # shape, and dtype by name
+    ArraySpec = tuple[tuple[int, ...], str]  # shape, and dtype by name
 
-__all__ = ["by_itself", "copied", "kinds_of", "pulled"]
+__all__ = ["by_itself", "copied", "pulled", "specs_of"]
 
 
 @contextlib.contextmanager
@@ -33,12 +33,12 @@ def copied(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
-def kinds_of(function: Function, kinds: Sequence[Kind], name: str) -> list[Kind]:
+def specs_of(function: Function, specs: Sequence[ArraySpec], name: str) -> list[ArraySpec]:
     """Return what the results would be for such inputs, from a run on fake tensors."""
     from torch._subclasses.fake_tensor import FakeTensorMode  # on request: it takes long
 
     with by_itself(), FakeTensorMode(allow_non_fake_inputs=True):
-        inputs = [torch.empty(shape, dtype=_dtype(dtype)) for shape, dtype in kinds]
+        inputs = [torch.empty(shape, dtype=_dtype(dtype)) for shape, dtype in specs]
         try:
             results = function(*inputs)
         except RuntimeError as error:  # all of torch's own: data-dependent shapes and values, what has no fake implementation
