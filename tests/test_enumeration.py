@@ -22,6 +22,7 @@ def enumerate_all(*arguments):
     return lines
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("target", ["numpy", "torch", "jax", "array_api_strict"])
 def test_every_source_under_every_permission(target):
     lines = enumerate_all(target)
@@ -32,6 +33,7 @@ def test_every_source_under_every_permission(target):
     assert all(count > 1000 for count in found["counts"].values()), found
 
 
+@pytest.mark.matrix
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_every_source_to_a_library_that_has_no_device_here():
     found = enumerate_all("cupy")[-1]
@@ -43,8 +45,8 @@ def test_every_source_to_a_library_that_has_no_device_here():
     ("sabotage", "source", "seen"),
     [
         ("resolve the wrong way", "torch-neg", "wrong values"),
-        ("forget grad", "torch-grad-under-no_grad", "lost in silence: grad"),
-        ("forget mask", "numpy-masked", "lost in silence: mask"),
+        ("forget grad", "torch-grad-under-no_grad", "lost silently: grad"),
+        ("forget mask", "numpy-masked", "lost silently: mask"),
         ("forget read-only", "numpy-readonly", "read-only memory became writable"),
         ("forget protection", "torch-parameter", "bypass the version counter"),
         ("touch the source", "torch-grad-leaf", "the source was touched"),

@@ -117,7 +117,7 @@ def test_the_quick_selection_meets_everything_once():
     assert {route for route, _, _ in pairs} == set(handoff.ROUTES)
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_a_quick_run_gives_what_is_committed():
     selection = Selection(quick=True)
     results = run(selection.of(list(all_cases(adapters())), adapters()), adapters(), selection=selection.header())

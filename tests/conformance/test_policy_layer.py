@@ -166,11 +166,11 @@ def test_the_promises_as_literals(case, outcome, reason):
     assert policy.observe(case_of(producer, consumer, **permissions)) == (outcome, reason)
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_interop_keeps_the_law_everywhere():
     found = {case.id: policy.observe(case) for case in CASES}
-    assert {name: said for name, said in found.items() if said.outcome not in GOOD} == {}
-    assert {said.outcome for said in found.values()} == {"shared", "copied", "refused"}
+    assert {name: answer for name, answer in found.items() if answer.outcome not in GOOD} == {}
+    assert {answer.outcome for answer in found.values()} == {"shared", "copied", "refused"}
 
 
 def test_no_library_but_numpy_is_loaded():
@@ -187,16 +187,16 @@ def test_no_library_but_numpy_is_loaded():
 
 @pytest.mark.parametrize("name", HOLDS)
 def test_the_facts_are_those_of_the_backends(name):
-    said, backend = HOLDS[name], load_backend(name).capabilities
-    assert said.dtypes == backend.dtypes & set(DTYPES)
-    assert said.devices == backend.devices & {"cpu", "cuda", "meta", *(["ext"] if name == "array_api_strict" else [])}
-    for device in said.devices:
-        assert said.alignment_on(Device(device)) == backend.alignment_on(Device(device))
-        assert said.dtypes_on(Device(device)) == backend.dtypes_on(Device(device)) & set(DTYPES)
+    listed, backend = HOLDS[name], load_backend(name).capabilities
+    assert listed.dtypes == backend.dtypes & set(DTYPES)
+    assert listed.devices == backend.devices & {"cpu", "cuda", "meta", *(["ext"] if name == "array_api_strict" else [])}
+    for device in listed.devices:
+        assert listed.alignment_on(Device(device)) == backend.alignment_on(Device(device))
+        assert listed.dtypes_on(Device(device)) == backend.dtypes_on(Device(device)) & set(DTYPES)
     for trait in ("name", "title", "home", "readonly_arrays", "negative_strides", "foreign_byte_order", "unaligned", "odd_strides"):
-        assert getattr(said, trait) == getattr(backend, trait)
+        assert getattr(listed, trait) == getattr(backend, trait)
     for trait in ("compact", "why_lacking"):
-        assert getattr(said, trait) == getattr(backend, trait)
+        assert getattr(listed, trait) == getattr(backend, trait)
 
 
 @pytest.mark.parametrize("label", [label for label, target in TARGETS.items() if not target.like])
@@ -324,8 +324,8 @@ def test_a_permission_without_a_say_is_named(monkeypatch):
         return HONEST(x, asked._replace(policy=asked.policy.replace(copy=True)) if asked.policy.mask == "drop" else asked)
 
     monkeypatch.setattr(policy, "decide", minding)
-    said = policy.observe(case_of("numpy", "torch", copy="None"))
-    assert said == ("wrong", "another plan with mask=drop, of which something has no say here")
+    observed = policy.observe(case_of("numpy", "torch", copy="None"))
+    assert observed == ("wrong", "another plan with mask=drop, of which something has no say here")
 
 
 def test_a_planner_that_raises_is_unexplained(monkeypatch):
