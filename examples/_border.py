@@ -1,7 +1,7 @@
-"""The border between NumPy and torch, with a customs officer: each crossing is explained, made, checked and noted.
+"""Conversions between NumPy and torch, each explained, made, checked and recorded.
 
-A program that only wants its data across calls `interop.to_torch(x)` and is done. This one also shows what every
-crossing did, so each goes through a `Border`, which asks `interop.explain` first and checks the answer afterwards.
+A program that only needs its data in the other library calls `interop.to_torch(x)`. This one also shows what every
+conversion did, so each goes through a `Border`, which calls `interop.explain` first and checks the plan afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NUMERIC = (3, 4)
 
 @dataclass(frozen=True)
 class Crossing:
-    """One conversion that was made: its plan in the words of the table."""
+    """One conversion: its plan as a row of the table."""
 
     what: str
     route: str
@@ -36,7 +36,7 @@ class Crossing:
         """Put a plan into words; the reasons are the plan's own."""
         source = plan.description
         route = f"{source.backend} {source.dtype} {source.device} -> {plan.target} {plan.dtype} {plan.device}"
-        # What costs bytes is the reason for a copy; where nothing does, every step says why nothing has to.
+        # The reason for a copy is that of the steps that copy bytes; where none does, all reasons are why none has to.
         costly = [step.reason for step in plan.steps if step.bytes]
         why = "; ".join(costly or [step.reason for step in plan.steps])
         return cls(what, route, plan.shares_memory, source.nbytes, plan.bytes_copied, why)
@@ -48,7 +48,7 @@ class Crossing:
 
 @dataclass
 class Border:
-    """Converts, and keeps a book of what it converted."""
+    """Converts, and records each conversion."""
 
     crossings: list[Crossing] = field(default_factory=list)
 

@@ -118,7 +118,7 @@ def _accuracy_in_bfloat16(border: Border, model: nn.Sequential, batch: Any, test
     with torch.inference_mode():
         logits = deepcopy(model).bfloat16()(batch.bfloat16())
     values = border.to_numpy("logits of the network in bfloat16", logits, device="cpu")
-    # Only compared with, never written to: the read-only column may be shared, which the call says by name.
+    # It is only compared, never written to, so the read-only column may be shared.
     labels = border.to_torch("test labels: a column, readonly='share'", test["target"].to_numpy(), readonly="share")
     predicted = border.to_torch("predictions in bfloat16", values.argmax(axis=1))
     return (predicted == labels).double().mean().item()

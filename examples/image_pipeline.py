@@ -2,7 +2,7 @@
 
 Run it with ``make demo``, or ``python examples/image_pipeline.py --output demo-output``. It needs no network and
 no GPU, and uses one where torch sees one. Every crossing between the libraries goes through interop; a table at
-the end says which of them shared memory, which had to copy, and why.
+the end shows which of them shared memory, which had to copy, and why.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _prepare(output: Path) -> None:
 
 
 def run(output: Path, epochs: int) -> None:
-    """Do all of it, and say so."""
+    """Run every step, and print what it did."""
     # Imported here, so that wrong use is answered at once, and not after seconds of loading libraries.
     import torch
     from _border import Border

@@ -1,9 +1,9 @@
 """Real algorithms, each written once for every array library, with `interop.neutral`.
 
 Each file states one algorithm in the terms of the array API standard and nothing else: it imports no array library,
-changes no array in place, and makes every array on the device of those that it was given. What comes back is of the
-caller's own library, on its device, and inside its graph where it has one. Arrays are real and floating, all of one
-dtype, where nothing else is said. `python -m examples.neutral` runs them all.
+changes no array in place, and creates every array on the device of its arguments. The result is an array of the
+caller's library, on its device, and inside its graph where it has one. Arrays are real and floating, all of one
+dtype, unless stated otherwise. `python -m examples.neutral` runs them all.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""What makes the examples programs: each `report` is run with every library that is installed here.
+"""Runs each example's `report` with every library that is installed here.
 
-A report takes a function that makes an array of NumPy's data, and says in one line what it found. The data cross the
-border once, before the algorithm begins, by `interop.convert`; in float32, which every library has.
+A report takes a function that converts NumPy's data, and returns its result in one line. The data are converted once,
+before the algorithm begins, by `interop.convert`; to float32, which every library has.
 """
 
 from __future__ import annotations

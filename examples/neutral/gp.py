@@ -49,7 +49,7 @@ class Prediction(NamedTuple):
 
 @neutral
 def predict(x: Array, y: Array, new: Array, kernel: Kernel, *, xp: Any = None) -> Prediction:
-    """Return what observations say of a function at new points.
+    """Return the posterior of a function at new points, given observations.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """Functions that exist for NumPy only, called with arrays of any library: ``neutral(runs_on="numpy")``.
 
-scipy.ndimage, OpenCV and scikit-learn compute in NumPy's memory. The decorator lends them the caller's memory where
-NumPy can address it, and brings the results home; the functions below are plain NumPy code that knows nothing of that.
+scipy.ndimage, OpenCV and scikit-learn take NumPy arrays. The decorator shares the caller's memory with them where
+NumPy can address it, and converts the results back; the functions below are plain NumPy code.
 
-A result keeps its dtype on the way home, and a library that lacks it refuses: JAX has no float64 or int64 unless it was
-told to. So these functions return float32 for float32, and small integers where small ones do.
+A result has the same dtype after it is converted back, and a library that lacks it refuses: JAX has no float64 or int64 unless
+64 bits are enabled. So these functions return float32 for float32, and small integers where small ones do.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class DigitReader:
     Attributes
     ----------
     estimator : KNeighborsClassifier
-        Fitted to the first `learned` images. It lives in NumPy's memory, whoever asks.
+        Fitted to the first `learned` images. Its arrays are NumPy's, whatever the caller's library is.
     """
 
     def __init__(self, learned: int = 1000) -> None:
