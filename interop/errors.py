@@ -113,9 +113,9 @@ class GradError(InteropError, RuntimeError):
 
     Applies to ``requires_grad`` tensors (leaves, non-leaves, ``Parameter``) and to forward-mode dual
     tensors, whose tangent would be lost. It does not depend on ``torch.no_grad()``. Pass
-    ``grad="detach"`` to leave the graph knowingly; memory that stays shared is then handed out
+    ``grad="detach"`` to leave the graph knowingly; memory that stays shared is then
     read-only where the target library can say so, because a write would bypass autograd's version
-    counter (``readonly="share"`` hands it out writable).
+    counter (``readonly="share"`` makes it writable).
     """
 
     code = "grad"
@@ -147,7 +147,7 @@ class ReadOnlyError(CopyError):
 
     By default (``readonly="copy"``) the target gets its own memory; that is refused together with
     ``copy=False``, and always with ``readonly="error"``. ``readonly="share"`` shares the memory as
-    writable: then it is up to you that nobody writes.
+    writable: then the caller must not write.
     """
 
     code = "readonly"
@@ -175,18 +175,18 @@ class LayoutError(InteropError, BufferError):
 
 
 class MaskError(InteropError, ValueError):
-    """A masked array, and the target has no masks: masked elements would come back to life.
+    """A masked array, and the target has no masks: masked elements would become ordinary values.
 
-    Pass ``mask="drop"`` to hand over the data under the mask, or fill the array first.
+    Pass ``mask="drop"`` to convert the data under the mask, or fill the array first.
     """
 
     code = "mask"
 
 
 class NoDataError(InteropError, BufferError):
-    """There are no data to hand over: a meta, fake, traced, vmapped or otherwise storage-less tensor.
+    """There are no data to convert: a meta, fake, traced, vmapped or otherwise storage-less tensor.
 
-    Raw DLPack exports a null pointer here and consumers hand out uninitialised memory. Always final.
+    Raw DLPack exports a null pointer here and consumers return uninitialised memory. Always final.
     """
 
     code = "no-data"

@@ -144,7 +144,7 @@ def _with_flags(plain: Description, words: set[str]) -> Description:
 def _check_place(plain: Description, word: str, flag: Flag) -> None:
     kind = "quantized" if plain.dtype in QUANTIZED else DTYPES[plain.dtype].kind if plain.dtype in DTYPES else "object"
     if plain.backend not in flag.libraries:
-        raise ValueError(f"'+{word}' is said of {' and '.join(flag.libraries)} arrays only, not of {plain.backend}'s; leave it out.")
+        raise ValueError(f"'+{word}' is for {' and '.join(flag.libraries)} arrays only, not for {plain.backend}'s; leave it out.")
     if flag.kinds and kind not in flag.kinds:
         example = "quint8" if "quantized" in flag.kinds else "complex64" if "complex" in flag.kinds[:1] else "float32"
         raise ValueError(f"'+{word}' needs a {' or '.join(flag.kinds)} dtype, as {example}; this is {plain.dtype}.")
@@ -179,9 +179,9 @@ def spec_of(description: Description) -> str:
     try:
         read = parse(text).replace(type=description.type, pointer=description.pointer, advice=description.advice)
     except ValueError as error:
-        raise ValueError(f"no spec says this: {error}") from None
+        raise ValueError(f"no notation for this: {error}") from None
     if read != description:
-        raise ValueError(f"no spec says all of this: {description}; {text!r} is the nearest.")
+        raise ValueError(f"no notation for all of this: {description}; {text!r} is the nearest.")
     return text
 
 

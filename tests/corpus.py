@@ -1,7 +1,7 @@
 """Real arrays of every kind that the hazards name, each with what it means, found by an independent path.
 
 `truth` is a NumPy array built from literals (never by converting the source), or None where there is
-nothing to hand over. `lost` names what would be lost in silence if a conversion went through unasked.
+nothing to hand over. `lost` names what would be lost silently if a conversion went through unasked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WAVE = [[1 + 2j, 3 - 1j], [-2 + 0.5j, 4j]]
 
 @dataclass(frozen=True)
 class Source:
-    """A way to make an array, what it means, and what must not be lost in silence."""
+    """A way to make an array, what it means, and what must not be lost silently."""
 
     name: str
     make: Callable[[], Any]

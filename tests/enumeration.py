@@ -133,7 +133,7 @@ class Enumeration:
         permitted["transfer"] = policy.transfer == "allow"
         for what in source.lost & permitted.keys():
             if not permitted[what]:
-                self.fault(source, target, policy, f"lost in silence: {what}")
+                self.fault(source, target, policy, f"lost silently: {what}")
         writable = is_writable(result)
         if "readonly" in source.lost and shared and writable and policy.readonly != "share" and describe(result).size:
             self.fault(source, target, policy, "read-only memory became writable")

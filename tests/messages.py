@@ -184,7 +184,7 @@ CALLS: dict[str, tuple[str, ...]] = {
         "careless.backward(3)",
         "forgetful(torch.ones(3, requires_grad=True), torch.ones(3)).sum().backward()",
     ),
-    "a wrong spec": (
+    "a wrong notation": (
         "notation.parse('float32[2]')",
         "notation.parse('numpi:float32[2]')",
         "notation.parse('numpy:float32[2,x]')",

@@ -97,9 +97,9 @@ def test_every_container_comes_back_as_what_it_was(make):
 
 
 def leaves_of(x):
-    from interop._trees.structure import take_apart
+    from interop._trees.structure import flatten
 
-    return take_apart(x).leaves
+    return flatten(x).leaves
 
 
 def test_order_maxlen_and_factory_are_kept():
@@ -134,7 +134,7 @@ def test_a_state_dict_keeps_its_metadata_and_loads_again():
     assert not hasattr(tree.convert(OrderedDict(a=ones()), "torch"), "_metadata")
 
 
-def test_types_registered_with_optree_are_taken_apart_in_their_namespace():
+def test_types_registered_with_optree_are_flattened_in_their_namespace():
     pair = Registered(ones(), [ones()])
     there = tree.convert(pair, "torch", namespace="tests.test_tree")
     assert type(there) is Registered
@@ -206,7 +206,7 @@ def test_a_tree_that_contains_itself_is_an_error():
     tree.convert([shared, shared], "torch")
 
 
-def test_a_container_that_occurs_many_times_is_taken_apart_once():
+def test_a_container_that_occurs_many_times_is_flattened_once():
     level = Batch(ones(), ones())
     for _ in range(30):  # 2**30 leaves, if it were not
         level = Batch(level, level)
@@ -283,7 +283,7 @@ ODD = {
 
 
 @pytest.mark.parametrize(("make", "inside"), ODD.values(), ids=ODD)
-def test_odd_containers_are_taken_apart_too(make, inside):
+def test_odd_containers_are_flattened_too(make, inside):
     a = ones()
     source = make(a)
     there = tree.convert({"c": source}, "torch")["c"]
@@ -336,9 +336,9 @@ STUCK = {
 
 
 @pytest.mark.parametrize("make", STUCK.values(), ids=STUCK)
-def test_what_cannot_be_made_anew_is_refused_by_name_where_it_holds_arrays(make):
+def test_what_cannot_be_rebuilt_is_refused_by_name_where_it_holds_arrays(make):
     source = {"x": [make(ones())], "p": torch.ones(1, requires_grad=True)}
-    with pytest.raises(UnsupportedTypeError, match="with arrays in it cannot be made anew") as caught:
+    with pytest.raises(UnsupportedTypeError, match="with arrays in it cannot be rebuilt") as caught:
         tree.convert(source, "numpy")
     assert "at tree['x'][0]" in str(caught.value)
     assert "at tree['p']" in str(caught.value)
@@ -541,7 +541,7 @@ def test_the_short_cut_and_the_long_way_agree(words):
     tracked = torch.ones(3, requires_grad=True)
     source = [torch.ones(2), torch.ones(2).bool(), torch.ones(2, dtype=torch.bfloat16), *([tracked] if "grad" in words else [])]
     quick = tree.convert(source, "numpy", **words)
-    with interop.record():  # which bars the short cut
+    with interop.record():  # which turns the fast path off
         slow = tree.convert(source, "numpy", **words)
     for one, other, x in zip(quick, slow, source, strict=True):
         assert (one.dtype, one.flags.writeable, interop.shares_memory(one, x)) == (
@@ -689,7 +689,7 @@ RECORDS = {
 
 
 @pytest.mark.parametrize(("make", "field"), RECORDS.values(), ids=RECORDS)
-def test_a_record_is_made_anew_by_its_fields_however_it_keeps_them(make, field):
+def test_a_record_is_rebuilt_by_its_fields_however_it_keeps_them(make, field):
     source = make(ones())
     before = dict(vars(source))
     there = tree.convert([source], "torch")[0]

@@ -15,6 +15,7 @@ from interop._engine.call import KEYWORDS, Call, check_keywords, error_context, 
 from interop._engine.fastpath import convert_all, table
 from interop._model.description import Description
 from interop._model.scope import fast_path_off
+from interop._model.spelling import type_name
 from interop._watch.ledger import watched
 from interop.backends import find_backend, is_array, load_backend
 from interop.backends.shortcut import DETACH, PLAIN, TO_HOST
@@ -203,6 +204,4 @@ _NO_DATA = Refusal(UnsupportedTypeError, "a Description has no data to convert",
 
 
 def _other(leaf: Any) -> Refusal:
-    kind = type(leaf)
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    return Refusal(UnsupportedTypeError, f"{name} is not an array (others='error')", {"others": "keep"})
+    return Refusal(UnsupportedTypeError, f"{type_name(leaf)} is not an array (others='error')", {"others": "keep"})

@@ -15,6 +15,7 @@ from interop._model.description import STREAMED, Description, Device
 from interop._model.dtypes import dtype_name
 from interop._model.plan import Plan, Request, final_hint, grouped, merged_permissions
 from interop._model.policy import FIELDS, resolve_policy
+from interop._model.spelling import type_name
 from interop._watch.ledger import forbidden, log_plan
 from interop.backends import FOREIGN, backend_names, find_backend, is_backend, load_backend, name_of_target
 from interop.backends.cuda.streams import cuda_stream_number
@@ -85,9 +86,8 @@ def target_of(to: Any, like: Any) -> str:
         return name_of_target(to)
     name = find_backend(like).name
     if name == FOREIGN:
-        kind = f"{type(like).__module__}.{type(like).__qualname__}"
         hint = f"The backends that can be targets: {', '.join(backend_names())}."
-        raise UnsupportedTypeError(f"like= is a {kind}: arrays of that library can be a source, not a target.", hint=hint)
+        raise UnsupportedTypeError(f"like= is a {type_name(like)}: arrays of that library can be a source, not a target.", hint=hint)
     return name
 
 
@@ -192,8 +192,7 @@ def _seen(x: Any) -> Description:
         return x
     with contextlib.suppress(InteropError):
         return find_backend(x).describe(x)
-    kind = type(x)
-    return Description(backend="unknown", type=f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."), dtype="unknown")
+    return Description(backend="unknown", type=type_name(x), dtype="unknown")
 
 
 @contextlib.contextmanager

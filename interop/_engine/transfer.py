@@ -19,8 +19,8 @@ class Transfer:
     """A conversion whose data may not have arrived yet: what ``to_numpy(x, ..., blocking=False)`` returns.
 
     The array is behind `result`, which waits for it, so that data that have not arrived cannot be read. The source can be
-    dropped, and changed by work that is queued behind on its stream; other work on it has to wait for the result. A transfer that nobody asks for its result
-    ends by itself.
+    dropped, and changed by work that is queued on its stream afterwards; other work on it has to wait for the result. A
+    transfer whose result is never asked for ends by itself.
 
     Attributes
     ----------
@@ -76,4 +76,4 @@ def _there() -> bool:
 
 
 def _no_array() -> UnsupportedTypeError:
-    return UnsupportedTypeError("a Transfer is no array: its data may not have arrived.", hint="Write transfer.result().")
+    return UnsupportedTypeError("a Transfer is not an array: its data may not have arrived.", hint="Write transfer.result().")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["PLAIN", "CallSignature"]
 
 
-# What is no array and holds none, met most often; whatever else is no array is taken apart.
+# What is not an array and holds none, met most often; whatever else is not an array is flattened.
 PLAIN: frozenset[type] = frozenset({int, float, complex, bool, str, bytes, type(None), type, slice, type(Ellipsis)})
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from interop._model.description import STREAMED, Description, Device
 from interop._model.dtypes import DTYPES, fallback
 from interop._model.plan import FRESH, Plan, Request, Step
-from interop._model.steps import Draft, write_steps
+from interop._model.steps import NEVER_ALIASES, SCALAR, Draft, no_readonly_arrays, write_steps
 from interop.errors import (
     CopyError,
     DeviceUnavailableError,
@@ -53,7 +53,7 @@ _NO_DATA = {
         "run the module once on an input first",
     ),
     "no storage": ("the tensor's storage was freed or resized to nothing", "convert it before that is done"),
-    "null": ("the producer handed out a null pointer for an array that is not empty", "look for the fault in its library"),
+    "null": ("the producer exported a null pointer for an array that is not empty", "look for the fault in its library"),
 }
 """Why an array has no data, by the word that `Description.no_data` has for it: the reason, and what to do instead."""
 
@@ -139,18 +139,17 @@ def _decide_within(draft: Draft) -> None:
     forced = ""
     if draft.dtype != description.dtype or (request.dtype is not None and description.swapped):
         order = "byte-swapped " if description.swapped else ""
-        forced = f"{order}{description.dtype} has to be cast to {draft.dtype}"
+        forced = _cast(f"{order}{description.dtype}", draft.dtype)
         cast = Step("cast", "source", forced, description.nbytes_as(draft.dtype), dtype=draft.dtype)
         # What gets smaller does so before it travels, and so does what the other device has no dtype for.
         first = draft.crosses and (cast.bytes < description.nbytes or description.dtype not in supported)
         draft.steps = [cast, *(step._replace(bytes=cast.bytes) for step in draft.steps)] if first else [*draft.steps, cast]
     elif description.scalar:
-        forced = "a scalar has no buffer to share"
+        forced = SCALAR
         draft.steps.append(Step("copy", "source", forced, description.nbytes))
     elif request.policy.copy is True and not draft.crosses:
-        draft.steps.append(Step("copy", "source", "copy=True never aliases", description.nbytes))
-    if forced and request.policy.copy is False:
-        draft.refuse(CopyError, f"copy=False, but new memory is needed: {forced}", copy=True)
+        draft.steps.append(Step("copy", "source", NEVER_ALIASES, description.nbytes))
+    _check_copy(draft, [forced] if forced else [])
     if draft.steps and _inert(description, crosses=draft.crosses):
         _refuse_no_data(draft)
 
@@ -191,7 +190,7 @@ def _check_mask(draft: Draft) -> None:
         if draft.request.policy.mask == "error":
             reason = f"the array is masked, and {draft.request.target.title} arrays have no mask to carry"
             draft.refuse(MaskError, reason, mask="drop")
-        draft.steps.append(Step("unmask", "source", "mask='drop': the data under the mask are handed over"))
+        draft.steps.append(Step("unmask", "source", "mask='drop': the mask is left out"))
 
 
 def _check_layout(draft: Draft) -> None:
@@ -238,7 +237,11 @@ def _check_dtype(draft: Draft) -> list[str]:
         draft.dtype = have
     else:
         draft.dtype = _fall_back(draft, have, supported)
-    return [] if draft.dtype == have else [f"{have} has to be cast to {draft.dtype}"]
+    return [] if draft.dtype == have else [_cast(have, draft.dtype)]
+
+
+def _cast(have: str, dtype: str) -> str:
+    return f"{have} has to be cast to {dtype}"
 
 
 def _fall_back(draft: Draft, have: str, supported: frozenset[str]) -> str:
@@ -290,16 +293,19 @@ def _check_transfer(draft: Draft) -> None:
 def _check_copies(draft: Draft, copies: list[str]) -> None:
     description, request = draft.description, draft.request
     policy, title = request.policy, request.target.title
-    if copies and policy.copy is False:
-        reason = f"copy=False, but new memory is needed: {', and '.join(copies)}"
-        draft.refuse(CopyError, reason, copy=True)
+    _check_copy(draft, copies)
     if copies or draft.crosses or policy.copy is True or not description.readonly or request.target.readonly_arrays:
         return
-    reason = f"the source is read-only, and {title} has no read-only arrays"
+    reason = no_readonly_arrays(title)
     if policy.readonly == "error":
         draft.refuse(ReadOnlyError, f"{reason} (readonly='error')", **_copying(policy))
     elif policy.readonly == "copy" and policy.copy is False:
         draft.refuse(ReadOnlyError, f"{reason}, so it needs a copy, and copy=False", copy=True)
+
+
+def _check_copy(draft: Draft, copies: list[str]) -> None:
+    if copies and draft.request.policy.copy is False:
+        draft.refuse(CopyError, f"copy=False, but new memory is needed: {', and '.join(copies)}", copy=True)
 
 
 def _copying(policy: Policy) -> dict[str, Any]:

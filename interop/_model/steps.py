@@ -19,7 +19,19 @@ if TYPE_CHECKING:
     from interop._model.capabilities import Capabilities
     from interop.errors import InteropError
 
-__all__ = ["Draft", "write_steps"]
+__all__ = ["NEVER_ALIASES", "SCALAR", "Draft", "no_readonly_arrays", "write_steps"]
+
+NEVER_ALIASES = "copy=True never aliases"
+SCALAR = "a scalar has no buffer to share"
+
+
+def no_readonly_arrays(title: str) -> str:
+    """Return why read-only memory cannot stay what it is."""
+    return f"the source is read-only, and {title} has no read-only arrays"
+
+
+def _only_aligned(target: Capabilities, device: Device) -> str:
+    return f"{target.title} takes only memory that is aligned to {target.alignment_on(device)} bytes"
 
 
 _ALWAYS_COPIES = "copies all host memory that it is given"
@@ -61,13 +73,13 @@ def _forced_copies(description: Description, request: Request, *, crosses: bool)
     takes = "land" if _lands(description.device, target) else "copy"
     obstacles = [
         ("densify", f"{description.layout} storage has to be made dense", description.layout != "strided"),
-        ("resolve", f"the pending {' and '.join(description.pending)} has to be carried out", bool(description.pending)),
-        ("copy", "a scalar has no buffer to share", description.scalar),
+        ("resolve", f"the pending {' and '.join(description.pending)} has to be resolved", bool(description.pending)),
+        ("copy", SCALAR, description.scalar),
         (takes, f"{title} has no negative strides", description.negative_strides and not target.negative_strides),
         ("copy", f"{title} has no foreign byte order", description.swapped and not target.foreign_byte_order),
         (takes, f"{title} has no unaligned data", not description.aligned and not target.unaligned and not off),
-        (takes, f"{title} takes only memory that is aligned to {wanted} bytes", off),
-        (takes, f"{title} has no strides of broken elements", _odd(description) and not target.odd_strides),
+        (takes, _only_aligned(target, description.device), off),
+        (takes, f"{title} has no strides that are not whole elements", _odd(description) and not target.odd_strides),
         (takes, f"{title} takes only compact memory, without gaps and repeats", target.compact and not _compact(description)),
         (takes, f"{title} {_ALWAYS_COPIES}", not target.shares and not crosses and description.device == CPU),
     ]
@@ -131,7 +143,7 @@ def _landing(draft: Draft, *, fresh: bool) -> str:
     if not target.shares:
         return f"{target.title} {_ALWAYS_COPIES}"
     if fresh:  # where new memory starts is seen only when it is there
-        return f"{target.title} takes only memory that is aligned to {target.alignment_on(CPU)} bytes, which new memory need not be"
+        return f"{_only_aligned(target, CPU)}, which new memory need not be"
     return ", and ".join(words for kind, words in draft.forced if kind == "land")
 
 
@@ -181,9 +193,9 @@ def _write_last_step(draft: Draft, *, fresh: bool) -> None:
         return
     nbytes = description.nbytes_as(draft.dtype)
     if policy.copy is True:
-        draft.steps.append(Step("copy", "target", "copy=True never aliases", nbytes))
+        draft.steps.append(Step("copy", "target", NEVER_ALIASES, nbytes))
     elif description.readonly and not target.readonly_arrays and policy.readonly == "copy":
-        reason = f"readonly='copy': the source is read-only, and {target.title} has no read-only arrays"
+        reason = f"readonly='copy': {no_readonly_arrays(target.title)}"
         draft.steps.append(Step("copy", "target", reason, nbytes))
     elif description.tracked and target.readonly_arrays and policy.readonly != "share":
         reason = "read-only, because a write would bypass autograd's version counter"

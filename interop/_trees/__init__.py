@@ -1,1 +1,1 @@
-"""Trees: containers taken apart into their leaves, and rebuilt around others."""
+"""Trees: containers flattened into their leaves, and rebuilt with others."""

@@ -15,6 +15,7 @@ from types import BuiltinFunctionType, MappingProxyType, MemberDescriptorType, S
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
+from interop._model.spelling import type_name
 from interop.errors import UnsupportedTypeError
 
 if TYPE_CHECKING:
@@ -194,9 +195,8 @@ def _unflatten_list(container: Any, children: Sequence[Any]) -> Any:
 
 def cannot_rebuild(container: Any) -> UnsupportedTypeError:
     """Return the error for a container that holds arrays and cannot be rebuilt with others."""
-    kind = f"{type(container).__module__}.{type(container).__qualname__}".removeprefix("builtins.")
     hint = "Make a dict or a list of it first, or register its type with optree."
-    return UnsupportedTypeError(f"a {kind} with arrays in it cannot be rebuilt around others", hint=hint)
+    return UnsupportedTypeError(f"a {type_name(container)} with arrays in it cannot be rebuilt around others", hint=hint)
 
 
 # An ordered dict itself, with attributes: it is one child, which optree knows, because a state dict may be large.

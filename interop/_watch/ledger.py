@@ -1,6 +1,6 @@
 """Keep an eye on crossings: `record` writes them down, `guard` forbids them; both for this context only.
 
-A conversion asks `forbidden` while it is planned and tells `log_plan` when it is done. Either block turns the fast path off,
+A conversion asks `forbidden` while it is planned and calls `log_plan` when it is done. Either block turns the fast path off,
 so nothing gets past. How far a block reaches is said in `interop._model.scope`.
 """
 
@@ -133,12 +133,12 @@ def record() -> Iterator[Log]:
     (2, 24, 'torch has no negative strides')
     """
     log = Log()
-    kept = log.crossings
-    with put(Entry("record", kept)):
+    crossings = log.crossings
+    with put(Entry("record", crossings)):
         try:
             yield log
         finally:
-            log.crossings = list(kept)  # a task that outlives the block goes on with the old list, which nobody reads
+            log.crossings = list(crossings)  # a task that outlives the block goes on with the old list, which is no longer read
 
 
 @block
@@ -171,7 +171,7 @@ def guard(*, copies: Rule | None = None, transfers: Rule | None = None, grads: R
     ...     interop.to_torch(np.ones(2), copy=True)
     Traceback (most recent call last):
     ...
-    interop.errors.CopyError: to_torch(x, copy=True) cannot convert numpy.ndarray float64[2] on cpu; this stands in the way:
+    interop.errors.CopyError: to_torch(x, copy=True) cannot convert numpy.ndarray float64[2] on cpu; blocked by:
       - [copy] a guard forbids copies here, and no permission lifts it: copy=True never aliases
     <BLANKLINE>
     Hint: Do it outside of the guard that forbids copies.
@@ -199,7 +199,7 @@ def _native_guards(found: frozenset[str]) -> Iterator[contextlib.AbstractContext
 
 @contextlib.contextmanager
 def unwatched() -> Iterator[None]:
-    """Leave this context's records and guards out: for what looks at arrays on somebody else's behalf (`interop.testing`)."""
+    """Leave this context's records and guards out: for what looks at arrays on behalf of others (`interop.testing`)."""
     with put(Entry("unwatched", None, fast_path_off=False), instead=True):
         yield
 
@@ -215,7 +215,7 @@ def forbidden() -> frozenset[str]:
 
 
 def log_plan(plan: Plan, path: str = "") -> None:
-    """Write a plan that was carried out into the logs of this context."""
+    """Write a plan that was executed into the logs of this context."""
     logs: list[list[Crossing]] = in_force("record")
     if not logs or not plan.steps:
         return

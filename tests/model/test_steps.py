@@ -73,7 +73,7 @@ AWRY = {
     "compact": array((2, 3), strides=(1, 1)),
     "negative strides": array(strides=(-3, 1)),
     "unaligned data": array(aligned=False),
-    "broken elements": array(strides=None),
+    "whole elements": array(strides=None),
 }
 
 

@@ -41,7 +41,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         "jax-x64-narrowing",
         {"jax": ">=0.4.38"},
-        "With jax_enable_x64 off, which is the default, 64-bit NumPy arrays become 32-bit ones; integers wrap around in silence "
+        "With jax_enable_x64 off, which is the default, 64-bit NumPy arrays become 32-bit ones; integers wrap around silently "
         "(as of JAX 0.12.0).",
         "interop asks for casting='same_kind' first. Elsewhere: jax.config.update('jax_enable_x64', True).",
         f"{_ISSUES}/18385",

@@ -34,7 +34,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         "torch-read-only-ignored",
         {"torch": ">=2.9"},
-        "torch.from_dlpack of read-only memory gives a writable tensor in silence (as of torch 2.15.0).",
+        "torch.from_dlpack of read-only memory gives a writable tensor silently (as of torch 2.15.0).",
         "interop copies read-only memory unless readonly='share'. Elsewhere: a.copy(), or never write to the tensor.",
         f"{_ISSUES}/5442",
     ),
