@@ -58,7 +58,7 @@ def test_its_work_is_in_order_across_the_streams_of_the_capture(gpu):
     assert (gpu.see(x)[0], gpu.see(y)[0]) == (7, 3)
 
 
-def test_a_launch_comes_behind_what_its_stream_was_given(gpu):
+def test_a_launch_is_ordered_after_its_streams_work(gpu):
     stream = cp.cuda.Stream(non_blocking=True)
     x, y = cp.zeros(N), cp.zeros(N)
     cp.cuda.runtime.deviceSynchronize()
@@ -72,7 +72,7 @@ def test_a_launch_comes_behind_what_its_stream_was_given(gpu):
     assert gpu.see(y)[0] == 3
 
 
-def test_what_a_graph_was_given_is_let_go_of_with_it(gpu):
+def test_the_work_of_a_graph_is_freed_with_it(gpu):
     import gc
     import weakref
 
@@ -117,7 +117,7 @@ def test_events_without_a_time_have_none(gpu):
 # Memory.
 
 
-def test_memory_that_nobody_touches_costs_nothing(gpu):
+def test_untouched_memory_costs_nothing(gpu):
     free, total = cp.cuda.runtime.memGetInfo()
     assert total == 24 * GIB
     began = time.monotonic()

@@ -157,7 +157,7 @@ def test_another_sitecustomize_is_run_too(tmp_path):
     assert run(code, PYTHONPATH=path) == (0, f"sitecustomize {where} {where}\n")
 
 
-def test_a_package_that_is_called_tests_is_in_nobodys_way(tmp_path):
+def test_a_package_that_is_called_tests_does_not_interfere(tmp_path):
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "__init__.py").write_text("raise ImportError('not this one')")
     path = os.pathsep.join((str(tmp_path), os.environ["PYTHONPATH"]))

@@ -29,7 +29,7 @@ def allocated(cuda, function, stream, pool):
 
 
 @of("cudaMallocAsync", "cudaMallocFromPoolAsync", "cuMemAllocAsync")
-def test_memory_may_be_used_behind_its_allocation(cuda, function, stream, other, event, pool):
+def test_memory_may_be_used_by_work_that_is_ordered_after_its_allocation(cuda, function, stream, other, event, pool):
     with cuda.held(stream):
         made = allocated(cuda, function, stream, pool)
         cuda("cudaMemsetAsync", made, 3, c_size_t(SIZE), stream)

@@ -58,7 +58,7 @@ void Arena::prepare() {
     free_blocks[reinterpret_cast<uintptr_t>(device)] = ARENA;
 }
 
-/* First fit, lowest address: memory that was given back is handed out again at once, as a caching pool would do it. */
+/* First fit, lowest address: memory that was freed is reused at once, as by a caching pool. */
 uintptr_t Arena::take(size_t size) {
     auto fits = [=](const auto &block) { return block.second >= size; };
     auto found = std::find_if(free_blocks.begin(), free_blocks.end(), fits);

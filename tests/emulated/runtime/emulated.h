@@ -59,7 +59,7 @@ enum Error {
 };
 
 constexpr int DEVICES = 2;
-constexpr size_t ARENA = size_t(24) << 30; // of each device; pages that nobody touched take no memory
+constexpr size_t ARENA = size_t(24) << 30; // of each device; pages that were not touched take no memory
 constexpr uintptr_t LEGACY = 1, PER_THREAD = 2;
 constexpr unsigned NON_BLOCKING = 1;
 

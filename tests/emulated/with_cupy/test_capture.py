@@ -10,8 +10,8 @@ from interop import to_cupy
 from interop.backends.cupy import release as _cupy_release
 from tests.emulated.with_cupy.work import (
     N,
+    exported,
     fast_path,
-    handed_over,
     two_streams,
 )
 
@@ -24,7 +24,7 @@ def test_a_handoff_inside_of_a_capture_leaves_it_whole(gpu):
     array = cp.zeros(N)
     with stream:
         stream.begin_capture()
-        taken = handed_over(array, stream.ptr)
+        taken = exported(array, stream.ptr)
         assert fast_path([])(array) is not None
         del taken
         gc.collect()
@@ -40,13 +40,13 @@ def test_what_waits_from_before_harms_no_capture(gpu):
     cp.cuda.runtime.deviceSynchronize()
     where = array.data.ptr
     with gpu.held(consumer):
-        taken = handed_over(array, consumer.ptr)
+        taken = exported(array, consumer.ptr)
         del array, taken
         assert len(_cupy_release.deferred) == 1
         other = cp.zeros(N)
         with capturing:
             capturing.begin_capture()
-            handed_over(other, capturing.ptr)
+            exported(other, capturing.ptr)
             thread = threading.Thread(target=_cupy_release.release_completed)
             thread.start()
             thread.join()
@@ -58,13 +58,13 @@ def test_what_waits_from_before_harms_no_capture(gpu):
     assert cp.empty(N, "float32").data.ptr == where
 
 
-def test_memory_that_comes_back_while_another_stream_captures_is_kept(gpu):
+def test_memory_that_is_dropped_while_another_stream_captures_is_released_later(gpu):
     consumer, capturing = two_streams()
     array = cp.full(N, 3, "float32")
     cp.cuda.runtime.deviceSynchronize()
     where = array.data.ptr
     with gpu.held(consumer):
-        taken = handed_over(array, consumer.ptr)
+        taken = exported(array, consumer.ptr)
         with capturing:
             capturing.begin_capture()
             del array, taken
@@ -75,13 +75,13 @@ def test_memory_that_comes_back_while_another_stream_captures_is_kept(gpu):
     assert cp.empty(N, "float32").data.ptr == where
 
 
-def test_memory_of_the_legacy_stream_comes_back_after_a_capture_that_it_waits_for(gpu):
+def test_memory_of_the_legacy_stream_is_released_after_a_capture_that_it_waits_for(gpu):
     """Nothing can be recorded on it while a blocking stream is captured."""
     blocking = cp.cuda.Stream()
     array = cp.full(N, 3, "float32")
     cp.cuda.runtime.deviceSynchronize()
     where = array.data.ptr
-    taken = handed_over(array, 1)
+    taken = exported(array, 1)
     with blocking:
         blocking.begin_capture()
         del array, taken
@@ -93,7 +93,7 @@ def test_memory_of_the_legacy_stream_comes_back_after_a_capture_that_it_waits_fo
     assert cp.empty(N, "float32").data.ptr == where
 
 
-def test_a_stream_that_is_named_in_a_capture_keeps_nothing_for_good(gpu):
+def test_a_stream_that_is_named_in_a_capture_blocks_no_release_for_good(gpu):
     """An event that was recorded inside is never done, and what comes later would wait behind it."""
     capturing, named = two_streams()
     array = cp.full(N, 3, "float32")

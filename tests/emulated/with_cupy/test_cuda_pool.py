@@ -87,8 +87,8 @@ def test_scopes_of_threads_that_end_in_another_order_set_it_back_together(cudas)
     assert threshold() == 0
 
 
-def test_stream_ordered_memory_is_lent_and_freed_in_order(cudas):
-    """Handed over to another stream and dropped while that works: it goes back when that is done, and by then nobody writes to it."""
+def test_the_release_of_stream_ordered_memory_is_deferred_and_in_order(cudas):
+    """Exported to another stream and dropped while that works: it is released when that is done, and not reused before."""
     from interop.backends.cupy.release import release_completed
 
     with _cupy_pool.memory_source():
@@ -127,7 +127,7 @@ def test_a_report_asks_and_changes_nothing(gpu):
     assert cp.cuda.runtime.getDevice() == 0
 
 
-def test_a_pool_with_a_torch_that_has_no_cuda_is_said_to_be_none(gpu):
+def test_with_a_torch_without_cuda_there_is_no_pool(gpu):
     import torch
 
     if torch.version.cuda is not None:

@@ -14,8 +14,8 @@ from interop.backends.cupy import release as _cupy_release
 from interop.dlpack import CUDA, Handover
 from tests.emulated.with_cupy.work import (
     N,
+    exported,
     fast_path,
-    handed_over,
     two_streams,
 )
 
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.usefixtures("implementation")
 
 
 @pytest.mark.parametrize("where", ["here", "another thread"])
-def test_memory_of_the_per_thread_stream_is_kept_wherever_it_is_dropped(gpu, where):
+def test_memory_of_the_per_thread_stream_is_not_released_early_wherever_it_is_dropped(gpu, where):
     stream = cp.cuda.Stream.ptds
-    held = [handed_over(cp.full(N, 3, "float32"), 2)]
+    held = [exported(cp.full(N, 3, "float32"), 2)]
     result = cp.empty(N, "float32")
     cp.cuda.runtime.deviceSynchronize()
     with gpu.held(stream):
@@ -44,12 +44,12 @@ def test_memory_of_the_per_thread_stream_is_kept_wherever_it_is_dropped(gpu, whe
     assert gpu.see(result).tolist() == [3] * N
 
 
-def test_a_slow_stream_keeps_no_memory_of_another(gpu):
+def test_a_slow_stream_delays_no_release_of_another(gpu):
     slow, quick = two_streams()
     first, second = cp.full(N, 3, "float32"), cp.full(2 * N, 4, "float32")
     cp.cuda.runtime.deviceSynchronize()
     where = second.data.ptr
-    one, other = handed_over(first, slow.ptr), handed_over(second, quick.ptr)
+    one, other = exported(first, slow.ptr), exported(second, quick.ptr)
     with gpu.held(slow):
         with gpu.held(quick):
             del first, one
@@ -60,8 +60,8 @@ def test_a_slow_stream_keeps_no_memory_of_another(gpu):
         assert cp.empty(2 * N, "float32").data.ptr == where
 
 
-def test_no_torch_for_the_device_is_said_and_nothing_else(gpu):
-    """A build of torch for the CPU beside CuPy with a device: also the second time, when the short cuts are known."""
+def test_no_torch_for_the_device_is_the_only_error(gpu):
+    """A build of torch for the CPU beside CuPy with a device: also the second time, when the fast path is known."""
     import torch
 
     if torch.backends.cuda.is_built():
@@ -73,7 +73,7 @@ def test_no_torch_for_the_device_is_said_and_nothing_else(gpu):
         assert interop.to_torch(array, device="cpu").tolist() == [0, 0, 0]
 
 
-def test_a_capsule_that_is_never_taken_gives_its_memory_back(gpu):
+def test_a_capsule_that_is_never_imported_releases_its_memory(gpu):
     array = cp.full(N, 3, "float32")
     cp.cuda.runtime.deviceSynchronize()
     where = array.data.ptr
@@ -91,14 +91,14 @@ def test_a_capsule_that_is_never_taken_gives_its_memory_back(gpu):
 def test_the_plain_protocol_gives_the_same(gpu):
     array = to_cupy(np.arange(6.0).reshape(2, 3), device="cuda")
     made = cp.from_dlpack(Handover(array.__dlpack__(max_version=(1, 0)), (CUDA, 0)))
-    assert made.data.ptr == handed_over(array, 1).data.ptr
+    assert made.data.ptr == exported(array, 1).data.ptr
 
 
 # A stream that its owner drops.
 
 
 def dropped_stream(gpu, hand_over):
-    """Hand memory over to work on a stream of which nobody but its object knows, drop that, and then the memory."""
+    """Export memory to work on a stream that only its object refers to, drop that, and then the memory."""
     array = cp.full(N, 3, "float32")
     cp.cuda.runtime.deviceSynchronize()
     result = cp.empty(N, "float32")
@@ -119,22 +119,22 @@ def dropped_stream(gpu, hand_over):
 
 
 HANDOVERS = {
-    "its number": lambda array, stream: handed_over(array, stream.ptr),
-    "current": lambda array, stream: handed_over(array, load_backend("cupy").stream_pointer(None, interop.Device("cuda", 0))),
-    "named": lambda array, stream: handed_over(array, load_backend("cupy").stream_pointer(stream, interop.Device("cuda", 0))),
-    "short cut": lambda array, stream: fast_path([])(array),
+    "its number": lambda array, stream: exported(array, stream.ptr),
+    "current": lambda array, stream: exported(array, load_backend("cupy").stream_pointer(None, interop.Device("cuda", 0))),
+    "named": lambda array, stream: exported(array, load_backend("cupy").stream_pointer(stream, interop.Device("cuda", 0))),
+    "fast path": lambda array, stream: fast_path([])(array),
 }
 
 
 @pytest.mark.parametrize("how", HANDOVERS)
-def test_a_stream_that_is_dropped_early_costs_nobody_their_data(gpu, how):
+def test_a_stream_that_is_dropped_early_corrupts_no_data(gpu, how):
     assert dropped_stream(gpu, HANDOVERS[how]).tolist() == [3] * N
     said = [one for one in gpu.calls() if one.startswith("cudaDeviceSynchronize")]
-    # Three are the test's. Of a number nobody knows whose it is: with the stream gone, only the device can be waited for.
+    # Three are the test's. A number has no owner that could be kept: with the stream gone, only the device can be waited for.
     assert len(said) == (4 if how == "its number" else 3)
 
 
-def test_the_object_of_a_stream_lives_as_long_as_memory_that_was_lent_to_it(gpu):
+def test_a_streams_object_lives_until_the_release_that_waits_for_it(gpu):
     import weakref
 
     from interop.backends.cuda.streams import stream_owners
@@ -146,6 +146,7 @@ def test_the_object_of_a_stream_lives_as_long_as_memory_that_was_lent_to_it(gpu)
     del stream
     gc.collect()
     assert stream_owners(number) == (gone(),)
+    cp.cuda.runtime.deviceSynchronize()  # the work is done, so the release is not deferred
     del taken
     gc.collect()
     assert gone() is None

@@ -10,7 +10,7 @@ import interop
 from interop import DeviceUnavailableError, to_cupy, to_numpy
 from interop.backends import load_backend
 from interop.backends.cupy import known_issues as _cupy_issues
-from interop.doctor.distributions import Installed
+from interop.doctor.distributions import Distributions
 from tests.emulated.with_cupy.work import (
     slow_values,
     zeros,
@@ -67,8 +67,8 @@ def test_a_stream_that_is_used_and_not_entered_stays_current(gpu):
         cp.cuda.Stream.null.use()
 
 
-def test_the_trouble_is_that_of_this_cupy(gpu):
-    trouble = next(one for one in _cupy_issues.KNOWN_ISSUES if one.id == "cupy-with-forgets-use")
+def test_the_known_issue_is_that_of_this_cupy(gpu):
+    issue = next(one for one in _cupy_issues.KNOWN_ISSUES if one.id == "cupy-with-forgets-use")
     used, other = cp.cuda.Stream(non_blocking=True), cp.cuda.Stream(non_blocking=True)
     used.use()
     try:
@@ -77,7 +77,7 @@ def test_the_trouble_is_that_of_this_cupy(gpu):
         forgotten = cp.cuda.get_current_stream().ptr != used.ptr
     finally:
         cp.cuda.Stream.null.use()
-    assert forgotten == (Installed().matching(trouble) is not None)
+    assert forgotten == (Distributions().affected(issue) is not None)
 
 
 def test_a_device_that_is_used_and_not_entered_stays_current(gpu):
@@ -101,7 +101,7 @@ def test_a_device_that_is_not_there(gpu):
         to_cupy(np.ones(3), device="cuda:2")
 
 
-def test_a_copy_to_another_device_comes_behind_the_work_there(gpu):
+def test_a_copy_to_another_device_is_ordered_after_the_work_there(gpu):
     stream = cp.cuda.Stream(non_blocking=True)
     array = slow_values(gpu, stream, 3)
     with stream:
@@ -125,7 +125,7 @@ def test_without_the_wait_the_copy_would_be_of_before(gpu):
 
 @pytest.mark.parametrize("view", [lambda x: x, lambda x: x[::2], lambda x: x.reshape(10, 100).T], ids=["whole", "gaps", "transposed"])
 def test_the_source_of_a_copy_to_another_device_is_kept(gpu, view):
-    """Its own pool would hand it out to work on its own stream, which knows nothing of the copy."""
+    """Its own pool would reuse it for work on its own stream, which is not ordered after the copy."""
     with cp.cuda.Device(1):
         busy = cp.cuda.Stream(non_blocking=True)
     array = cp.full(1000, 3, "float32")
@@ -140,7 +140,7 @@ def test_the_source_of_a_copy_to_another_device_is_kept(gpu, view):
     assert all((one.get() == 7).all() for one in later)
 
 
-def test_without_being_kept_it_would_be_handed_out(gpu, monkeypatch):
+def test_without_deferred_release_the_source_would_be_reused(gpu, monkeypatch):
     from interop.backends.cupy import copies as _cupy_copies
     from interop.backends.cupy import release as _cupy_release
 
@@ -175,7 +175,7 @@ def test_the_streams_of_a_scope_are_restored(gpu):
     assert cp.cuda.get_current_stream().ptr == before
 
 
-def test_what_the_doctor_is_told(gpu):
+def test_what_the_doctor_reports(gpu):
     view = load_backend("cupy").cuda()
     assert [card.name for card in view.cards] == ["Emulated device 0", "Emulated device 1"]
     assert [card.peers for card in view.cards] == [(1,), (0,)]

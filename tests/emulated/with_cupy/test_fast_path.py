@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("implementation")
 
 
 @pytest.mark.parametrize("on", ["default", "own"])
-def test_on_one_stream_the_short_cut_shares_and_nothing_waits(gpu, on):
+def test_on_one_stream_the_fast_path_shares_and_nothing_waits(gpu, on):
     stream = cp.cuda.Stream.null if on == "default" else cp.cuda.Stream(non_blocking=True)
     log = []
     attempt = fast_path(log)
@@ -34,8 +34,8 @@ def test_on_one_stream_the_short_cut_shares_and_nothing_waits(gpu, on):
     assert log == [0]
 
 
-def test_the_short_cut_keeps_memory_for_the_stream_too(gpu):
-    """Allocated on one stream, handed over on another that is current for both, dropped while that works."""
+def test_the_fast_path_defers_the_release_too(gpu):
+    """Allocated on one stream, exported on another that is current for both, dropped while that works."""
     attempt = fast_path([])
     allocated, working = two_streams()
     with allocated:
@@ -58,14 +58,14 @@ def test_the_short_cut_keeps_memory_for_the_stream_too(gpu):
     [lambda x: x[::2, ::2], lambda x: x[::-1], lambda x: x[:0], lambda x: cp.ndarray((3,), "float32", memptr=x.data + 1)],
     ids=["gaps", "reversed", "empty", "askew"],
 )
-def test_what_needs_a_look_goes_the_long_way(gpu, view):
+def test_what_has_to_be_examined_is_off_the_fast_path(gpu, view):
     log = []
     assert fast_path(log)(view(cp.zeros((4, 8), "float32"))) is None
     assert log == []
 
 
 @pytest.mark.parametrize("to", ["another", "default"])
-def test_the_short_cut_waits_for_another_stream(gpu, to):
+def test_on_the_fast_path_another_stream_is_ordered_after_the_producers(gpu, to):
     producer, other = two_streams()
     consumer = other if to == "another" else cp.cuda.Stream.null
     cupy_there = load_backend("cupy").as_consumer()._replace(stream_pointer=lambda index: consumer.ptr)
@@ -81,7 +81,7 @@ def test_the_short_cut_waits_for_another_stream(gpu, to):
     assert gpu.see(copied).tolist() == [3] * N
 
 
-def test_the_short_cut_keeps_memory_for_another_stream(gpu):
+def test_the_fast_path_defers_the_release_for_another_stream(gpu):
     def take(array, consumer):
         cupy_there = load_backend("cupy").as_consumer()._replace(stream_pointer=lambda index: consumer.ptr)
         return guarded(load_backend("cupy").export_to(cupy_there)[cp.ndarray])(array)
@@ -89,13 +89,13 @@ def test_the_short_cut_keeps_memory_for_another_stream(gpu):
     assert dropped_while_working(gpu, take).tolist() == [3] * N
 
 
-def test_managed_memory_goes_the_long_way(gpu):
+def test_managed_memory_is_off_the_fast_path(gpu):
     with cp.cuda.using_allocator(cp.cuda.malloc_managed):
         managed = cp.zeros(4)
     assert fast_path([])(managed) is None
 
 
-def test_another_device_goes_the_long_way(gpu):
+def test_another_device_is_off_the_fast_path(gpu):
     with cp.cuda.Device(1):
         array = cp.zeros(3)
     assert fast_path([])(array) is None

@@ -10,30 +10,30 @@ from interop.backends.cupy import release as _cupy_release
 from tests.emulated.with_cupy.work import (
     N,
     dropped_while_working,
-    handed_over,
+    exported,
     two_streams,
 )
 
 pytestmark = pytest.mark.usefixtures("implementation")
 
 
-def test_memory_is_not_handed_out_before_the_consumers_work_is_done(gpu):
+def test_memory_is_not_reused_before_the_consumers_work_is_done(gpu):
     assert dropped_while_working(gpu).tolist() == [3] * N
 
 
-def test_without_being_lent_it_is_handed_out(gpu, monkeypatch):
+def test_without_deferred_release_it_is_reused(gpu, monkeypatch):
     monkeypatch.setattr(
         "interop.backends.cupy.release.defer_release", lambda x, stream, asked: x.__dlpack__(stream=asked, max_version=(1, 0))
     )
     assert dropped_while_working(gpu).tolist() == [7] * N
 
 
-def test_lent_memory_comes_back_when_the_work_is_done(gpu):
+def test_exported_memory_is_released_when_the_work_is_done(gpu):
     _, consumer = two_streams()
     array = cp.full(N, 3, "float32")
     cp.cuda.runtime.deviceSynchronize()
     where = array.data.ptr
-    taken = handed_over(array, consumer.ptr)
+    taken = exported(array, consumer.ptr)
     with gpu.held(consumer):
         del array, taken
         assert cp.empty(N, "float32").data.ptr != where
@@ -46,7 +46,7 @@ def test_lent_memory_comes_back_when_the_work_is_done(gpu):
 def test_either_may_go_first(gpu, who):
     _, consumer = two_streams()
     array = cp.full(N, 3, "float32")
-    taken = handed_over(array, consumer.ptr)
+    taken = exported(array, consumer.ptr)
     if who == "owner":
         del array
         gc.collect()
@@ -68,15 +68,15 @@ def test_it_may_be_dropped_in_another_thread(gpu):
     assert dropped_while_working(gpu, drop=drop).tolist() == [3] * N
 
 
-def test_many_threads_hand_over_and_drop(gpu):
-    """Each with streams of its own, on memory of one pool: nobody reads what is another's."""
+def test_many_threads_export_and_drop(gpu):
+    """Each with streams of its own, on memory of one pool: none reads what is another's."""
     wrong = []
 
     def work(value):
         producer, consumer = two_streams()
         for _ in range(30):
             with producer:
-                taken = handed_over(cp.full(64, value, "int32"), consumer.ptr)
+                taken = exported(cp.full(64, value, "int32"), consumer.ptr)
             result = None
             with consumer:
                 gpu.sleep(consumer, 1)
@@ -93,12 +93,12 @@ def test_many_threads_hand_over_and_drop(gpu):
     assert wrong == []
 
 
-def test_what_was_lent_twice_is_free_when_both_are_done(gpu):
+def test_what_was_exported_twice_is_released_when_both_are_done(gpu):
     first, second = two_streams()
     array = cp.full(N, 3, "float32")
     cp.cuda.runtime.deviceSynchronize()
     where = array.data.ptr
-    one, other = handed_over(array, first.ptr), handed_over(array, second.ptr)
+    one, other = exported(array, first.ptr), exported(array, second.ptr)
     with gpu.held(second):
         with gpu.held(first):
             del array, one, other
@@ -110,27 +110,27 @@ def test_what_was_lent_twice_is_free_when_both_are_done(gpu):
     assert cp.empty(N, "float32").data.ptr == where
 
 
-def test_what_is_done_already_is_not_kept(gpu):
+def test_what_is_done_already_is_released_at_once(gpu):
     _, consumer = two_streams()
     array = cp.full(N, 3, "float32")
     cp.cuda.runtime.deviceSynchronize()
     where = array.data.ptr
-    taken = handed_over(array, consumer.ptr)
+    taken = exported(array, consumer.ptr)
     consumer.synchronize()
     del array, taken
     assert cp.empty(N, "float32").data.ptr == where
 
 
-@pytest.mark.parametrize(("stream", "is_lent"), [(None, False), (-1, False), (1, True), (2, True)])
-def test_memory_is_lent_to_every_stream_unless_nothing_was_asked_for(gpu, monkeypatch, stream, is_lent):
+@pytest.mark.parametrize(("stream", "is_deferred"), [(None, False), (-1, False), (1, True), (2, True)])
+def test_release_is_deferred_for_every_stream_unless_no_order_was_asked_for(gpu, monkeypatch, stream, is_deferred):
     """Also to the current one: the memory may have been allocated on another. ``-1`` asked for no order."""
     asked, original = [], _cupy_release.defer_release
     monkeypatch.setattr(
         "interop.backends.cupy.release.defer_release", lambda x, number, order: asked.append(number) or original(x, number, order)
     )
-    taken = handed_over(cp.zeros(3), stream)
+    taken = exported(cp.zeros(3), stream)
     assert taken.get().tolist() == [0, 0, 0]
-    assert asked == ([stream] if is_lent else [])
+    assert asked == ([stream] if is_deferred else [])
 
 
 def test_an_alias_of_a_stream_is_the_same_object_each_time(gpu):

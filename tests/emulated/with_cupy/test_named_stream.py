@@ -7,7 +7,7 @@ import pytest
 import interop
 from interop import StreamError, to_cupy, to_numpy
 from interop.backends import load_backend
-from tests.emulated.with_cupy.work import Foreign, slow_values, zeros
+from tests.emulated.with_cupy.work import Other, slow_values, zeros
 
 
 @pytest.mark.parametrize("words", [{}, {"copy": True}, {"dtype": "float64", "casting": "same_kind"}], ids=["shared", "copied", "cast"])
@@ -19,7 +19,7 @@ def test_the_result_is_ready_for_work_on_the_stream_that_is_named(gpu, source, w
             made = to_cupy(slow_values(gpu, current, 3), stream=named, **words)
     else:
         with current:
-            made = to_cupy(Foreign(slow_values(gpu, producer, 3), producer), stream=named, **words)
+            made = to_cupy(Other(slow_values(gpu, producer, 3), producer), stream=named, **words)
     with named:
         assert (made + made).get().tolist() == [6] * 1000
 
@@ -90,7 +90,7 @@ def test_an_interrupt_leaves_no_copy_under_way_on_memory_that_goes_back(gpu, sma
         assert stream.done
 
 
-def test_finished_loans_are_given_back_before_memory_is_asked_for(gpu):
+def test_completed_releases_come_before_an_allocation(gpu):
     consumer = cp.cuda.Stream(non_blocking=True)
     half = 600 << 20
     array = cp.empty(half, "uint8")

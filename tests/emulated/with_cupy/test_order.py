@@ -8,7 +8,7 @@ import pytest
 
 import interop
 from interop import StreamError, to_cupy
-from tests.emulated.with_cupy.work import N, Other, handed_over, slow_values, two_streams, waited, zeros
+from tests.emulated.with_cupy.work import N, Other, exported, slow_values, two_streams, waited, zeros
 
 pytestmark = pytest.mark.usefixtures("implementation")
 
@@ -18,7 +18,7 @@ def test_the_consumers_stream_waits_for_cupys(gpu):
     array = slow_values(gpu, producer, 3)
     with producer:
         gpu.calls()
-        taken = handed_over(array, consumer.ptr)
+        taken = exported(array, consumer.ptr)
         said = gpu.calls()
     assert waited(said) == []
     assert any(one.startswith("cudaStreamWaitEvent") and one.endswith(f"{consumer.ptr:#x}") for one in said)
@@ -34,7 +34,7 @@ def test_without_the_wait_the_values_are_wrong(gpu):
     with gpu.held(producer):
         with producer:
             array.fill(3)
-            taken = handed_over(array, -1)
+            taken = exported(array, -1)
         with consumer:
             assert taken.copy().get().tolist() == [0] * N
 
@@ -44,7 +44,7 @@ def test_on_cupys_own_stream_nothing_waits(gpu):
     array = slow_values(gpu, stream, 3)
     with stream:
         gpu.calls()
-        taken = handed_over(array, stream.ptr)
+        taken = exported(array, stream.ptr)
         assert not any("Wait" in one or "Synchronize" in one for one in gpu.calls())
         assert taken.copy().get().tolist() == [3] * N
 
@@ -55,7 +55,7 @@ def test_the_default_streams_wait_too(gpu, name):
     consumer = getattr(cp.cuda.Stream, name)
     array = slow_values(gpu, producer, 3)
     with producer:
-        taken = handed_over(array, 1 if name == "null" else 2)
+        taken = exported(array, 1 if name == "null" else 2)
     with consumer:
         copied = taken.copy()
         consumer.synchronize()
@@ -115,4 +115,4 @@ def test_managed_memory_is_taken_as_it_is(gpu):
     assert to_cupy(array) is array
     made = to_cupy(Other(array))
     assert made.data.ptr == array.data.ptr
-    assert handed_over(array, 1).data.ptr == array.data.ptr
+    assert exported(array, 1).data.ptr == array.data.ptr

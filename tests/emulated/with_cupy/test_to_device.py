@@ -19,7 +19,7 @@ def test_layouts_reach_the_device(gpu, small_chunks, layout, size):
 
 
 @pytest.mark.parametrize("count", [10, 5000])
-def test_pageable_memory_is_read_and_nobody_waits_for_the_stream(gpu, small_chunks, count):
+def test_pageable_memory_is_read_and_the_host_does_not_wait_for_the_stream(gpu, small_chunks, count):
     stream = cp.cuda.Stream(non_blocking=True)
     data = np.arange(count, dtype="float32")
     with stream:
@@ -50,8 +50,8 @@ def test_large_pageable_memory_goes_through_two_buffers_that_are_used_again(gpu,
     assert not any(one.startswith("cudaHostAlloc") for one in gpu_calls)
 
 
-def test_an_array_that_is_dropped_under_way_is_not_handed_out(gpu, small_chunks):
-    """CuPy's memory belongs to its stream: what comes next on it comes behind the copy."""
+def test_an_array_that_is_dropped_during_the_copy_is_not_reused(gpu, small_chunks):
+    """CuPy's memory belongs to its stream: what comes next on it is ordered after the copy."""
     stream = cp.cuda.Stream(non_blocking=True)
     with stream:
         gpu.sleep(stream)

@@ -79,7 +79,7 @@ def test_a_pending_copy_waits_for_nothing_and_its_result_for_one_event(gpu):
         assert waited(gpu.calls()) == ["cudaEventSynchronize"]
 
 
-def test_the_memory_of_a_pending_copy_is_nobodys_until_the_copy_has_ended(gpu):
+def test_the_memory_of_a_pending_copy_is_not_reused_until_it_has_ended(gpu):
     stream = cp.cuda.Stream(non_blocking=True)
     array = zeros()
     where = array.data.ptr
@@ -93,7 +93,7 @@ def test_the_memory_of_a_pending_copy_is_nobodys_until_the_copy_has_ended(gpu):
     assert transfer.result().tolist() == [3] * 1000
 
 
-def test_one_that_nobody_asks_for_keeps_its_memory_on_both_sides(gpu):
+def test_a_pending_copy_that_is_dropped_keeps_its_memory_on_both_sides(gpu):
     from interop.backends.cupy.release import release_completed
 
     stream = cp.cuda.Stream(non_blocking=True)
@@ -112,7 +112,7 @@ def test_one_that_nobody_asks_for_keeps_its_memory_on_both_sides(gpu):
 
 @pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize("number", ["another", "none"])
-def test_a_named_stream_comes_behind_the_work_of_the_current_one(gpu, blocking, number):
+def test_a_named_stream_is_ordered_after_the_current_one(gpu, blocking, number):
     stream, other = cp.cuda.Stream(non_blocking=True), cp.cuda.Stream(non_blocking=True)
     array = slow_values(gpu, stream, 3)
     with stream:

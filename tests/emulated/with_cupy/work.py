@@ -22,12 +22,12 @@ class Other:
 
     def __dlpack__(self, **words):
         self.asked.append(words)
-        with self.array.device, self._current:  # its own library's current stream, behind whose work it hands out
+        with self.array.device, self._current:  # its own library's current stream, after whose work the export is ordered
             return self.array.__dlpack__(**words)
 
 
-def handed_over(array, stream):
-    """Return what another library makes of an array, for work on a stream of a number."""
+def exported(array, stream):
+    """Return what a consumer makes of an array that is exported for work on a stream, by its number."""
     return cp.from_dlpack(load_backend("cupy").export(array, stream))
 
 
@@ -35,8 +35,8 @@ def two_streams():
     return cp.cuda.Stream(non_blocking=True), cp.cuda.Stream(non_blocking=True)
 
 
-def dropped_while_working(gpu, take=lambda array, consumer: handed_over(array, consumer.ptr), drop=list.clear):
-    """Have the consumer work slowly on memory that everybody has dropped; returns what it read, after the owner's next array."""
+def dropped_while_working(gpu, take=lambda array, consumer: exported(array, consumer.ptr), drop=list.clear):
+    """Have the consumer work slowly on memory without an owner; returns what it read, after the producer's next array."""
     producer, consumer = two_streams()
     with producer:
         array = cp.full(N, 3, "float32")
@@ -49,7 +49,7 @@ def dropped_while_working(gpu, take=lambda array, consumer: handed_over(array, c
                 result[...] = held[0]
             drop(held)
             gc.collect()
-            cp.full(N, 7, "float32")  # the memory, if nobody keeps it: at once, as this stream has nothing to do
+            cp.full(N, 7, "float32")  # the same memory if its release was not deferred: at once, as this stream has nothing to do
             producer.synchronize()
         consumer.synchronize()
     return gpu.see(result)
@@ -105,17 +105,3 @@ def zeros(shape=(1000,), dtype="float32"):
 
 def waited(calls):
     return [one for one in calls if "Synchronize" in one]
-
-
-class Foreign:
-    """An array of another library, whose current stream works on it."""
-
-    def __init__(self, array, current):
-        self.array, self._current = array, current
-
-    def __dlpack_device__(self):
-        return self.array.__dlpack_device__()
-
-    def __dlpack__(self, **words):
-        with self.array.device, self._current:
-            return self.array.__dlpack__(**words)
