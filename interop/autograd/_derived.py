@@ -80,9 +80,9 @@ class DerivedTask(Task):
 
     def leading(self, level: int, size: int) -> DerivedTask:  # noqa: ARG002 - at every level the same
         """Return the run on arrays with one more axis in front, by the library's own vmap."""
-        return replace(self, pure=self.pure.mapped())
+        return replace(self, pure=self.pure.vmap())
 
-    def pulled(self, needs: tuple[bool, ...], holes: tuple[bool, ...]) -> DerivedTask:
+    def vjp(self, needs: tuple[bool, ...], holes: tuple[bool, ...]) -> DerivedTask:
         """Return the backward rule."""
 
         def incoming() -> list[str]:
@@ -92,9 +92,9 @@ class DerivedTask(Task):
             return _chosen("the gradient of", self.incoming(), needs)
 
         name, text = f"{self.name}_backward", f"the backward of {self.text}"
-        return DerivedTask(self.border, name, text, self.pure.pulled(needs, holes), incoming, outgoing, needs)
+        return DerivedTask(self.border, name, text, self.pure.vjp(needs, holes), incoming, outgoing, needs)
 
-    def pushed(self, moves: tuple[bool, ...], there: tuple[bool, ...]) -> DerivedTask:
+    def jvp(self, moves: tuple[bool, ...], there: tuple[bool, ...]) -> DerivedTask:
         """Return the forward-mode rule."""
 
         def incoming() -> list[str]:
@@ -103,7 +103,7 @@ class DerivedTask(Task):
         def outgoing() -> list[str]:
             return _chosen("the tangent of", self.outgoing(), there)
 
-        return DerivedTask(self.border, f"{self.name}_jvp", f"the jvp of {self.text}", self.pure.pushed(moves), incoming, outgoing, there)
+        return DerivedTask(self.border, f"{self.name}_jvp", f"the jvp of {self.text}", self.pure.jvp(moves), incoming, outgoing, there)
 
 
 class DerivedResiduals(Residuals):
@@ -122,21 +122,21 @@ class DerivedResiduals(Residuals):
         left = iter(made)
         return [next(left) if there else None for there in self.task.there]
 
-    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> DerivedTask:
+    def vjp_task(self, needs: Sequence[bool], holes: Sequence[bool]) -> DerivedTask:
         """Return the backward rule as a task."""
         wanted = tuple(need and smooth for need, smooth in zip(needs, self.smooth, strict=True))
-        return self.task.pulled(wanted, tuple(holes[len(self.smooth) :]))
+        return self.task.vjp(wanted, tuple(holes[len(self.smooth) :]))
 
-    def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+    def vjp(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
         """Run the backward rule."""
-        made, residuals = self.pulling(needs, [one is None for one in (*saved, *grads)]).run(
+        made, residuals = self.vjp_task(needs, [one is None for one in (*saved, *grads)]).run(
             [*saved, *(one for one in grads if one is not None)]
         )
         return residuals.spread(made)
 
-    def pushing(self, holes: Sequence[bool]) -> DerivedTask:
+    def jvp_task(self, holes: Sequence[bool]) -> DerivedTask:
         """Return the forward-mode rule as a task."""
-        return self.task.pushed(tuple(not hole for hole in holes[len(self.smooth) :]), self.smooth_results)
+        return self.task.jvp(tuple(not hole for hole in holes[len(self.smooth) :]), self.smooth_results)
 
 
 class _Form:

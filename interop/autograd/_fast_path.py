@@ -89,20 +89,20 @@ class FastResiduals(Residuals):
         """One array."""
         return SINGLE
 
-    def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+    def vjp(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
         """Run the backward rule: return a gradient or None for each input."""
         rule = self.task.operation.backward
         if rule is None or not self.saved or fast_path_off.get() is not None:
-            return self.general().pull(saved, grads, needs)
+            return self.general().vjp(saved, grads, needs)
         arrays = convert_all([*saved, *grads], self.task.there)
         for array in arrays:
             if array is None:
-                return self.general().pull(saved, grads, needs)
+                return self.general().vjp(saved, grads, needs)
         inputs = tuple(arrays[:-1])
         context = Context.for_rule(inputs, tuple(needs))
         box = [rule(context, arrays[-1])]
         results = self._fitting(box, inputs, needs)
-        return self.general().pulled(box, saved, grads, needs, arrays[-1:]) if results is None else results
+        return self.general().finish_vjp(box, saved, grads, needs, arrays[-1:]) if results is None else results
 
     def _fitting(self, box: list[Any], inputs: tuple[Any, ...], needs: Sequence[bool]) -> list[Any] | None:
         """Return the gradients in the box as tensors, if each is just what it should be; else None."""
@@ -136,10 +136,10 @@ class FastResiduals(Residuals):
         residuals.outputs = [self.output] if self.saved_forward else []
         return residuals
 
-    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
+    def vjp_task(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
         """Return the backward rule as a task."""
-        return self.general().pulling(needs, holes)
+        return self.general().vjp_task(needs, holes)
 
-    def pushing(self, holes: Sequence[bool]) -> Task:
+    def jvp_task(self, holes: Sequence[bool]) -> Task:
         """Return the forward-mode rule as a task."""
-        return self.general().pushing(holes)
+        return self.general().jvp_task(holes)

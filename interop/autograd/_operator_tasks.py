@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from interop.autograd._context import Context
 from interop.autograd._residuals import ForwardResiduals, TensorSpec
-from interop.autograd._rules import Pull, Push, RuleResiduals
+from interop.autograd._rules import JvpTask, RuleResiduals, VjpTask
 from interop.autograd._torch.operators import below, is_transformed, zeros
 from interop.autograd._torch.tasks import Task
 from interop.errors import GradError
@@ -69,30 +69,30 @@ class OperatorResiduals(ForwardResiduals):
 
     operator: Operator
 
-    def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+    def vjp(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
         """Run the operator of the rule."""
         tensors, results = self._parted(saved)
         if not self.once:
             residuals, saved = self.operator.left(self.arguments, tensors, results)
-            return residuals.pull(saved, materialized_grads(residuals, grads, results), needs)
+            return residuals.vjp(saved, materialized_grads(residuals, grads, results), needs)
         args, words = self.arguments.filled(tensors)
         found = iter(below(self.operator.backward, *grads, *results, list(needs), *args, *words.values()))
         return [next(found) if need else None for need in needs]
 
-    def pushing(self, holes: Sequence[bool]) -> Push:
+    def jvp_task(self, holes: Sequence[bool]) -> JvpTask:
         """Return the forward-mode rule as a task, which is no operator."""
         if is_transformed():
             name = self.operation.name
             raise GradError(f"torch.ops has no forward mode of {name} in torch.func.", hint=f"Call {name} itself.")
-        return super().pushing(holes)
+        return super().jvp_task(holes)
 
-    def push(self, saved: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+    def jvp(self, saved: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         """Run the rule of forward mode."""
         if self.operation.jvp is None:
-            return super().push(saved, tangents)  # refuses
+            return super().jvp(saved, tangents)  # refuses
         tensors, results = self._parted(saved)
         residuals, saved = self.operator.left(self.arguments, tensors, results, forward=True)
-        return residuals.push(saved, tangents)
+        return residuals.jvp(saved, tangents)
 
     def _parted(self, saved: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         cut = len(self.specs)
@@ -109,7 +109,7 @@ class OperatorVjpTask(Task):
     def run(self, tensors: Sequence[Any]) -> tuple[list[Any], RuleResiduals]:
         args, _ = self.arguments.filled(tensors)
         rule: Any = self.operator  # RuleResiduals asks its rule for the operation only
-        return RuleResiduals.of(Pull(rule, ()), below(self.operator.backward, *args))
+        return RuleResiduals.of(VjpTask(rule, ()), below(self.operator.backward, *args))
 
     @property
     def name(self) -> str:

@@ -176,10 +176,10 @@ class Operator(Kernels):
         arguments = self.arguments(args)
         tensors = arguments.tensors
         if self.operation.derives:
-            found = self._derived(arguments).pull(tensors, grads, needs)
+            found = self._derived(arguments).vjp(tensors, grads, needs)
         else:
             residuals, saved = self.left(arguments, tensors, results)
-            found = residuals.pull(saved, materialized_grads(residuals, grads, results), needs)
+            found = residuals.vjp(saved, materialized_grads(residuals, grads, results), needs)
         return [zeros(tensor) if grad is None else grad for grad, tensor, need in zip(found, tensors, needs, strict=True) if need]
 
     def task_backward(self, args: list[Any]) -> tuple[Task, Sequence[Any]]:

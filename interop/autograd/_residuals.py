@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop._model.dtypes import dtype_name, fallback
 from interop.autograd._arguments import Results
-from interop.autograd._rules import Pull, Push
+from interop.autograd._rules import JvpTask, VjpTask
 from interop.autograd._torch.tasks import Residuals
 from interop.backends import find_backend, is_array
 from interop.backends.torch.modes import no_autocast
@@ -91,14 +91,14 @@ class ForwardResiduals(Residuals):
         made.outputs = []
         return made
 
-    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Pull:
+    def vjp_task(self, needs: Sequence[bool], holes: Sequence[bool]) -> VjpTask:
         """Return the backward rule as a task; `holes` says which of what it gets are None."""
         self.rule()
-        return Pull(self, tuple(holes), needs=tuple(needs))
+        return VjpTask(self, tuple(holes), needs=tuple(needs))
 
-    def pushing(self, holes: Sequence[bool]) -> Push:
+    def jvp_task(self, holes: Sequence[bool]) -> JvpTask:
         """Return the forward-mode rule as a task."""
-        return Push(self, tuple(holes))
+        return JvpTask(self, tuple(holes))
 
     def keep(self, arrays: list[Any]) -> list[Any]:
         """Note what the context saves and marks; return the arrays among it that are neither inputs nor outputs."""
@@ -135,7 +135,7 @@ class ForwardResiduals(Residuals):
 
     # The rules, on tensors that have memory of their own.
 
-    def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+    def vjp(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
         """Run the backward rule: return the gradient of each input as a tensor, None where there is none."""
         rule, name = self.rule(), f"the backward of {self.operation.name}"
         incoming = [*saved, *grads]
@@ -145,9 +145,11 @@ class ForwardResiduals(Residuals):
         given = self.results.spread(incoming[len(saved) :], None)
         with no_autocast() if self.operation.casts else nullcontext():
             box = [rule(context, *given)]
-        return self.pulled(box, saved, grads, needs, incoming[len(saved) :])
+        return self.finish_vjp(box, saved, grads, needs, incoming[len(saved) :])
 
-    def pulled(self, box: list[Any], saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool], arrays: Sequence[Any]) -> list[Any]:
+    def finish_vjp(
+        self, box: list[Any], saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool], arrays: Sequence[Any]
+    ) -> list[Any]:
         """Return the same, of a rule that was run on `arrays` in the place of `grads`; what it returned is in the box, and nowhere else."""
         name = f"the backward of {self.operation.name}"
         found = self.arguments.gradients(box.pop(), name)
@@ -169,7 +171,7 @@ class ForwardResiduals(Residuals):
         made |= zip(crossing, crossed, strict=True)
         return [self._fitted(made[at], at) if at in made else None for at in range(count)]
 
-    def push(self, saved: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+    def jvp(self, saved: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         """Run the forward-mode rule: return the tangent of each output as a tensor, None where there is none."""
         operation = self.operation
         if operation.jvp is None:

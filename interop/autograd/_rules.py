@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from interop.autograd._residuals import ForwardResiduals
 
-__all__ = ["Pull", "Push"]
+__all__ = ["JvpTask", "VjpTask"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Rule(Task):
 
 
 @dataclass(frozen=True)
-class Pull(_Rule):
+class VjpTask(_Rule):
     """The backward rule."""
 
     needs: tuple[bool, ...] = ()
@@ -60,11 +60,11 @@ class Pull(_Rule):
     def run(self, tensors: Sequence[Any]) -> tuple[list[Any], RuleResiduals]:
         """Return the gradients that there are."""
         saved, grads, residuals = self._filled(tensors)
-        return RuleResiduals.of(self, residuals.pull(saved, grads, self.needs))
+        return RuleResiduals.of(self, residuals.vjp(saved, grads, self.needs))
 
 
 @dataclass(frozen=True)
-class Push(_Rule):
+class JvpTask(_Rule):
     """The forward-mode rule."""
 
     what = "jvp"
@@ -75,7 +75,7 @@ class Push(_Rule):
     def run(self, tensors: Sequence[Any]) -> tuple[list[Any], RuleResiduals]:
         """Return the tangents that there are."""
         saved, tangents, residuals = self._filled(tensors)
-        return RuleResiduals.of(self, residuals.push(saved, tangents))
+        return RuleResiduals.of(self, residuals.jvp(saved, tangents))
 
 
 class RuleResiduals(Residuals):
@@ -104,14 +104,14 @@ class RuleResiduals(Residuals):
         hint = "Make it of wrapped functions and torch's own, and say wrap(..., once_differentiable=False): it is given tensors then."
         raise GradError(message, hint=hint if what == "backward" else "Differentiate in reverse mode, or in forward mode only.")
 
-    def pull(self, *_: Any, **__: Any) -> NoReturn:
+    def vjp(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse: that would be the second derivative."""
         self._refuse()
 
-    def pulling(self, *_: Any, **__: Any) -> NoReturn:
+    def vjp_task(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse."""
         self._refuse()
 
-    def pushing(self, *_: Any, **__: Any) -> NoReturn:
+    def jvp_task(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse."""
         self._refuse()

@@ -58,7 +58,9 @@ def assert_no_crossings(*, native: bool = True) -> Iterator[Log]:
             with guard(transfers="error", grads="error", native=True) if native else contextlib.nullcontext():
                 yield log
         except (TransferError, GradError) as error:
-            raise AssertionError(_with_table(f"assert_no_crossings: something was about to leave: {error.message}", _crossed(log))) from error
+            raise AssertionError(
+                _with_table(f"assert_no_crossings: something was about to leave: {error.message}", _crossed(log))
+            ) from error
     crossed = _crossed(log)
     if crossed.crossings:
         count = len(crossed.crossings)

@@ -232,7 +232,7 @@ def _untouched_gradients(case: Case) -> Iterator[str]:
     tensors, incoming = case.tensors(), case.incoming()
     names = [*case.names, *(f"the gradient of {case.outputs[at]}" for at in case.live)]
     results = case.function(tensors)
-    yield from _untouched(names, [*tensors, *incoming], lambda: case.pull(results, tensors, incoming))
+    yield from _untouched(names, [*tensors, *incoming], lambda: case.vjp(results, tensors, incoming))
 
 
 def _report(name: str, checks: list[_Check], case: Case) -> None:

@@ -207,8 +207,8 @@ def test_the_quick_path_is_taken(monkeypatch):
 
     monkeypatch.setattr(_operation.ForwardTask, "run", refuse)
     monkeypatch.setattr(_operation.ForwardTask, "finish", refuse)
-    monkeypatch.setattr(_residuals.ForwardResiduals, "pulled", refuse)
-    monkeypatch.setattr(_residuals.ForwardResiduals, "pull", refuse)
+    monkeypatch.setattr(_residuals.ForwardResiduals, "finish_vjp", refuse)
+    monkeypatch.setattr(_residuals.ForwardResiduals, "vjp", refuse)
     gc.collect()
     quick, long = both("sum", "one each")
     x = torch.ones(3, requires_grad=True)

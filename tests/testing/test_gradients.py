@@ -19,7 +19,7 @@ import interop
 from interop import GradError, LayoutError
 from interop.autograd import wrap
 from interop.testing import gradcheck
-from interop.testing._gradcheck import runs as _torch_gradruns
+from interop.testing._gradcheck import runs
 
 X = torch.tensor([[0.5, -1.5, 2.0], [1.0, 0.25, -0.75]], dtype=torch.float64)
 Y = torch.tensor([2.0, -1.0, 0.5], dtype=torch.float64)
@@ -569,15 +569,15 @@ def test_threads_are_in_the_scopes_of_the_caller():
 
 @pytest.mark.parametrize(("count", "patterns"), [(1, 2), (3, 8), (5, 32), (6, 14), (7, 16)])
 def test_every_pattern_up_to_five_inputs(count, patterns):
-    found = _torch_gradruns._subsets(list(range(count)))
+    found = runs._subsets(list(range(count)))
     assert len(found) == len(set(found)) == patterns
     assert {(), tuple(range(count)), (0,), tuple(range(1, count))} <= set(found)
 
 
-@pytest.mark.parametrize("kind", _torch_gradruns.LAYOUTS)
+@pytest.mark.parametrize("kind", runs.LAYOUTS)
 @pytest.mark.parametrize("value", [X, Z, Y[0], torch.arange(6).reshape(2, 3), X[:0]], ids=["real", "complex", "0-d", "int", "no elements"])
 def test_a_layout_has_the_same_values(kind, value):
-    laid = _torch_gradruns.LAYOUTS[kind](value.clone())
+    laid = runs.LAYOUTS[kind](value.clone())
     if laid is None:
         assert (kind, value.dtype.is_complex) not in {("negated", False), ("conjugated", True)} or value.dtype is torch.int64
         return

@@ -82,15 +82,15 @@ class Pure:
     def __call__(self, *arrays: Any) -> Arrays:
         return self._function(*arrays)
 
-    def pulled(self, needs: tuple[bool, ...], holes: tuple[bool, ...]) -> Pure:
+    def vjp(self, needs: tuple[bool, ...], holes: tuple[bool, ...]) -> Pure:
         """Return the function from inputs and gradients to the gradients that are needed; outputs in `holes` have none."""
-        return self._derived(("pull", needs, holes), lambda: _pull(self._function, needs, holes))
+        return self._derived(("vjp", needs, holes), lambda: _vjp(self._function, needs, holes))
 
-    def pushed(self, moves: tuple[bool, ...]) -> Pure:
+    def jvp(self, moves: tuple[bool, ...]) -> Pure:
         """Return the function from inputs, and tangents of those that move, to the tangents of all outputs that can have one."""
-        return self._derived(("push", moves), lambda: _push(self._function, moves))
+        return self._derived(("jvp", moves), lambda: _jvp(self._function, moves))
 
-    def mapped(self) -> Pure:
+    def vmap(self) -> Pure:
         """Return the function for arrays with one more axis in front."""
         return self._derived(("map",), lambda: jax.vmap(self._function), is_rule=self._is_rule)
 
@@ -102,24 +102,24 @@ class Pure:
         return Pure(self._home, made, key, changing=self._changing, is_rule=is_rule)
 
 
-def _pull(function: Callable[..., Arrays], needs: tuple[bool, ...], holes: tuple[bool, ...]) -> Callable[..., Arrays]:
-    def pull(*arrays: Any) -> Arrays:
+def _vjp(function: Callable[..., Arrays], needs: tuple[bool, ...], holes: tuple[bool, ...]) -> Callable[..., Arrays]:
+    def vjp(*arrays: Any) -> Arrays:
         inputs, given = arrays[: len(needs)], iter(arrays[len(needs) :])
         part, primals = _in_part(function, inputs, needs)
         outputs, transpose = jax.vjp(part, *primals)
         incoming = [_no_gradient(output) if hole else jax.numpy.conj(next(given)) for output, hole in zip(outputs, holes, strict=True)]
         return [jax.numpy.conj(grad) for grad in transpose(incoming)]
 
-    return pull
+    return vjp
 
 
-def _push(function: Callable[..., Arrays], moves: tuple[bool, ...]) -> Callable[..., Arrays]:
-    def push(*arrays: Any) -> Arrays:
+def _jvp(function: Callable[..., Arrays], moves: tuple[bool, ...]) -> Callable[..., Arrays]:
+    def jvp(*arrays: Any) -> Arrays:
         part, primals = _in_part(function, arrays[: len(moves)], moves)
         outputs, tangents = jax.jvp(part, primals, list(arrays[len(moves) :]))
         return [tangent for output, tangent in zip(outputs, tangents, strict=True) if _is_smooth(output)]
 
-    return push
+    return jvp
 
 
 def _in_part(function: Callable[..., Arrays], inputs: Sequence[Any], chosen: tuple[bool, ...]) -> tuple[Callable[..., Arrays], Arrays]:
@@ -164,7 +164,7 @@ def embed(task: Any, arrays: Sequence[Any], vmap_method: str) -> Arrays:
     def backward(inputs: tuple[Any, ...], cotangents: Arrays) -> tuple[Any, ...]:
         needs, moved = tuple(map(_is_smooth, inputs)), tuple(one.dtype != _float0 for one in cotangents)
         given = [one for one, moves in zip(cotangents, moved, strict=True) if moves]
-        grads = iter(embed(task.pulled(needs, moved), [*inputs, *given], vmap_method))
+        grads = iter(embed(task.vjp(needs, moved), [*inputs, *given], vmap_method))
         return tuple(next(grads) if need else np.zeros(one.shape, _float0) for one, need in zip(inputs, needs, strict=True))
 
     function.defvjp(forward, backward)

@@ -1,7 +1,7 @@
 """`to_jax`: a function of torch inside JAX, with its gradient.
 
 What JAX is handed is a *task*: it can be run on arrays (``run``), inside of a callback (``host``), and not at all, to see what its
-results would be (``specs``); and its gradient is a task again (``pulled``), so that the order of derivatives ends where torch's does.
+results would be (``specs``); and its gradient is a task again (``vjp``), so that the order of derivatives ends where torch's does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from interop._model.spelling import nearest
 from interop.autograd._arguments import Arguments, FunctionSignature, Results
 from interop.autograd._border import Border
 from interop.autograd._keywords import reject_unknown_keywords
-from interop.autograd._torch.gradients import by_itself, copied, pulled, specs_of
+from interop.autograd._torch.gradients import by_itself, copied, specs_of, vjp
 from interop.backends import find_backend, is_array, load_backend
 from interop.errors import DTypeError, UnsupportedTypeError
 
@@ -192,7 +192,7 @@ class _Task:
                 raise DTypeError(f"{self._text()} returns {dtype}, which JAX does not have here: {why}.", hint=hint)
         return found
 
-    def pulled(self, needs: tuple[bool, ...], moved: tuple[bool, ...]) -> _Task:
+    def vjp(self, needs: tuple[bool, ...], moved: tuple[bool, ...]) -> _Task:
         """Return the gradient, as a task."""
 
         def unreal(specs: Sequence[ArraySpec]) -> list[ArraySpec]:
@@ -204,7 +204,7 @@ class _Task:
         def outgoing() -> list[str]:
             return [f"the gradient of {name}" for name, need in zip(self.incoming(), needs, strict=True) if need]
 
-        return _Task(self.way, pulled(self.function, needs, moved, self._text()), unreal, incoming, outgoing)
+        return _Task(self.way, vjp(self.function, needs, moved, self._text()), unreal, incoming, outgoing)
 
     def _tensors(self, arrays: Sequence[Any]) -> list[Any]:
         with by_itself():

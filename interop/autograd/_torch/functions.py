@@ -45,14 +45,14 @@ class _Rules(Function):
             if grad is not None and _is_of_older_vmap(grad):
                 _refuse_older_vmap(ctx)
         if not residuals.once or not (torch.is_grad_enabled() or transforms()):
-            return None, *residuals.pull(saved, grads, needs)
-        return None, *_looked_at(residuals.pulling(needs, _holes(saved, grads)), saved, grads)
+            return None, *residuals.vjp(saved, grads, needs)
+        return None, *_looked_at(residuals.vjp_task(needs, _holes(saved, grads)), saved, grads)
 
     @staticmethod
     def jvp(ctx: Any, _: Any, *tangents: Any) -> Any:
         residuals = ctx.residuals
         saved = ctx.saved_tensors if residuals.saved_forward else ()
-        found = _looked_at(residuals.pushing(_holes(saved, tangents)), saved, tangents)
+        found = _looked_at(residuals.jvp_task(_holes(saved, tangents)), saved, tangents)
         return found[0] if residuals.single else (*found, *[None] * (residuals.extras + 1))
 
 

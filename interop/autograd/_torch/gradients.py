@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Function = Callable[..., list[torch.Tensor]]
     ArraySpec = tuple[tuple[int, ...], str]  # shape, and dtype by name
 
-__all__ = ["by_itself", "copied", "pulled", "specs_of"]
+__all__ = ["by_itself", "copied", "specs_of", "vjp"]
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def _dtype(name: str) -> torch.dtype:
     return found
 
 
-def pulled(function: Function, needs: Sequence[bool], moved: Sequence[bool], name: str) -> Function:
+def vjp(function: Function, needs: Sequence[bool], moved: Sequence[bool], name: str) -> Function:
     """Return the function from inputs and gradients to gradients, in JAX's convention: the conjugate of torch's.
 
     Parameters
@@ -68,7 +68,7 @@ def pulled(function: Function, needs: Sequence[bool], moved: Sequence[bool], nam
         Of the function, in messages.
     """
 
-    def pull(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    def vjp(*tensors: torch.Tensor) -> list[torch.Tensor]:
         again = any(tensor.requires_grad for tensor in tensors)
         inputs = [_tracked(one) if need else one for one, need in zip(tensors[: len(needs)], needs, strict=True)]
         # Of a copy the function may do what it likes, also in place.
@@ -85,7 +85,7 @@ def pulled(function: Function, needs: Sequence[bool], moved: Sequence[bool], nam
         found = torch.autograd.grad([one for one, _ in pairs], wanted, incoming, create_graph=again, allow_unused=True)
         return [torch.zeros_like(one) if grad is None else grad.conj() for one, grad in zip(wanted, found, strict=True)]
 
-    return pull
+    return vjp
 
 
 def _tracked(tensor: torch.Tensor) -> torch.Tensor:

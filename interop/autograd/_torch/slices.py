@@ -111,21 +111,21 @@ class _LevelResiduals:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.first, name)
 
-    def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+    def vjp(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
         """Run a rule that is given tensors, whatever their levels: there is one run of it for all slices."""
         if self.first.keeps:
             message = "its rule is given tensors under vmap, all slices at once, and what it keeps on ctx is of one slice."
             raise GradError(f"{self.first.name}: {message}", hint="Save arrays instead, with ctx.save_for_backward.")
-        found: list[Any] = self.first.pull(saved[: len(self.first.saved)], grads, needs)
+        found: list[Any] = self.first.vjp(saved[: len(self.first.saved)], grads, needs)
         return found
 
-    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
+    def vjp_task(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
         """Return the backward rule as a task."""
-        return self._task(lambda residuals, left: residuals.pulling(needs, left), holes, len(self.first.saved), anchored=self.lacks[0])
+        return self._task(lambda residuals, left: residuals.vjp_task(needs, left), holes, len(self.first.saved), anchored=self.lacks[0])
 
-    def pushing(self, holes: Sequence[bool]) -> Task:
+    def jvp_task(self, holes: Sequence[bool]) -> Task:
         """Return the forward-mode rule as a task."""
-        return self._task(lambda residuals, left: residuals.pushing(left), holes, len(self.first.saved_forward), anchored=self.lacks[1])
+        return self._task(lambda residuals, left: residuals.jvp_task(left), holes, len(self.first.saved_forward), anchored=self.lacks[1])
 
     def _task(self, rule: Rule, holes: Sequence[bool], saved: int, *, anchored: bool) -> Task:
         """Return a rule as a task; `rule` returns that of the given residuals. The anchor comes after what is saved."""

@@ -82,13 +82,13 @@ class Residuals(ABC):
         return []
 
     @abstractmethod
-    def pull(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+    def vjp(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
         """Run the backward rule: return a gradient or None for each input."""
 
     @abstractmethod
-    def pulling(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
+    def vjp_task(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
         """Return the backward rule as a task; `holes` says which of saved and gradients are None."""
 
     @abstractmethod
-    def pushing(self, holes: Sequence[bool]) -> Task:
+    def jvp_task(self, holes: Sequence[bool]) -> Task:
         """Return the forward-mode rule as a task."""

@@ -1,7 +1,7 @@
-"""A function of tensors that is to be checked, and the tensors to check it with: run it, pull gradients back, compare.
+"""A function of tensors that is to be checked, and the tensors to check it with: run it, compute gradients, compare.
 
-What the checks of `interop.testing.gradcheck` stand on; they are in `_torch_gradcheck` (against numerical derivatives) and
-`_torch_gradruns` (against another run of the same function). Every run gets tensors of its own, so that no check can
+What the checks of `interop.testing.gradcheck` use; they are in `interop.testing._gradcheck.numerical` (against numerical derivatives)
+and `.runs` (against another run of the same function). Every run gets tensors of its own, so that no check can
 spoil the next, and neither can a function that writes where it should not.
 """
 
@@ -127,7 +127,7 @@ class Case:
         """Return those of the results that a gradient flows through."""
         return [results[at] for at in self.live]
 
-    def pull(self, results: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor], cotangents: Sequence[Any] | None = None) -> Tensors:
+    def vjp(self, results: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor], cotangents: Sequence[Any] | None = None) -> Tensors:
         """Return the gradient of each tensor that is differentiated and requires one; zeros where torch has none."""
         sources = [one for at, one in enumerate(tensors) if at in self.wanted and one.requires_grad]
         pairs = zip(self.lively(results), self.incoming() if cotangents is None else cotangents, strict=True)
@@ -142,7 +142,7 @@ class Case:
         """Return the results, copied before anything can be written over them, and the gradients of one run, copied too."""
         results = self.function(tensors)
         kept = [one.detach().clone() for one in results]
-        return kept, [one.clone() for one in self.pull(results, tensors, cotangents)]
+        return kept, [one.clone() for one in self.vjp(results, tensors, cotangents)]
 
     def samples(self, count: int, varied: Sequence[int], purpose: str) -> Iterator[tuple[Tensors, tuple[Tensors, Tensors]]]:
         """Yield values that differ a little at the places `varied`, with results and gradients of a run with them.

@@ -44,13 +44,13 @@ def double_backward(case: Case, *, must: bool) -> Iterator[str]:
         return [*case.tensors(), *(one.requires_grad_() for one in case.incoming())]
 
     def twice() -> None:
-        grads = _pulled(case)(*given())
+        grads = _gradients_of(case)(*given())
         # Not autograd.grad: asked for certain inputs only, torch does not come upon the node with which once_differentiable refuses.
         torch.autograd.backward(grads, [one.detach() for one in grads])
 
     if not _refused(twice, must=must):
         names = [*case.names, *(f"the gradient of {case.outputs[at]}" for at in case.live)]
-        yield from _Numerical(case, _pulled(case), given(), names, case.gradients).findings()
+        yield from _Numerical(case, _gradients_of(case), given(), names, case.gradients).findings()
 
 
 def forward_mode(case: Case, *, must: bool) -> Iterator[str]:
@@ -70,10 +70,10 @@ def _plain(case: Case) -> Function:
     return lambda *tensors: tuple(case.lively(case.function(tensors)))
 
 
-def _pulled(case: Case) -> Function:
+def _gradients_of(case: Case) -> Function:
     """Return the gradients as a function of inputs and incoming gradients."""
 
-    def pull(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def vjp(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         given, grads = tensors[: len(case.names)], tensors[len(case.names) :]
         sources = [given[at] for at in case.wanted]
         found = torch.autograd.grad(case.lively(case.function(given)), sources, grads, create_graph=True, allow_unused=True)
@@ -81,7 +81,7 @@ def _pulled(case: Case) -> Function:
         made = [torch.zeros_like(one) if grad is None else grad for one, grad in zip(sources, found, strict=True)]
         return tuple(one if one.requires_grad else one + constant for one in made)
 
-    return pull
+    return vjp
 
 
 def _dual(tensor: torch.Tensor, tangent: torch.Tensor) -> torch.Tensor:
@@ -111,8 +111,8 @@ def _nonlinear(case: Case) -> Iterator[str]:
     """Check that a backward rule is linear: torch's check has ones and zeros come in, of which the squares are themselves."""
     results = case.function(tensors := case.tensors())
     first, second = case.incoming(), [-3 * one.flip(tuple(range(one.dim()))) for one in case.incoming()]
-    both = case.pull(results, tensors, [2 * one - other for one, other in zip(first, second, strict=True)])
-    apart = (case.pull(results, tensors, grads) for grads in (first, second))
+    both = case.vjp(results, tensors, [2 * one - other for one, other in zip(first, second, strict=True)])
+    apart = (case.vjp(results, tensors, grads) for grads in (first, second))
     expected = [2 * one - other for one, other in zip(*apart, strict=True)]
     for text in differences(case.gradients, both, expected, case.limits.atol, case.limits.rtol):
         yield f"the rule is not linear in the incoming gradient: {text}"

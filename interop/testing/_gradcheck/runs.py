@@ -1,7 +1,7 @@
 """Gradients against those of another run, which should be the same: other patterns, layouts, threads, slices, orders.
 
 None of these needs a derivative to be right: the gradients that are compared with are those of a plain run, which
-`_torch_gradcheck` holds against numerical ones. So they are compared far more closely than numbers that were differenced.
+`interop.testing._gradcheck.numerical` compares with numerical ones. So they are compared far more closely than numbers that were differenced.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def interleaved(case: Case) -> Iterator[str]:
     samples = list(case.samples(2, case.wanted, "calls that disturb each other"))
     runs = [(tensors := case.tensors(values), case.function(tensors)) for values, _ in samples]
     for (tensors, results), (_, expected) in zip(runs, samples, strict=True):
-        yield from case.compare((results, case.pull(results, tensors)), expected)
+        yield from case.compare((results, case.vjp(results, tensors)), expected)
 
 
 class _Unused(torch.autograd.Function):
@@ -80,8 +80,8 @@ def unused(case: Case) -> Iterator[str]:
 def _without(case: Case, number: int, at: int) -> Iterator[str]:
     results = case.function(tensors := case.tensors())
     zeros = [torch.zeros_like(one) if position == number else one for position, one in enumerate(case.incoming())]
-    expected = case.pull(results, tensors, zeros)
-    found = case.pull([*results[:at], _unused_result(results[at]), *results[at + 1 :]], tensors)
+    expected = case.vjp(results, tensors, zeros)
+    found = case.vjp([*results[:at], _unused_result(results[at]), *results[at + 1 :]], tensors)
     yield from differences(case.gradients, found, expected, case.limits.nondet_tol)
 
 
@@ -93,7 +93,7 @@ def accumulated(case: Case) -> Iterator[str]:
     sources = [tensors[at] for at in case.wanted]
     found = [torch.zeros_like(one) if one.grad is None else one.grad for one in sources]
     yield from differences(case.gradients, found, [2 * grad for grad in case.grads], case.limits.nondet_tol)
-    for text in differences(case.gradients, case.pull(results, tensors), case.grads, case.limits.nondet_tol):
+    for text in differences(case.gradients, case.vjp(results, tensors), case.grads, case.limits.nondet_tol):
         yield f"after gradients were added up in place: {text}"
 
 
@@ -120,7 +120,7 @@ def _pattern(case: Case, needs: tuple[int, ...]) -> Iterator[str]:
         yield f"{tracked[0]} requires a gradient"
     yield from differences(case.outputs, results, case.results, case.limits.nondet_tol)
     pairs = [(name, grad) for at, name, grad in zip(case.wanted, case.gradients, case.grads, strict=True) if at in needs]
-    found = case.pull(results, tensors)
+    found = case.vjp(results, tensors)
     yield from differences([name for name, _ in pairs], found, [grad for _, grad in pairs], case.limits.nondet_tol)
 
 
@@ -219,7 +219,7 @@ def _incoming(case: Case, number: int, laid: torch.Tensor) -> Iterator[str]:
     plain = laid.resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
     results = case.function(tensors := case.tensors())
     expected, found = (
-        case.pull(results, tensors, [one if at == number else other for at, other in enumerate(case.incoming())]) for one in (plain, laid)
+        case.vjp(results, tensors, [one if at == number else other for at, other in enumerate(case.incoming())]) for one in (plain, laid)
     )
     yield from differences(case.gradients, found, expected, case.limits.nondet_tol)
 
@@ -238,7 +238,7 @@ def several_threads(case: Case, count: int) -> Iterator[str]:
             barrier.wait()
             results = case.function(tensors)
             barrier.wait()  # so that all are between forward and backward at once
-            found = [(results, case.pull(results, tensors))]
+            found = [(results, case.vjp(results, tensors))]
             return found + [case.run(case.tensors(values)) for _ in range(3)]
         except BaseException:
             barrier.abort()
@@ -314,7 +314,7 @@ def _vmapped_back(case: Case) -> Iterator[str]:
     results = case.function(tensors := case.tensors())
     batch = [torch.stack([one * (1 - number / 2) for number in range(_SLICES)]) for one in case.incoming()]
     # As torch.autograd.functional.jacobian(vectorize=True) and torch.func.jacrev do.
-    found = torch.vmap(lambda *grads: tuple(case.pull(results, tensors, grads)))(*batch)
-    rows = [case.pull(results, tensors, [one[number] for one in batch]) for number in range(_SLICES)]
+    found = torch.vmap(lambda *grads: tuple(case.vjp(results, tensors, grads)))(*batch)
+    rows = [case.vjp(results, tensors, [one[number] for one in batch]) for number in range(_SLICES)]
     expected = [torch.stack(column) for column in zip(*rows, strict=True)]
     yield from differences(case.gradients, found, expected, case.limits.nondet_tol)
