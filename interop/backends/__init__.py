@@ -2,6 +2,9 @@
 
 `BUILTIN` is the only list. A backend's file is imported the first time it is needed: if the user holds
 a tensor, torch is loaded already; if the user names a target, its library is about to be needed.
+
+What the author of a backend needs is here too: `Backend`, `ArrayAPIBackend`, `Capabilities`, `Description`, `Device`, `Shortcut` and
+`KnownIssue`, each loaded when it is asked for. The page "Your own library as a backend" (docs/backend.md) shows how.
 """
 
 from __future__ import annotations
@@ -18,11 +21,22 @@ from interop.errors import BackendNotInstalledError, UnsupportedTypeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from interop.backends.base import Backend
+    from interop._model.capabilities import Capabilities
+    from interop._model.description import Description, Device
+    from interop.backends.array_api import ArrayAPIBackend
+    from interop.backends.base import Backend, KnownIssue
+    from interop.backends.shortcut import Shortcut
 
 __all__ = [
     "BUILTIN",
     "FOREIGN",
+    "ArrayAPIBackend",
+    "Backend",
+    "Capabilities",
+    "Description",
+    "Device",
+    "KnownIssue",
+    "Shortcut",
     "backend_names",
     "find_backend",
     "is_array",
@@ -32,6 +46,28 @@ __all__ = [
     "name_of_target",
     "when_loaded",
 ]
+
+
+# For authors of backends, by the module in which each is: none of them is needed to find an array's backend.
+_PUBLIC = {
+    "ArrayAPIBackend": "interop.backends.array_api",
+    "Backend": "interop.backends.base",
+    "Capabilities": "interop._model.capabilities",
+    "Description": "interop._model.description",
+    "Device": "interop._model.description",
+    "KnownIssue": "interop.backends.base",
+    "Shortcut": "interop.backends.shortcut",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 class BuiltIn(NamedTuple):

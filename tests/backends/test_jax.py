@@ -16,8 +16,7 @@ import interop
 from interop import CopyError, DeviceUnavailableError, DTypeError, InteropError, NoDataError, convert, describe, explain, shares_memory
 from interop._model.description import CPU
 from interop.backends import load_backend
-from interop.backends.jax.memory import ALIGNMENT, laid
-from interop.backends.numpy.backend import native_dtype
+from interop.backends.numpy.backend import ALIGNMENT, aligned_copy, native_dtype
 from tests.corpus import aligned
 from tests.enumeration import is_writable, snapshot, values_of
 from tests.permissions import CORNERS
@@ -147,7 +146,7 @@ def test_the_dtypes_are_all_that_jax_can_exchange():
 @pytest.mark.parametrize("want", ["float64", "complex64", "int8", "bfloat16", "float8_e4m3fn", "bool", "float16"])
 def test_what_is_laid_anew_is_what_numpy_casts(have, want):
     x = aligned((2, 3), have, 8, values=[[0, 1, 2], [1, 0, 1]])[:, ::-1]
-    made = laid(x, want)
+    made = aligned_copy(x, want)
     assert made.ctypes.data % ALIGNMENT == 0
     assert made.flags.c_contiguous
     real = x.real if x.dtype.kind == "c" and want not in ("complex64", "bool") else x

@@ -22,8 +22,8 @@ from interop.backends.base import Backend
 from interop.backends.cuda.streams import LEGACY, cuda_stream_number
 from interop.backends.dlpack import backend as dlpack_backend
 from interop.backends.jax.known_issues import KNOWN_ISSUES
-from interop.backends.jax.memory import ALIGNMENT, laid, legacy, producer
-from interop.backends.numpy.backend import native_dtype
+from interop.backends.jax.memory import legacy, producer
+from interop.backends.numpy.backend import ALIGNMENT, aligned_copy, native_dtype
 from interop.dlpack import handover
 from interop.errors import DeviceUnavailableError, StreamError
 
@@ -155,13 +155,13 @@ class JAXBackend(Backend):
 
     def copy(self, x: Any) -> Any:
         if self._is_hosted(x):
-            return self.from_host(laid(self.host_view(x), _name(x)))
+            return self.from_host(aligned_copy(self.host_view(x), _name(x)))
         with jax.transfer_guard("allow"):  # for JAX's guard, even a copy on one device is a transfer
             return _ready(jax.device_put(x, may_alias=False))
 
     def cast(self, x: Any, dtype: str) -> Any:
         if self._is_hosted(x):
-            return self.from_host(laid(self.host_view(x), dtype))
+            return self.from_host(aligned_copy(self.host_view(x), dtype))
         if x.dtype.kind == "c" and DTYPES[dtype].kind not in ("complex", "bool"):
             x = x.real
         return _ready(x.astype(native_dtype(dtype)))
@@ -187,7 +187,7 @@ class JAXBackend(Backend):
         return jax.dlpack.from_dlpack(producer(view), copy=False)
 
     def copy_from_host(self, view: Any, device: Device, stream: int | None) -> Any:
-        copied = laid(view, view.dtype.name)
+        copied = aligned_copy(view, view.dtype.name)
         return self.from_host(copied) if device == CPU else jax.device_put(copied, _native(device))
 
     def export(self, x: Any, stream: int | None) -> Any:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from interop.dlpack import Capsule, Owner
 
-__all__ = ["NumPyBackend", "backend", "native_dtype", "overlap", "tidy", "view_memory"]
+__all__ = ["ALIGNMENT", "NumPyBackend", "aligned_copy", "backend", "native_dtype", "overlap", "tidy", "view_memory", "writable"]
 
 
 # The path for short cuts to "aligned and writeable".
@@ -253,17 +253,45 @@ def tidy(view: Any) -> Any:
     return np.lib.stride_tricks.as_strided(raw, view.shape, strides, writeable=view.flags.writeable).view(view.dtype)
 
 
-class _Extent:
-    """An address that NumPy may compute with, but never reads."""
+ALIGNMENT = 64
+"""Bytes, at a multiple of which host memory has to start for the libraries that ask for most (XLA's)."""
 
-    def __init__(self, interface: dict[str, Any]) -> None:
-        self.__array_interface__ = interface
+
+def aligned_copy(view: Any, dtype: str) -> Any:
+    """Return the values of an ndarray in new, compact memory that starts at a multiple of `ALIGNMENT` bytes, cast if the dtype is another."""
+    wanted = native_dtype(dtype)
+    if view.dtype.kind == "c" and DTYPES[dtype].kind not in ("complex", "bool"):
+        view = view.real
+    nbytes = view.size * wanted.itemsize
+    raw = np.empty(nbytes + ALIGNMENT, "uint8")
+    start = -raw.__array_interface__["data"][0] % ALIGNMENT
+    made = raw[start : start + nbytes].view(wanted).reshape(view.shape)
+    with np.errstate(all="ignore"):  # what overflows was permitted with the cast
+        made[...] = view
+    return made
+
+
+def writable(view: Any) -> Any:
+    """Return the same memory as a writable array, for consumers that refuse others; nothing may write to it that was not permitted."""
+    if view.flags.writeable:
+        return view
+    made = np.asarray(_Interface(view.__array_interface__ | {"data": (view.__array_interface__["data"][0], False)}, view))
+    return made.view(view.dtype)
+
+
+class _Interface:
+    """Memory by its address; NumPy may compute with it, and reads it only where `owner` is what keeps it."""
+
+    def __init__(self, interface: dict[str, Any], owner: Any = None) -> None:
+        self.__array_interface__, self.owner = interface, owner
 
 
 def _shell(x: Description) -> Any:
     itemsize = x.nbytes // x.size
     strides = tuple(step * itemsize for step in x.strides or ())
-    return np.asarray(_Extent({"version": 3, "data": (x.pointer, True), "shape": x.shape, "strides": strides, "typestr": f"|V{itemsize}"}))
+    return np.asarray(
+        _Interface({"version": 3, "data": (x.pointer, True), "shape": x.shape, "strides": strides, "typestr": f"|V{itemsize}"})
+    )
 
 
 backend = NumPyBackend()
