@@ -18,9 +18,9 @@ from tests.emulated.surroundings import LIBRARY
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-IS_EMULATED = os.environ.get(EMULATED) == "1"
-on_a_device = [] if IS_EMULATED else [pytest.mark.gpu]
-"""The mark of every file here."""
+IS_EMULATED = LIBRARY in os.environ
+on_a_device = [] if os.environ.get(EMULATED) == "1" else [pytest.mark.gpu]
+"""The mark of every file here: a test needs a GPU unless its process was made for the emulated device."""
 
 INVALID_VALUE, OUT_OF_MEMORY, INVALID_DEVICE, INVALID_CONTEXT, NOT_FOUND, NOT_READY = 1, 2, 101, 201, 500, 600
 INVALID_HANDLE, ILLEGAL_STATE, ALREADY_REGISTERED, NOT_REGISTERED, PEER_ALREADY_ENABLED = 400, 401, 712, 713, 704

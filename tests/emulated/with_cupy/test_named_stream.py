@@ -1,5 +1,7 @@
 """On a stream that is named, what is done for the result is done there; and what an interrupt leaves."""
 
+import gc
+
 import cupy as cp
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 import interop
 from interop import StreamError, to_cupy, to_numpy
 from interop.backends import load_backend
+from interop.backends.cupy import copies as _cupy_copies
 from tests.emulated.with_cupy.work import Other, slow_values, zeros
 
 
@@ -90,18 +93,37 @@ def test_an_interrupt_leaves_no_copy_under_way_on_memory_that_goes_back(gpu, sma
         assert stream.done
 
 
-def test_completed_releases_come_before_an_allocation(gpu):
+@pytest.fixture
+def room_for_one(gpu):
+    """Return a number of bytes for which CuPy's pool has room once, and not twice."""
+    own, size = cp.get_default_memory_pool(), 1 << 20
+    gc.collect()
+    own.free_all_blocks()
+    own.set_limit(size=own.total_bytes() + size * 3 // 2)
+    yield size
+    own.set_limit(size=0)
+
+
+def copied_after_a_deferred_release(gpu, size):
+    """Copy to the device when the memory for it is that of an array whose release was deferred, and could happen by now."""
     consumer = cp.cuda.Stream(non_blocking=True)
-    half = 600 << 20
-    array = cp.empty(half, "uint8")
+    array = cp.empty(size, "uint8")
     taken = cp.from_dlpack(load_backend("cupy").export(array, consumer.ptr))
     with gpu.held(consumer):
         del array, taken
     consumer.synchronize()
-    made = to_cupy(np.ones(half, "uint8"), device="cuda")
-    assert made.shape == (half,)
-    del made
-    cp.get_default_memory_pool().free_all_blocks()
+    return to_cupy(np.ones(size, "uint8"), device="cuda")
+
+
+def test_completed_releases_come_before_an_allocation(gpu, room_for_one):
+    assert copied_after_a_deferred_release(gpu, room_for_one).shape == (room_for_one,)
+
+
+def test_without_them_there_is_no_memory(gpu, room_for_one, monkeypatch):
+    """The negative control."""
+    monkeypatch.setattr(_cupy_copies, "release_completed", lambda: None)
+    with pytest.raises(cp.cuda.memory.OutOfMemoryError):
+        copied_after_a_deferred_release(gpu, room_for_one)
 
 
 def test_the_leaves_of_a_tree_are_refused_as_alone(gpu):
