@@ -106,8 +106,8 @@ class _Bridge(ArgumentConverter):
         """Use what is wrapped already, with the permissions that it has."""
         operation, name = wrapped.operation, self.signature.name
         border = operation.border
-        if border.backend != self.runs_on:
-            raise ValueError(f"{name} is wrapped for {border.backend!r}, so it runs there: write runs_on={border.backend!r}.")
+        if border.library != self.runs_on:
+            raise ValueError(f"{name} is wrapped for {border.library!r}, so it runs there: write runs_on={border.library!r}.")
         if self.permissions:
             words = ", ".join(f"{word}={value!r}" for word, value in self.permissions.items())
             raise TypeError(f"{name} is wrapped already, with permissions of its own: write {words} into {border.place}.")

@@ -42,7 +42,7 @@ class DerivedTask(Task):
         The function of the library, as its backend's `derivatives` makes them.
     incoming, outgoing : callable
         What its arrays are called in messages.
-    there : tuple of bool
+    present : tuple of bool
         For a rule: for which inputs or outputs it returns something.
     form : _Form or None
         For what is no rule: what knows the form of the results.
@@ -54,7 +54,7 @@ class DerivedTask(Task):
     pure: Any
     incoming: Names
     outgoing: Names
-    there: tuple[bool, ...] = ()
+    present: tuple[bool, ...] = ()
     form: _Form | None = None
 
     @classmethod
@@ -73,9 +73,9 @@ class DerivedTask(Task):
 
     def run(self, tensors: Sequence[Any]) -> tuple[list[Any], DerivedResiduals]:
         """Return the results as tensors, and the residuals."""
-        found = self.pure(*self.border.there(tensors, self.text, self.incoming))
+        found = self.pure(*self.border.to_arrays(tensors, self.text, self.incoming))
         # The device by name: whose a native one is takes long to find out.
-        made = self.border.back(found, tensors[0].device, f"the result of {self.text}", self.outgoing, beside=tensors)
+        made = self.border.to_tensors(found, tensors[0].device, f"the result of {self.text}", self.outgoing, beside=tensors)
         return made, DerivedResiduals(self, tensors, made)
 
     def leading(self, level: int, size: int) -> DerivedTask:  # noqa: ARG002 - at every level the same
@@ -94,16 +94,16 @@ class DerivedTask(Task):
         name, text = f"{self.name}_backward", f"the backward of {self.text}"
         return DerivedTask(self.border, name, text, self.pure.vjp(needs, holes), incoming, outgoing, needs)
 
-    def jvp(self, moves: tuple[bool, ...], there: tuple[bool, ...]) -> DerivedTask:
+    def jvp(self, moves: tuple[bool, ...], present: tuple[bool, ...]) -> DerivedTask:
         """Return the forward-mode rule."""
 
         def incoming() -> list[str]:
             return [*self.incoming(), *_chosen("the tangent of", self.incoming(), moves)]
 
         def outgoing() -> list[str]:
-            return _chosen("the tangent of", self.outgoing(), there)
+            return _chosen("the tangent of", self.outgoing(), present)
 
-        return DerivedTask(self.border, f"{self.name}_jvp", f"the jvp of {self.text}", self.pure.jvp(moves), incoming, outgoing, there)
+        return DerivedTask(self.border, f"{self.name}_jvp", f"the jvp of {self.text}", self.pure.jvp(moves), incoming, outgoing, present)
 
 
 class DerivedResiduals(Residuals):
@@ -120,7 +120,7 @@ class DerivedResiduals(Residuals):
     def spread(self, made: Sequence[Any]) -> list[Any]:
         """Return what a rule found, with None where there is nothing."""
         left = iter(made)
-        return [next(left) if there else None for there in self.task.there]
+        return [next(left) if present else None for present in self.task.present]
 
     def vjp_task(self, needs: Sequence[bool], holes: Sequence[bool]) -> DerivedTask:
         """Return the backward rule as a task."""

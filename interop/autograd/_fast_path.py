@@ -34,7 +34,7 @@ class FastTask(Task):
         self._name = operation.name
         tables = operation.border.tables()
         assert tables is not None, "only a border with tables has a fast path"
-        self.there, self.back = tables
+        self.to_arrays, self.to_tensors = tables
         self.borrows = operation.border.target.may_be_aliased
         self.numbers = tuple(range(len(arguments.slots)))
         self.apply, _ = functions_named(operation.name)
@@ -54,12 +54,12 @@ class FastTask(Task):
 
     def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Residuals]:
         """Return the result as a tensor, and the residuals."""
-        arrays = convert_all(list(tensors), self.there) if fast_path_off.get() is None else [None]
+        arrays = convert_all(list(tensors), self.to_arrays) if fast_path_off.get() is None else [None]
         for array in arrays:
             if array is None:
                 return ForwardTask(self.operation, self.arguments).run(tensors)
         result = self.operation.forward(*arrays)
-        attempt = self.back.get(type(result))
+        attempt = self.to_tensors.get(type(result))
         # Two references: the name here and the argument of getrefcount. With no other owner, torch may write to it.
         free = attempt is not None and getrefcount(result) <= 2 and not self.borrows(result)
         made = attempt(result) if attempt is not None and free else None
@@ -94,7 +94,7 @@ class FastResiduals(Residuals):
         rule = self.task.operation.backward
         if rule is None or not self.saved or fast_path_off.get() is not None:
             return self.general().vjp(saved, grads, needs)
-        arrays = convert_all([*saved, *grads], self.task.there)
+        arrays = convert_all([*saved, *grads], self.task.to_arrays)
         for array in arrays:
             if array is None:
                 return self.general().vjp(saved, grads, needs)
@@ -123,7 +123,7 @@ class FastResiduals(Residuals):
         return results  # each on memory of its own: an array that is in two places has another owner
 
     def _made(self, grad: Any, array: Any) -> Any:
-        attempt = self.task.back.get(type(grad))
+        attempt = self.task.to_tensors.get(type(grad))
         if attempt is None or grad.shape != array.shape or (grad.dtype is not array.dtype and grad.dtype != array.dtype):
             return None
         return None if self.task.borrows(grad) else attempt(grad)

@@ -84,7 +84,7 @@ class ForwardTask(Task):
     def run(self, tensors: Sequence[Any]) -> tuple[list[Any], ForwardResiduals]:
         """Return the results as tensors, after them what else is saved, and the residuals."""
         operation, arguments = self.operation, self.arguments
-        arrays = operation.border.there(tensors, f"{operation.name}(...)", arguments.names)
+        arrays = operation.border.to_arrays(tensors, f"{operation.name}(...)", arguments.names)
         args, kwargs = arguments.filled(arrays)
         context, call = Context(), operation.forward
         if operation.takes_ctx:
@@ -108,9 +108,9 @@ class ForwardTask(Task):
         device, text = tensors[0].device if tensors else None, f"the result of {operation.name}(...)"
         outgoing, results.arrays = results.arrays, []
         refs = [context.counted(outgoing[at]) for at in range(len(outgoing))]
-        made = operation.border.back(outgoing, device, text, results.names, beside=tensors, refs=refs)
+        made = operation.border.to_tensors(outgoing, device, text, results.names, beside=tensors, refs=refs)
         residuals.outputs = list(map(TensorSpec.of, made)) if operation.jvp is not None else []
-        made += operation.border.kept(others, device, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
+        made += operation.border.to_saved_tensors(others, device, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
         context.closed()
         return made, residuals
 

@@ -209,20 +209,20 @@ class Operator(Kernels):
         numbers = residuals.saved_forward if forward else residuals.saved
         return residuals, [None if at is None else tensors[at] if at >= 0 else outputs[~at] for at in numbers]
 
-    def _set_up(self, residuals: ForwardResiduals, there: list[Any], cut: int) -> list[Any]:
+    def _set_up(self, residuals: ForwardResiduals, everything: list[Any], cut: int) -> list[Any]:
         """Run setup_context; return what it saves that is neither argument nor result."""
         operation, text = self.operation, f"the setup_context of {self.operation.name}"
         assert operation.setup_context is not None
         if operation.once:
-            there = operation.border.there(there, text, lambda: [*residuals.arguments.names(), *residuals.results.names()])
-        residuals.results.arrays = there[cut:]
-        args, _ = residuals.arguments.filled(there[:cut])
-        operation.setup_context(residuals.context, args, residuals.results.filled(there[cut:]))
-        others = residuals.keep(there[:cut])
+            everything = operation.border.to_arrays(everything, text, lambda: [*residuals.arguments.names(), *residuals.results.names()])
+        residuals.results.arrays = everything[cut:]
+        args, _ = residuals.arguments.filled(everything[:cut])
+        operation.setup_context(residuals.context, args, residuals.results.filled(everything[cut:]))
+        others = residuals.keep(everything[:cut])
         residuals.results.arrays = []
         residuals.context.closed()
         return (
-            operation.border.kept(others, None, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
+            operation.border.to_saved_tensors(others, None, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
             if operation.once
             else others
         )

@@ -140,7 +140,7 @@ class ForwardResiduals(Residuals):
         rule, name = self.rule(), f"the backward of {self.operation.name}"
         incoming = [*saved, *grads]
         if self.once:
-            incoming = self.operation.border.there(incoming, name, self._incoming(saved, "the gradient of", self.results.names))
+            incoming = self.operation.border.to_arrays(incoming, name, self._incoming(saved, "the gradient of", self.results.names))
         context = self.context.opened(tuple(incoming[: len(saved)]), self.needs_tree(needs))
         given = self.results.spread(incoming[len(saved) :], None)
         with no_autocast() if self.operation.casts else nullcontext():
@@ -165,7 +165,7 @@ class ForwardResiduals(Residuals):
         device = next((tensor.device for tensor in (*grads, *saved) if tensor is not None), None)
         outgoing, count = [found[at] for at in crossing], len(found)
         del found
-        crossed = self.operation.border.back(
+        crossed = self.operation.border.to_tensors(
             outgoing, device, name, lambda: [f"the gradient of {self._name(at)}" for at in crossing], beside=(*saved, *grads), same=True
         )
         made |= zip(crossing, crossed, strict=True)
@@ -179,8 +179,8 @@ class ForwardResiduals(Residuals):
                 f"{operation.name} has no jvp, so forward mode stops here.",
                 hint=f"Give it one: wrap(..., jvp=rule), or @{operation.word}.jvp.",
             )
-        there, name = [*saved, *tangents], f"the jvp of {operation.name}"
-        arrays = operation.border.there(there, name, self._incoming(saved, "the tangent of", self.arguments.names))
+        incoming, name = [*saved, *tangents], f"the jvp of {operation.name}"
+        arrays = operation.border.to_arrays(incoming, name, self._incoming(saved, "the tangent of", self.arguments.names))
         context = self.context.opened(tuple(arrays[: len(saved)]))
         args, _ = self.arguments.filled(arrays[len(saved) :], None)
         found = self.results.tangents(operation.jvp(context, *args), name)
@@ -189,8 +189,10 @@ class ForwardResiduals(Residuals):
             self._check(found[at], f"{name}: the tangent of {self.results.names()[at]}")
         outgoing = [found[at] for at in moving]
         del found
-        device = next(tensor.device for tensor in there if tensor is not None)
-        made = dict(zip(moving, operation.border.back(outgoing, device, name, lambda: self._tangents(moving), beside=there), strict=True))
+        device = next(tensor.device for tensor in incoming if tensor is not None)
+        made = dict(
+            zip(moving, operation.border.to_tensors(outgoing, device, name, lambda: self._tangents(moving), beside=incoming), strict=True)
+        )
         return [self._moving(made[at], at) if at in made else None for at in range(len(self.results.slots))]
 
     def _tangents(self, moving: list[int]) -> list[str]:
@@ -250,7 +252,7 @@ class ForwardResiduals(Residuals):
         if grad.dtype != spec.dtype:
             grad = self._in_dtype(grad, spec, self._gradient_of(at), "the input")
         if grad.device != spec.device:
-            grad = self._at_home(grad, spec, at)
+            grad = self._on_input_device(grad, spec, at)
         if grad.shape == spec.shape:
             return grad
         if not _broadcasts(spec.shape, grad.shape):
@@ -258,7 +260,7 @@ class ForwardResiduals(Residuals):
             raise GradError(message, hint="Return a gradient of the input's shape, or of one that it broadcasts to, which is summed.")
         return grad.sum_to_size(spec.shape)
 
-    def _at_home(self, grad: Any, spec: TensorSpec, at: int) -> Any:
+    def _on_input_device(self, grad: Any, spec: TensorSpec, at: int) -> Any:
         border = self.operation.border
         if border.policy().transfer != "allow":
             hint = f"Return it there, or write transfer='allow' into {border.place}."

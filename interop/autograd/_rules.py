@@ -84,19 +84,19 @@ class RuleResiduals(Residuals):
     once = False  # so that torch asks at once
     ends = True
 
-    def __init__(self, rule: _Rule, there: list[bool]) -> None:
-        self.rule, self.there = rule, there
+    def __init__(self, rule: _Rule, present: list[bool]) -> None:
+        self.rule, self.present = rule, present
 
     @classmethod
     def of(cls, rule: _Rule, found: list[Any]) -> tuple[list[Any], RuleResiduals]:
         """Return the tensors among what a rule returned, and the residuals that know where they were."""
-        there = [one is not None for one in found]
-        return [one for one in found if one is not None], cls(rule, there)
+        present = [one is not None for one in found]
+        return [one for one in found if one is not None], cls(rule, present)
 
     def spread(self, made: list[Any]) -> list[Any]:
         """Return what the rule returned."""
         left = iter(made)
-        return [next(left) if there else None for there in self.there]
+        return [next(left) if present else None for present in self.present]
 
     def _refuse(self) -> NoReturn:
         name, what = self.rule.residuals.operation.name, self.rule.what

@@ -44,7 +44,7 @@ class Wrapped:
         self._owner: Any = None  # of a method
 
     def __repr__(self) -> str:
-        return f"<{self.operation.name} of {self.operation.border.backend}, wrapped for torch>"
+        return f"<{self.operation.name} of {self.operation.border.library}, wrapped for torch>"
 
     def __reduce__(self) -> Any:
         """Pickle and copy as a function: by its name, and to itself; a method to that of a copied object."""

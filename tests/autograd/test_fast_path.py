@@ -28,7 +28,7 @@ KEPT = {}
 
 
 def kept(name, make):
-    """Return an array that somebody else holds."""
+    """Return an array that has another owner."""
     return KEPT.setdefault(name, make())
 
 
@@ -218,17 +218,17 @@ def test_the_quick_path_is_taken(monkeypatch):
         long(x)
 
 
-@pytest.mark.parametrize("goes_back", ["back", "kept"])
+@pytest.mark.parametrize("method", ["to_tensors", "to_saved_tensors"])
 @pytest.mark.parametrize(("device", "shared"), [("cpu", True), ("meta", False)])
-def test_results_go_to_the_device_that_the_inputs_are_on(goes_back, device, shared):
+def test_results_go_to_the_device_that_the_inputs_are_on(method, device, shared):
     """torch's meta device stands for a GPU here: the short cut between NumPy and torch knows the host only."""
     from interop.autograd._border import Border
 
     border, where = Border("numpy", "its autograd.wrap(...)", {"transfer": "allow"}), torch.device(device)
     array = np.ones(3)
-    address, keywords = array.ctypes.data, {"beside": []} if goes_back == "back" else {}
+    address, keywords = array.ctypes.data, {"beside": []} if method == "to_tensors" else {}
     arrays = [array]
     del array
-    (made,) = getattr(border, goes_back)(arrays, where, "the result", lambda: ["result"], **keywords)
+    (made,) = getattr(border, method)(arrays, where, "the result", lambda: ["result"], **keywords)
     assert made.device == where
     assert (made.device.type == "cpu" and made.data_ptr() == address) == shared

@@ -633,7 +633,7 @@ def test_gradients_of_such_rules_are_checked_too():
         wrong(double(3)).sum().backward()
 
 
-# Memory that somebody else holds.
+# Memory that has another owner.
 
 
 @pytest.mark.parametrize("setup", [None, lambda *_: None], ids=["quick", "long"])
@@ -706,7 +706,7 @@ def test_views_of_inputs_and_gradients_are_copied_also_where_read_only_memory_is
 
 def test_a_strict_scope_refuses_what_somebody_holds():
     held = np.ones(2)
-    with interop.policy("strict"), pytest.raises(interop.CopyError, match="which somebody else holds"):
+    with interop.policy("strict"), pytest.raises(interop.CopyError, match="which has another owner"):
         wrap(lambda x: held, runs_on="numpy")(double(2))
 
 
@@ -1019,19 +1019,19 @@ def test_a_gradient_on_another_device_is_refused_or_moved():
     for permissions in ({}, {"transfer": "allow"}):
         x = double(2)
         function = wrap(lambda x: x * 2, lambda ctx, g: g, runs_on="numpy", once_differentiable=False, **permissions)
-        task = function.operation.task(taken(function._shape, (x,), {}, TENSORS))
+        task = function.operation.task(taken(function._signature, (x,), {}, TENSORS))
         _, run = task.run([x.detach()])
         elsewhere = TensorSpec(x.shape, x.dtype, torch.device("cuda", 1))
         if not permissions:
             with pytest.raises(interop.TransferError, match=r"gradient of 'x' is on cpu, the input on cuda:1\.") as caught:
-                run._at_home(x, elsewhere, 0)
+                run._on_input_device(x, elsewhere, 0)
             assert caught.value.permissions == {"transfer": "allow"}
             assert "transfer='allow'" in caught.value.hint
         else:
             run.operation.border.torch = SimpleNamespace(
-                transfer=lambda *args: asked.append(args) or "moved", device_of=run.operation.border.torch.device_of
+                transfer=lambda *args: asked.append(args) or "moved", parse_device=run.operation.border.torch.parse_device
             )
-            assert run._at_home(x, elsewhere, 0) == "moved"
+            assert run._on_input_device(x, elsewhere, 0) == "moved"
     ((moved, device, stream),) = asked
     assert moved is x
     assert (str(device), stream) == ("cuda:1", None)

@@ -175,11 +175,11 @@ class _Task:
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """Return the results as arrays of JAX's, on memory of their own: torch may still write to what the function returned."""
-        return self.way.jax.there(list(map(copied, self._tensors(arrays))), self._text(), self.outgoing)
+        return self.way.jax.to_arrays(list(map(copied, self._tensors(arrays))), self._text(), self.outgoing)
 
     def host(self, *arrays: Any) -> list[Any]:
         """Return the results as NumPy arrays."""
-        return self.way.numpy.there(self._tensors(arrays), self._text(), self.outgoing)
+        return self.way.numpy.to_arrays(self._tensors(arrays), self._text(), self.outgoing)
 
     def specs(self, specs: Sequence[ArraySpec]) -> list[ArraySpec]:
         """Return what the results would be."""
@@ -208,7 +208,7 @@ class _Task:
 
     def _tensors(self, arrays: Sequence[Any]) -> list[Any]:
         with by_itself():
-            return self.function(*self.way.jax.kept(list(arrays), None, self._text(), self.incoming))
+            return self.function(*self.way.jax.to_saved_tensors(list(arrays), None, self._text(), self.incoming))
 
     def _text(self) -> str:
         return f"{self.way.name}(...)"
