@@ -19,7 +19,7 @@ from interop.autograd._residuals import ForwardResiduals, TensorSpec
 from interop.autograd._torch.annotations import inferred, needed
 from interop.autograd._torch.functions import TENSORS
 from interop.autograd._torch.operators import Kernels, holds_tensor, is_live, register, zeros
-from interop.autograd._torch.schemas import Layout
+from interop.autograd._torch.schemas import OperatorSchema
 from interop.errors import GradError, NoDataError, UnsupportedTypeError
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class Operator(Kernels):
         self.operation, self.signature, self._fake = operation, signature, fake
         self._check(name)
         text, single = (schema, None) if schema is not None else inferred(signature, operation.forward)
-        self.layout = Layout(name, text)
-        self.single = self.layout.count == 1 if single is None else single
+        self.schema = OperatorSchema(name, text)
+        self.single = self.schema.count == 1 if single is None else single
         self.leading = operation.leading
         self._keywords = self._by_keyword()
         # Of a run that only the operator sees nothing is left for the rules.
@@ -90,7 +90,7 @@ class Operator(Kernels):
 
     def _by_keyword(self) -> list[str]:
         """Return the arguments that are given to the function by keyword, which are the last; checks that it has them all."""
-        names, inspected = self.layout.names, self.signature.signature
+        names, inspected = self.schema.names, self.signature.signature
         if inspected is None:
             return []
         words = [one.name for one in inspected.parameters.values() if one.kind is one.KEYWORD_ONLY and one.name in names]
@@ -105,17 +105,17 @@ class Operator(Kernels):
         """Call the operator. `torch.compile` looks into this."""
         if self.superseded:
             raise RuntimeError(
-                f"{self.operation.name} was defined anew, and the operator {self.layout.operator!r} is that one now: call it."
+                f"{self.operation.name} was defined anew, and the operator {self.schema.operator!r} is that one now: call it."
             )
-        for name, value in (*zip(self.layout.names, args, strict=False), *kwargs.items()):
-            if name in self.layout.numbers and holds_tensor([value]):  # torch would take its value, and drop its gradient
-                raise TypeError(f"{self.operation.name}: {name!r} is a number in {self.layout.text}, got a tensor: pass {name}.item().")
+        for name, value in (*zip(self.schema.names, args, strict=False), *kwargs.items()):
+            if name in self.schema.numbers and holds_tensor([value]):  # torch would take its value, and drop its gradient
+                raise TypeError(f"{self.operation.name}: {name!r} is a number in {self.schema.text}, got a tensor: pass {name}.item().")
         made = self.forward(*args, **kwargs)
-        return made if self.single or self.layout.count > 1 else (made,)
+        return made if self.single or self.schema.count > 1 else (made,)
 
     def filled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of a call with those by default: torch does not tell an operator which were given."""
-        return self._parted(self.layout.filled(args, kwargs))
+        return self._parted(self.schema.filled(args, kwargs))
 
     def arguments(self, args: Sequence[Any]) -> Arguments:
         """Return all arguments of the operator as those of the function."""
@@ -136,26 +136,28 @@ class Operator(Kernels):
         task = self.operation.task(arguments) if self.operation.derives else ForwardTask(self._bare, arguments)
         made, residuals = task.run(arguments.tensors)
         results: Any = residuals.results
-        if results.node is None and len(made) == self.layout.count and results.single == self.single:
+        if results.node is None and len(made) == self.schema.count and results.single == self.single:
             return made
         what = "a tree" if results.node is not None else "one array" if results.single else f"a tuple of {len(made)}"
         hint = "Annotate what it returns, as in: tuple[np.ndarray, np.ndarray], or give schema=."
-        raise UnsupportedTypeError(f"{self.operation.name} returned {what}, and its operator is {self.layout.text}.", hint=hint)
+        raise self._unlike_its_schema(self.operation.name, what, hint)
+
+    def _unlike_its_schema(self, function: str, returned: str, hint: str) -> UnsupportedTypeError:
+        return UnsupportedTypeError(f"{function} returned {returned}, and its operator is {self.schema.text}.", hint=hint)
 
     def fake(self, args: list[Any]) -> list[Any]:
         """Return what the function would, without data."""
-        name, layout = self.operation.name, self.layout
+        name, schema = self.operation.name, self.schema
         if self._fake is None:
-            hint = f"wrap(..., name={layout.operator!r}, fake=lambda {', '.join(layout.names)}: torch.empty_like({layout.names[0]}))"
+            hint = f"wrap(..., name={schema.operator!r}, fake=lambda {', '.join(schema.names)}: torch.empty_like({schema.names[0]}))"
             raise NoDataError(f"{name} has no fake, and what it returns is not known without running it.", hint=hint)
         arguments = self.arguments(args)
         given, words = arguments.filled(arguments.tensors)
         made = self._fake(*given, **words)
         results = list(made) if isinstance(made, tuple | list) else [made]
-        if len(results) != layout.count or not all(holds_tensor([one]) for one in results):
-            kinds = ", ".join(type(one).__name__ for one in results)
-            message = f"the fake of {name} returned {kinds}, and its operator is {layout.text}."
-            raise UnsupportedTypeError(message, hint="Return torch tensors, as many.")
+        if len(results) != schema.count or not all(holds_tensor([one]) for one in results):
+            types = ", ".join(type(one).__name__ for one in results)
+            raise self._unlike_its_schema(f"the fake of {name}", types, "Return torch tensors, as many.")
         return results
 
     def task(self, args: list[Any]) -> tuple[Task, Sequence[Any]]:
@@ -167,7 +169,7 @@ class Operator(Kernels):
 
     def results(self) -> Results:
         """Return the form of what is returned."""
-        return Results.flat(self.layout.count, single=self.single)
+        return Results.flat(self.schema.count, single=self.single)
 
     # The rule, which is an operator of its own.
 

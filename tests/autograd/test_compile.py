@@ -211,7 +211,7 @@ each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 
 def operator(function):
     """Return the operator by its public name."""
-    space, _, name = function._operator.layout.operator.partition("::")
+    space, _, name = function._operator.schema.operator.partition("::")
     return getattr(getattr(torch.ops, space), name)
 
 

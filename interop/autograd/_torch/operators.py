@@ -26,7 +26,7 @@ from interop.backends.torch.modes import AUTOCASTS, autocast, tracks, transforms
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from interop.autograd._torch.schemas import Layout
+    from interop.autograd._torch.schemas import OperatorSchema
     from interop.autograd._torch.tasks import Task
 
     Kernel = Callable[..., Any]
@@ -42,7 +42,7 @@ class Kernels(ABC):
 
     Attributes
     ----------
-    layout : Layout
+    schema : OperatorSchema
         The name and schema of the operator.
     leading : bool
         Whether it takes tensors with one more axis in front.
@@ -50,7 +50,7 @@ class Kernels(ABC):
         Whether the operator does something else by now.
     """
 
-    layout: Layout
+    schema: OperatorSchema
     leading: bool
     superseded: bool = False
 
@@ -87,12 +87,12 @@ class _Registered:
 
     def takes(self, kernels: Kernels, owner: str, cast: str | None) -> bool:
         """Whether it may do something else from here on: its function defined anew, with the same schema."""
-        same = (self.owner, self.cast, self.kernels.layout.text) == (owner, cast, kernels.layout.text)
+        same = (self.owner, self.cast, self.kernels.schema.text) == (owner, cast, kernels.schema.text)
         return same and "<locals>" not in owner
 
 
 def register(kernels: Kernels, *, owner: str, cast: str | None) -> tuple[Any, Any]:
-    """Register an operator and its rule under the names in its layout; return both.
+    """Register an operator and its rule under the names in its schema; return both.
 
     Parameters
     ----------
@@ -109,8 +109,8 @@ def register(kernels: Kernels, *, owner: str, cast: str | None) -> tuple[Any, An
     ValueError
         If there is an operator of that name, and of another owner, or with another schema.
     """
-    layout = kernels.layout
-    name, rule = layout.operator, f"{layout.operator}_backward"
+    schema = kernels.schema
+    name, rule = schema.operator, f"{schema.operator}_backward"
     there = _registered.get(name)
     if there is not None and there.takes(kernels, owner, cast):
         there.kernels.superseded, there.kernels = True, kernels
@@ -120,8 +120,8 @@ def register(kernels: Kernels, *, owner: str, cast: str | None) -> tuple[Any, An
     space, _, short = name.partition("::")
     library = Library(space, "FRAGMENT")
     made = _registered[name] = _Registered(kernels, owner, cast, library)
-    operator = _define(library, short, layout.text)
-    backward = _define(library, f"{short}_backward", layout.backward())
+    operator = _define(library, short, schema.text)
+    backward = _define(library, f"{short}_backward", schema.backward())
     _forward_kernels(short, made)
     _backward_kernels(f"{short}_backward", made)
     made.operators = operator, backward
@@ -165,25 +165,25 @@ def _define(library: Library, short: str, schema: str) -> Any:
 
 
 def _forward_kernels(short: str, made: _Registered) -> None:
-    layout = made.kernels.layout
+    schema = made.kernels.schema
 
     def single(results: list[torch.Tensor]) -> Any:
-        return results[0] if layout.count == 1 else tuple(results)
+        return results[0] if schema.count == 1 else tuple(results)
 
     def run(*args: Any) -> Any:
-        return single(_own(made.kernels.run(layout.filled(args)), args))
+        return single(_own(made.kernels.run(schema.filled(args)), args))
 
     def fake(*args: Any) -> Any:
-        return single([one.contiguous() for one in made.kernels.fake(layout.filled(args))])
+        return single([one.contiguous() for one in made.kernels.fake(schema.filled(args))])
 
     def autograd(*args: Any) -> Any:
-        return single(_one_level(*made.kernels.task(layout.filled(args))))
+        return single(_one_level(*made.kernels.task(schema.filled(args))))
 
     _kernels(made, short, run, fake, autograd)
 
 
 def _backward_kernels(short: str, made: _Registered) -> None:
-    count = made.kernels.layout.count
+    count = made.kernels.schema.count
 
     def run(*args: Any) -> Any:
         grads, results, needs, given = list(args[:count]), list(args[count : 2 * count]), args[2 * count], list(args[2 * count + 1 :])

@@ -9,7 +9,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Layout"]
+__all__ = ["OperatorSchema"]
 
 _WORDS = {
     "TensorType": "Tensor",
@@ -24,13 +24,13 @@ _WORDS = {
 }
 
 
-class Layout:
-    """What a schema says: the arguments of an operator, and how many tensors it returns.
+class OperatorSchema:
+    """The schema of an operator: its arguments, and how many tensors it returns.
 
     Attributes
     ----------
     names : list of str
-        What the arguments are called.
+        The names of the arguments.
     count : int
         How many tensors it returns.
     numbers : frozenset of str
