@@ -69,8 +69,8 @@ class Operation:
         """Whether the library itself makes the rules."""
         return self.derivatives is not None and self.backward is self.jvp is self.setup_context is None
 
-    def plainly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the function on its own arrays."""
+    def run_eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the function on arrays of its own library, without a graph."""
         return self.forward(Context(), *args, **kwargs) if self.takes_ctx else self.forward(*args, **kwargs)
 
 

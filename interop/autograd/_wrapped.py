@@ -90,7 +90,7 @@ class Wrapped:
         arguments = taken(self._signature, args, kwargs, TENSORS)
         tensors = arguments.tensors
         if not tensors:
-            return self.operation.plainly(args, kwargs)
+            return self.operation.run_eagerly(args, kwargs)
         if arguments.words and not self.operation.derives:
             self._refuse_by_keyword(arguments)
         if self._cast_inputs is not None:
@@ -137,7 +137,7 @@ class Named(Wrapped):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the operator, or the function itself if there is no tensor among the arguments."""
         if not holds_tensor([*args, *kwargs.values()]):
-            return self.operation.plainly(args, kwargs)
+            return self.operation.run_eagerly(args, kwargs)
         if is_transformed():  # without the operator, which has no forward mode there
             args, kwargs = self._operator.filled(args, kwargs)
             return super().__call__(*args, **kwargs)
