@@ -57,7 +57,7 @@ def rule_counts() -> str:
 def libraries() -> str:
     """Return who takes part, and as what."""
     rows = []
-    ours = {name: adapter for name, adapter in load_adapters().items() if type(adapter).__module__.startswith("conformance.")}
+    ours = {name: adapter for name, adapter in load_adapters().items() if type(adapter).__module__.startswith("interop_conformance.")}
     for name, adapter in ours.items():
         states = ", ".join(f"`{state}`" for state in adapter.states if state != "plain")
         rows.append((f"`{name}`", adapter.device, _yes(adapter.produces), _yes(adapter.consumes), states))

@@ -1,8 +1,9 @@
 """Write the parts of the documentation that a program knows better: ``python -m docs.generate [--check]``.
 
-A generated part stands between two comments that name it; everything around it is written by hand. The
-errors come from their classes' docstrings, the permissions from `interop.policy.FIELDS`, the speed from the
-committed results, and what is about the conformance suite from its tables. `tests/docs/test_docs.py` fails when a page is not what this program writes.
+A generated part stands between two comments that name it; everything around it is written by hand. The errors come from their
+classes' docstrings, the permissions from `interop._model.policy.FIELDS`, the packages from the boundary test, the speed from the committed
+results, and what is about the conformance suite from its tables. What a page's own code prints comes from running it (`docs.printed`).
+`tests/docs/test_docs.py` fails when a page is not what this program writes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docs import conformance_parts, conformance_results, gpu_results
+from docs import architecture_parts, conformance_parts, conformance_results, gpu_results, printed
 from interop._model.policy import FIELDS, PRESETS
 from interop.backends import BUILTIN
 from interop.errors import ERRORS, InteropError
@@ -29,6 +30,10 @@ PAGES = (
     "docs/errors.md",
     "docs/policies.md",
     "docs/neutral.md",
+    "docs/autograd.md",
+    "docs/doctor.md",
+    "docs/architecture.md",
+    "docs/reference.md",
     "docs/testing.md",
     "docs/cuda.md",
     "docs/conformance.md",
@@ -92,6 +97,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "backends": backends,
     "speed": speed,
     "unseen": unseen,
+    **architecture_parts.PARTS,
     **conformance_parts.PARTS,
     **conformance_results.PARTS,
     **gpu_results.PARTS,
@@ -103,6 +109,11 @@ _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 def render(text: str) -> str:
     """Return a page with its generated parts written anew."""
     return _PART.sub(lambda found: f"{found[1]}{PARTS[found[2]]()}\n{found[3]}", text)
+
+
+def _made(page: str) -> str:
+    """Return what a page has to be."""
+    return printed.render(render((ROOT / page).read_text()), page)
 
 
 def _page(*, check: bool) -> list[str]:
@@ -120,13 +131,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args(argv).check
-    stale = [page for page in PAGES if render((ROOT / page).read_text()) != (ROOT / page).read_text()]
-    stale += _page(check=check)
-    for page in stale:
+    made = {page: _made(page) for page in PAGES}
+    stale = {page: text for page, text in made.items() if text != (ROOT / page).read_text()}
+    if not check:
+        for page, text in stale.items():
+            (ROOT / page).write_text(text)
+    names = [*stale, *_page(check=check)]
+    for page in names:
         print(f"out of date: {page}" if check else f"written: {page}")
-        if not check and page in PAGES:
-            (ROOT / page).write_text(render((ROOT / page).read_text()))
-    return 1 if check and stale else 0
+    return 1 if check and names else 0
 
 
 if __name__ == "__main__":
