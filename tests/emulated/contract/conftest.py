@@ -7,7 +7,7 @@ from ctypes import c_size_t, c_void_p
 
 import pytest
 
-from tests.emulated.contract.cuda import IS_EMULATED, NON_BLOCKING, ONLY_EMULATED, SINCE_13, SIZE, Cuda
+from tests.emulated.contract.cuda import IS_EMULATED, NON_BLOCKING, ONLY_12, ONLY_EMULATED, SINCE_13, SIZE, WITHOUT_TIME, Cuda
 
 _cuda = functools.cache(Cuda)
 
@@ -21,6 +21,8 @@ def cuda_of_the_test(request):
     cuda("cudaSetDevice", 0)
     if function in SINCE_13 and cuda.version() < 13000:
         pytest.skip(f"the emulation has CUDA 13's {function}, and this runtime is version {cuda.version()}")
+    if function in ONLY_12 and not cuda.has(function):
+        pytest.skip(f"CUDA 12.8 has {function}, and this runtime is version {cuda.version()}")
     cuda.called.clear()
     yield cuda
     called = set(cuda.called)
@@ -45,7 +47,7 @@ other = stream
 @pytest.fixture
 def event(cuda):
     """Return an event without a time."""
-    made = cuda.get(c_void_p, "cudaEventCreateWithFlags", 2)
+    made = cuda.get(c_void_p, "cudaEventCreateWithFlags", WITHOUT_TIME)
     yield made
     cuda("cudaEventDestroy", made)
 

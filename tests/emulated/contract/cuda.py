@@ -46,10 +46,12 @@ SINCE_13 = {
     "cudaGetDeviceProperties",
     "cudaGetDriverEntryPointByVersion",
     "cudaStreamGetCaptureInfo",
-    "cudaEventElapsedTime_v2",
     "__cudaLaunchKernel",
 }
 """Functions that not every CUDA 12 has, or whose parameters CUDA 13 has changed; the emulation has CUDA 13's."""
+
+ONLY_12 = {"cudaEventElapsedTime_v2"}
+"""Functions that CUDA 12.8's headers name, and CUDA 13 no longer has."""
 
 # Counts the device's own clock, so it needs no calibration; PTX is compiled by the driver.
 DELAY = b"""
@@ -91,8 +93,16 @@ class Cuda:
     def status(self, name: str, *arguments: Any) -> int:
         """Call a function; returns its status."""
         self.called.add(name)
-        library = self._nvml if name.startswith("nvml") else self._driver if name.startswith("cu") and not name.startswith("cuda") else None
-        return int(getattr(library or self._runtime, name)(*arguments))
+        return int(getattr(self._library(name), name)(*arguments))
+
+    def _library(self, name: str) -> ctypes.CDLL:
+        if name.startswith("nvml"):
+            return self._nvml
+        return self._runtime if name.startswith(("cuda", "__cuda")) else self._driver
+
+    def has(self, name: str) -> bool:
+        """Return whether this version of CUDA has a function."""
+        return hasattr(self._library(name), name)
 
     def __call__(self, name: str, *arguments: Any) -> None:
         """Call a function, which must succeed."""

@@ -69,8 +69,8 @@ EXPORT cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *
     return copy(to, from, size, kind, stream_of(stream), false);
 }
 
-/* CUDA Runtime API, cudaMemcpyPeer: copies between two devices, in order with the work that either was given before and will be given. Not
- * emulated: the order on the device that is not current. */
+/* CUDA Runtime API, cudaMemcpyPeer: copies between two devices, in order with the work that either was given before and will be given; the
+ * host may go on. Not emulated: the order with the device that is not current, for which the host waits here. */
 EXPORT cudaMemcpyPeer(void *to, int, const void *from, int, size_t size) {
     NEEDS(CONTEXT);
     say("cudaMemcpyPeer %zu", size);

@@ -125,8 +125,11 @@ EXPORT cudaDeviceCanAccessPeer(int *can, int device, int other) {
 
 /* CUDA Runtime API, cudaDeviceEnablePeerAccess: lets the current device access memory of a peer from now on. Not emulated: the access is
  * always there, and enabling it twice is no error. */
-EXPORT cudaDeviceEnablePeerAccess(int peer, unsigned) {
+EXPORT cudaDeviceEnablePeerAccess(int peer, unsigned flags) {
     NEEDS(CONTEXT);
+    if (flags != 0) {
+        return INVALID_VALUE;
+    }
     return is_device(peer) && peer != current ? SUCCESS : INVALID_DEVICE;
 }
 

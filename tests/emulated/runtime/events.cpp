@@ -198,5 +198,6 @@ EXPORT cudaEventElapsedTime(float *milliseconds, void *begin, void *end) {
     return SUCCESS;
 }
 
-/* CUDA Runtime API, cudaEventElapsedTime_v2: is cudaEventElapsedTime under the name that CUDA 13's headers give it. */
+/* CUDA Runtime API, cudaEventElapsedTime_v2: is cudaEventElapsedTime under the name that CUDA 12.8's headers give it; CUDA 13 no longer has
+ * the name. */
 EXPORT cudaEventElapsedTime_v2(float *milliseconds, void *begin, void *end) { return cudaEventElapsedTime(milliseconds, begin, end); }

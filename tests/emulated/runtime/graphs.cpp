@@ -56,5 +56,6 @@ EXPORT cudaGraphDestroy(void *graph) {
     return SUCCESS;
 }
 
-/* CUDA Runtime API, cudaGraphExecDestroy: destroys a graph that can be launched; launches that are under way are completed. */
+/* CUDA Runtime API, cudaGraphExecDestroy: destroys a graph that can be launched; a launch that is under way is not ended (CUDA Driver API,
+ * cuGraphExecDestroy). */
 EXPORT cudaGraphExecDestroy(void *runnable) { return cudaGraphDestroy(runnable); }

@@ -43,8 +43,8 @@ EXPORT cudaMalloc(void **pointer, size_t size) {
     return *pointer == nullptr ? OUT_OF_MEMORY : SUCCESS;
 }
 
-/* CUDA Runtime API, cudaFree: frees memory of cudaMalloc or cudaMallocManaged once the device no longer works on it; a null pointer does
- * nothing, and another address is an error. */
+/* CUDA Runtime API, cudaFree: frees device or managed memory; it may wait for the device before, and does so here. A null pointer does
+ * nothing, and another address is an error. Not emulated: of cudaMallocAsync's memory it would not wait. */
 EXPORT cudaFree(void *pointer) {
     NEEDS(CONTEXT);
     if (pointer == nullptr) {
