@@ -1,4 +1,4 @@
-"""What a function and its rules tell each other: the ``ctx`` of `torch.autograd.Function`, for arrays of any library."""
+"""What a function passes on to its rules: the ``ctx`` of `torch.autograd.Function`, for arrays of any library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Context"]
 
 
 class Context:
-    """The ``ctx`` that a wrapped function, its ``setup_context`` and its rules are handed; torch's words, with arrays.
+    """The ``ctx`` that a wrapped function, its ``setup_context`` and its rules get; torch's names, with arrays.
 
     Attributes that are set on it are there in the rules. Arrays belong into `save_for_backward`: those that are inputs or
     outputs are saved as the tensors that they came from, so that torch notices a change in place.
@@ -33,22 +33,22 @@ class Context:
         self._saved_forward = arrays
 
     def mark_non_differentiable(self, *outputs: Any) -> None:
-        """Say of outputs that no gradient flows through them. Those of integers and booleans need not be named."""
+        """Mark outputs that no gradient flows through. Those of integers and booleans need not be named."""
         self._dead = outputs
 
     def set_materialize_grads(self, value: bool) -> None:  # noqa: FBT001 - torch's signature
-        """Say whether the gradient of an output that was not used comes as zeros (the default) or as None."""
+        """Set whether the gradient of an output that was not used comes as zeros (the default) or as None."""
         self._materializes = value
 
     def mark_dirty(self, *_: Any) -> None:
-        """Refuse: the inputs of a wrapped function are read-only wherever its library can say so."""
+        """Refuse: the inputs of a wrapped function are read-only wherever its library can mark them so."""
         raise TypeError("a wrapped function cannot modify its inputs in place, so there is nothing to mark: return a new array.")
 
     # In the rules.
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        """The saved arrays, in the library of the function; read-only where it can say so."""
+        """The saved arrays, in the library of the function; read-only where it can mark them so."""
         if self._arrays is None:
             raise RuntimeError("ctx.saved_tensors is there in the rules (backward, jvp), not while the function runs.")
         return self._arrays

@@ -161,7 +161,7 @@ class _Form:
         return self.results.names()
 
     def key(self) -> tuple[Hashable, ...] | None:
-        """Return what calls have in common that differ in their arrays only; None if that cannot be said."""
+        """Return what calls have in common that differ in their arrays only; None if that cannot be compared."""
         arguments = self.arguments
         forms: list[Any] = []
         if arguments.node is not None:

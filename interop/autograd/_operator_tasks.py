@@ -49,7 +49,7 @@ class OperatorTask(Task):
         residuals.saved = tuple(range(len(tensors)))
         if operator.operation.setup_context is not None:
             residuals.saved += tuple(~at for at in range(len(made)))
-        # Zeros or None: that is for setup_context to say, in the rule's operator.
+        # Zeros or None: setup_context decides, in the rule's operator.
         residuals.materializes = operator.operation.setup_context is None and not operator.operation.derives
         if operator.operation.jvp is not None:
             residuals.saved_forward = residuals.saved

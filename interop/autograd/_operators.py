@@ -114,7 +114,7 @@ class Operator(Kernels):
         return made if self.single or self.schema.count > 1 else (made,)
 
     def filled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of a call with those by default: torch does not tell an operator which were given."""
+        """Return the arguments of a call with those by default: an operator does not learn which were given."""
         return self._parted(self.schema.filled(args, kwargs))
 
     def arguments(self, args: Sequence[Any]) -> Arguments:
@@ -174,7 +174,7 @@ class Operator(Kernels):
     # The rule, which is an operator of its own.
 
     def run_backward(self, grads: list[Any], results: list[Any], needs: list[bool], args: list[Any]) -> list[Any]:
-        """Run the rule on tensors that have memory: return the gradient of each that needs one, zeros where the rule says None."""
+        """Run the rule on tensors that have memory: return the gradient of each that needs one, zeros where the rule returns None."""
         arguments = self.arguments(args)
         tensors = arguments.tensors
         if self.operation.derives:
@@ -191,7 +191,7 @@ class Operator(Kernels):
 
     def _derived(self, arguments: Arguments) -> DerivedResiduals:
         task: Any = self.operation.task(arguments)
-        task.form.results = self.results()  # a compiled rule does not run the function again, which would say it
+        task.form.results = self.results()  # a compiled rule does not run the function, which would find it out
         return DerivedResiduals(task, arguments.tensors, ())
 
     def left(
@@ -231,6 +231,6 @@ class Operator(Kernels):
 
 
 def _owner(function: Any) -> str:
-    """Return the full name of a function, of one without a name what tells it from all others."""
+    """Return the full name of a function; with its id, if it has no name."""
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "<lambda>")
     return f"{module}.{name}" if "<lambda>" not in name else f"{module}.{name} at {id(function)}"

@@ -203,10 +203,10 @@ class ForwardResiduals(Residuals):
         """Return a tangent in its result's dtype; raises if it is none of it."""
         if not self.outputs:
             return tangent
-        spec, said = self.outputs[at], f"the jvp of {self.operation.name}: the tangent of {self.results.names()[at]}"
-        tangent = self._in_dtype(tangent, spec, said, "the result")
+        spec, label = self.outputs[at], f"the jvp of {self.operation.name}: the tangent of {self.results.names()[at]}"
+        tangent = self._in_dtype(tangent, spec, label, "the result")
         if tangent.shape != spec.shape:
-            message = f"{said} has shape {tuple(tangent.shape)}, the result {tuple(spec.shape)}."
+            message = f"{label} has shape {tuple(tangent.shape)}, the result {tuple(spec.shape)}."
             raise GradError(message, hint="Return a tangent of the result's shape.")
         return tangent
 
@@ -231,16 +231,16 @@ class ForwardResiduals(Residuals):
     def _name(self, at: int) -> str:
         return repr(self.arguments.names()[at])
 
-    def _check(self, grad: Any, said: str) -> None:
-        what = f"{said} is a {type(grad).__name__}"
+    def _check(self, grad: Any, label: str) -> None:
+        what = f"{label} is a {type(grad).__name__}"
         if not is_array(grad):
             message, kind = f"{what}, not an array.", "an array of the function's library" if self.once else "a tensor"
             raise UnsupportedTypeError(message, hint=f"Return {kind}, or None where there is no gradient.")
 
-    def _check_tensor(self, grad: Any, said: str) -> None:
+    def _check_tensor(self, grad: Any, label: str) -> None:
         if find_backend(grad).name != "torch":
             hint = "Make the rule of wrapped functions and torch's own, or leave once_differentiable=False out."
-            message = f"{said} is a {type(grad).__name__}, not a tensor: torch could not differentiate it."
+            message = f"{label} is a {type(grad).__name__}, not a tensor: torch could not differentiate it."
             raise UnsupportedTypeError(message, hint=hint)
 
     def _gradient_of(self, at: int) -> str:
@@ -268,7 +268,7 @@ class ForwardResiduals(Residuals):
             raise TransferError(message, hint=hint, permissions={"transfer": "allow"})
         return border.torch.transfer(grad, border.torch.parse_device(spec.device), None)
 
-    def _in_dtype(self, made: Any, spec: TensorSpec, said: str, of: str) -> Any:
+    def _in_dtype(self, made: Any, spec: TensorSpec, label: str, of: str) -> Any:
         if made.dtype == spec.dtype:
             return made
         border = self.operation.border
@@ -276,7 +276,7 @@ class ForwardResiduals(Residuals):
         found = fallback(have, frozenset({want}))
         if found is None or border.policy().casting not in (found[1], "same_kind"):
             hint = f"Return it as {want}" + (f", or write casting={found[1]!r} into {border.place}." if found else ".")
-            raise DTypeError(f"{said} is {have}, {of} {want}.", hint=hint, permissions={"casting": found[1]} if found else {})
+            raise DTypeError(f"{label} is {have}, {of} {want}.", hint=hint, permissions={"casting": found[1]} if found else {})
         return border.torch.cast(made, want)
 
 

@@ -101,7 +101,7 @@ class RuleResiduals(Residuals):
     def _refuse(self) -> NoReturn:
         name, what = self.rule.residuals.operation.name, self.rule.what
         message = f"the {what} of {name} is not differentiable: it works on arrays, where torch cannot look."
-        hint = "Make it of wrapped functions and torch's own, and say wrap(..., once_differentiable=False): it is given tensors then."
+        hint = "Make it of wrapped functions and torch's own, and write wrap(..., once_differentiable=False): then it is given tensors."
         raise GradError(message, hint=hint if what == "backward" else "Differentiate in reverse mode, or in forward mode only.")
 
     def vjp(self, *_: Any, **__: Any) -> NoReturn:

@@ -61,7 +61,7 @@ class Wrapped:
         return self._take("jvp", rule)
 
     def setup_context(self, rule: F) -> F:
-        """Take a function that says what is saved; a decorator."""
+        """Take a function that saves what the rules need; a decorator."""
         return self._take("setup_context", rule)
 
     def _take(self, what: str, rule: F) -> F:

@@ -76,8 +76,8 @@ class Side:
         with host.errstate(all="ignore"):
             return host.asarray(self.number, dtype=other.host.dtype if _takes(other.host, self.number) else None)
 
-    def said(self) -> str:
-        """Return it in words."""
+    def in_words(self) -> str:
+        """Return it in words, for messages."""
         return str(self.description) if self.description is not None else f"the Python number {self.number!r}"
 
 

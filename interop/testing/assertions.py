@@ -145,8 +145,8 @@ class _Leaf:
         if not (_has_values(self.actual) and _has_values(self.desired)):
             return self._others(), []
         sides = Side(self.path, self.actual), Side("desired" + self.path.removeprefix("actual"), self.desired)
-        said = [f"{word}: {side.said()}" for word, side in zip(("actual", "desired"), sides, strict=True)]
-        return compare(*sides, rules), said
+        lines = [f"{word}: {side.in_words()}" for word, side in zip(("actual", "desired"), sides, strict=True)]
+        return compare(*sides, rules), lines
 
     def _others(self) -> list[Finding]:
         if not (_has_values(self.actual) or _has_values(self.desired)) and bool(self.actual == self.desired):
@@ -154,7 +154,7 @@ class _Leaf:
         return [
             Finding(
                 "kind" if type(self.actual) is not type(self.desired) else "value",
-                f"actual {_said(self.actual)}, desired {_said(self.desired)}",
+                f"actual {_in_words(self.actual)}, desired {_in_words(self.desired)}",
             )
         ]
 
@@ -163,7 +163,7 @@ def _has_values(x: Any) -> bool:
     return isinstance(x, bool | int | float | complex) or is_array(x)
 
 
-def _said(x: Any) -> str:
+def _in_words(x: Any) -> str:
     kind = type(x)
     return f"is a {kind.__module__}.{kind.__qualname__}" if is_array(x) else f"is {x!r}"
 

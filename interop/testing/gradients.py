@@ -44,7 +44,7 @@ def gradcheck(
     give the same, that gradients agree with numerical ones and are linear in the incoming gradient, that inputs and incoming gradients
     are left as they were, that a second backward pass adds to the first, that results that are not used do no harm, and that calls
     do not disturb each other. Some of it needs other values than those given, as threads do that must not mix up theirs; where the
-    function does not take them, a UserWarning says what could not be seen.
+    function does not take them, a UserWarning names what could not be checked.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def gradcheck(
         As `torch.autograd.gradcheck` takes them: the step of numerical derivatives, how far gradients may be from them, and how far two
         runs from each other. What is compared with another run may differ by rounding besides.
     double : bool, optional
-        The gradient of the gradient. True: it must be right. None: so it must, if the function says ``once_differentiable=False``
+        The gradient of the gradient. True: it must be right. None: so it must, if the function has ``once_differentiable=False``
         or its library differentiates by itself (JAX); others may also refuse with an error. False leaves it out.
     forward_mode : bool, optional
         The same for forward mode; it must be right if the function has a ``jvp``, or a library that makes one.
@@ -112,12 +112,12 @@ def gradcheck(
         *_other_runs(case, patterns=patterns, kinds=kinds, threads=threads, vmap=vmap),
     ]
     _report(call.name, checks, case)
-    if case.unseen:
-        warnings.warn("\n".join([f"gradcheck: {call.name} passes, but some of it could not be seen.", *_unseen(case)]), stacklevel=2)
+    if case.unchecked:
+        warnings.warn("\n".join([f"gradcheck: {call.name} passes, but some of it could not be checked.", *_unchecked(case)]), stacklevel=2)
 
 
-def _unseen(case: Case) -> list[str]:
-    return [f"Not seen: {what} ({why})" for what, why in case.unseen.items()]
+def _unchecked(case: Case) -> list[str]:
+    return [f"Not checked: {what} ({why})" for what, why in case.unchecked.items()]
 
 
 class _Call:
@@ -149,7 +149,7 @@ class _Call:
 
 
 class _Check(NamedTuple):
-    """One check: how it is called, which keyword leaves it out, and whether the others say nothing once it has failed.
+    """One check: how it is called, which keyword leaves it out, and whether a failure makes the other checks meaningless.
 
     `run` yields what it finds.
     """
@@ -252,13 +252,13 @@ def _report(name: str, checks: list[_Check], case: Case) -> None:
             if check.decides == "failed" or (raised and check.decides):
                 break
     if failed:
-        raise AssertionError("\n".join([_failure(name, failed, made, len(checks)), *_unseen(case)])) from cause
+        raise AssertionError("\n".join([_failure(name, failed, made, len(checks)), *_unchecked(case)])) from cause
 
 
 def _raised(error: Exception) -> str:
-    from interop.testing._gradcheck.case import said
+    from interop.testing._gradcheck.case import summary
 
-    return f"raised {said(error)}"
+    return f"raised {summary(error)}"
 
 
 def _failure(name: str, failed: list[tuple[_Check, list[str]]], made: int, count: int) -> str:
@@ -270,5 +270,5 @@ def _failure(name: str, failed: list[tuple[_Check, list[str]]], made: int, count
         if len(found) > _MOST_FINDINGS:
             lines.append(f"  ... and {len(found) - _MOST_FINDINGS} more")
     if made < count:
-        lines.append(f"The other {count - made} checks were not made: they would say nothing new.")
+        lines.append(f"The other {count - made} checks were not made: they would add nothing.")
     return "\n".join(lines)

@@ -24,7 +24,7 @@ __all__ = ["assert_copied", "assert_shares_memory", "assert_source_untouched"]
 
 
 def assert_shares_memory(a: Any, b: Any) -> None:
-    """Raise AssertionError unless two arrays, of any libraries, have a byte in common (as `interop.shares_memory` tells it).
+    """Raise AssertionError unless two arrays, of any libraries, have a byte in common (see `interop.shares_memory`).
 
     Examples
     --------

@@ -106,7 +106,7 @@ class RowNamespace(ModuleType):
         Raises
         ------
         UnsupportedTypeError
-            For arrays of another library: tests bring them in with `interop.convert`, which says what it does.
+            For arrays of another library: tests bring them in with `interop.convert`, which names what it does.
         DTypeError
             If a dtype is asked for that the library does not have, or values do not fit.
         """
@@ -127,7 +127,7 @@ class RowNamespace(ModuleType):
         return UnsupportedTypeError(message, hint="write interop.convert(x, xp).")
 
     def _converted(self, obj: Any, dtype: Any, device: Any, *, copy: bool | None) -> Any:
-        """Return NumPy data in the row's library; the scope's policy has no say in what a test's data are."""
+        """Return NumPy data in the row's library; the scope's policy does not apply to a test's data."""
         seen = describe(obj)
         if seen.masked:  # also where the library is NumPy, which would keep the mask
             raise MaskError(f"xp.asarray(x) got {seen}.", hint="Bring in the data and the mask as two arrays.")

@@ -132,7 +132,7 @@ def list_rows(backends: Sequence[str] | None = None, devices: Sequence[str] | No
     Raises
     ------
     ValueError
-        If something that is asked for is not there; the text says what is.
+        If something that is asked for is not there; the text lists what is.
 
     Examples
     --------

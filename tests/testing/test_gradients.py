@@ -166,7 +166,7 @@ HONEST = {
 }
 
 
-SINGULAR = r"Not seen: 'a' expanded \(the function does not take these values: LinAlgError: Singular matrix\)"
+SINGULAR = r"Not checked: 'a' expanded \(the function does not take these values: LinAlgError: Singular matrix\)"
 UNSEEN = {"solve": SINGULAR, "not for all values": SINGULAR}
 
 
@@ -185,12 +185,12 @@ def test_what_could_not_be_seen_is_said():
 
     words = {"layouts": ("strided",)}
     function = made(forward, lambda ctx, g: 2 * ctx.saved_tensors[0] * g)
-    with pytest.warns(UserWarning, match="could not be seen") as caught:
+    with pytest.warns(UserWarning, match="could not be checked") as caught:
         gradcheck(function, Y, **words)
     (text,) = [str(one.message) for one in caught]
-    assert text.startswith("gradcheck: forward passes, but some of it could not be seen.\n")
+    assert text.startswith("gradcheck: forward passes, but some of it could not be checked.\n")
     why = "(the function takes no other values: ValueError: values that were not foreseen)"
-    assert re.findall(r"^Not seen: (.*?) \(", text, re.MULTILINE) == [
+    assert re.findall(r"^Not checked: (.*?) \(", text, re.MULTILINE) == [
         "calls that disturb each other",
         "threads that disturb each other",
         "vmap that mixes up its slices",
@@ -198,7 +198,7 @@ def test_what_could_not_be_seen_is_said():
     assert text.count(why) == 3
     assert caught[0].filename == __file__
     wrong = made(forward, lambda ctx, g: 3 * ctx.saved_tensors[0] * g)
-    with pytest.raises(AssertionError, match=r"\nNot seen: calls that disturb each other \(the function"):
+    with pytest.raises(AssertionError, match=r"\nNot checked: calls that disturb each other \(the function"):
         gradcheck(wrong, Y, **words)
 
 

@@ -146,7 +146,7 @@ def _no_gradient(x: Any) -> Any:
 def embed(task: Any, arrays: Sequence[Any], vmap_method: str) -> Arrays:
     """Run a task, which works on arrays outside of JAX, where JAX can differentiate, vectorise and compile it.
 
-    `interop.autograd._jax.to_jax` says what a task is. Where JAX traces, it runs in a callback; otherwise at once, so that its
+    A task is defined in `interop.autograd._jax.to_jax`. Where JAX traces, it runs in a callback; otherwise at once, so that its
     errors arrive as they are. A callback makes no arrays of JAX's: that may wait for the very thread that waits for it
     (https://github.com/jax-ml/jax/issues/24255).
     """

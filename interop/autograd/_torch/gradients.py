@@ -43,7 +43,7 @@ def specs_of(function: Function, specs: Sequence[ArraySpec], name: str) -> list[
             results = function(*inputs)
         except RuntimeError as error:  # all of torch's own: data-dependent shapes and values, what has no fake implementation
             message = f"{name} cannot be run without data, to see the shapes of its results: {str(error).partition(chr(10))[0]}"
-            hint = "Say them: to_jax(..., fake=function), with a function of tensors without data that returns such tensors."
+            hint = "Give them: to_jax(..., fake=function), with a function of tensors without data that returns such tensors."
             raise NoDataError(message, hint=hint) from error
     return [(tuple(result.shape), str(result.dtype).removeprefix("torch.")) for result in results]
 
@@ -77,7 +77,7 @@ def vjp(function: Function, needs: Sequence[bool], moved: Sequence[bool], name: 
         pairs = [(one, grad) for one, grad in zip(results, tensors[len(needs) :], strict=True) if one.requires_grad]
         wanted = [one for one, need in zip(inputs, needs, strict=True) if need]
         if wanted and results and not pairs:
-            hint = "Stay in torch, wrap what leaves it (interop.autograd.wrap), or say that it has no gradient: jax.lax.stop_gradient."
+            hint = "Stay in torch, wrap what leaves it (interop.autograd.wrap), or mark it as constant: jax.lax.stop_gradient."
             raise GradError(f"{name}: no result depends on the inputs in torch's graph, so their gradients would be lost.", hint=hint)
         if not pairs or not wanted:
             return list(map(torch.zeros_like, wanted))

@@ -288,7 +288,7 @@ def _tensors(args: Sequence[Any]) -> list[torch.Tensor]:
     return [one for arg in args for one in (arg if isinstance(arg, list | tuple) else (arg,)) if isinstance(one, torch.Tensor)]
 
 
-# Memory: an operator returns memory of its own, laid out as its fake says, or a compiled graph would be wrong.
+# Memory: an operator returns memory of its own, laid out as its fake returns it, or a compiled graph would be wrong.
 
 
 def _own(made: Sequence[torch.Tensor], args: Sequence[Any]) -> list[torch.Tensor]:

@@ -52,7 +52,7 @@ class Residuals(ABC):
     once : bool
         Whether torch cannot look at the backward rule.
     usual : bool
-        Whether all inputs are saved for the backward rule, and nothing else is to be said.
+        Whether all inputs are saved for the backward rule, and torch has no more to know of the run.
     single : bool
         Whether a call outside of `torch.func` returns one tensor, and not the residuals besides.
     ends : bool

@@ -17,7 +17,7 @@ from interop.errors import LayoutError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Case", "Limits", "differences", "said", "spot", "tried"]
+__all__ = ["Case", "Limits", "differences", "spot", "summary", "tried"]
 
 Tensors = list[torch.Tensor]
 _DOUBLE = (torch.float64, torch.complex128)
@@ -62,7 +62,7 @@ class Case:
         A gradient for each of those.
     results, grads : list of tensor
         What comes out, and the gradients that the rule has for `cotangents`; all else is compared with them.
-    unseen : dict of str to str
+    unchecked : dict of str to str
         What could not be compared, because the function does not take the values for it, and why.
     """
 
@@ -76,7 +76,7 @@ class Case:
     cotangents: Tensors = field(default_factory=list)
     results: Tensors = field(default_factory=list)
     grads: Tensors = field(default_factory=list)
-    unseen: dict[str, str] = field(default_factory=dict)
+    unchecked: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, function: Callable[[Sequence[Any]], Tensors], names: list[str], tensors: Sequence[torch.Tensor], limits: Limits) -> Case:
@@ -147,7 +147,7 @@ class Case:
     def samples(self, count: int, varied: Sequence[int], purpose: str) -> Iterator[tuple[Tensors, tuple[Tensors, Tensors]]]:
         """Yield values that differ a little at the places `varied`, with results and gradients of a run with them.
 
-        Where the function takes no others the values are the same, and what they are for, `purpose`, is noted as unseen.
+        Where the function takes no others the values are the same, and what they are for, `purpose`, is noted as unchecked.
         """
         yield self.values, self.run(self.tensors())
         for number in range(1, count):
@@ -162,9 +162,9 @@ class Case:
             try:
                 return values, self.run(self.tensors(values))
             except Exception as error:  # the function, whatever it is, does not take them
-                why = f"the function takes no other values: {said(error)}"
+                why = f"the function takes no other values: {summary(error)}"
         if any(self.values[at].numel() for at in varied):
-            self.unseen.setdefault(purpose, why)
+            self.unchecked.setdefault(purpose, why)
         return self.values, (self.results, self.grads)
 
     def compare(self, found: tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]], expected: tuple[Tensors, Tensors]) -> Iterator[str]:
@@ -214,7 +214,7 @@ def spot(number: int, shape: Sequence[int]) -> str:
     return f"[{', '.join(map(str, index))}]" if index else ""
 
 
-def said(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
     """Return an error in a few words."""
     return f"{type(error).__name__}: {' '.join(map(str, error.args)).strip().partition(chr(10) + chr(10))[0]}"
 
@@ -224,5 +224,5 @@ def tried(label: str, run: Callable[..., Iterable[str]], *args: Any) -> Iterator
     try:
         found = list(run(*args))
     except Exception as error:  # of the function that is checked: whatever it is, it is the finding
-        found = [f"raised {said(error)}"]
+        found = [f"raised {summary(error)}"]
     yield from (f"{label}: {one}" for one in found)

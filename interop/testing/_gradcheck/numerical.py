@@ -1,7 +1,7 @@
 """Gradients against numerical derivatives: torch's own `gradcheck`, and where it fails, what, by how much, and where.
 
 torch's gradcheck gives the verdict. It prints whole Jacobians by number, so where it fails they are made once more here, of
-real numbers, to tell names and places. Not its gradgradcheck: a gradient that lost its graph is none of the outputs
+real numbers, to report names and places. Not its gradgradcheck: a gradient that lost its graph is none of the outputs
 that it looks at, so a term that is dropped whole passes. Here such a gradient counts as constant, and is compared.
 """
 
@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from interop.errors import GradError
-from interop.testing._gradcheck.case import Case, Limits, differences, said, spot
+from interop.testing._gradcheck.case import Case, Limits, differences, spot, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ __all__ = ["double_backward", "forward_mode", "gradients"]
 
 Jacobian = dict[tuple[int, int], torch.Tensor]
 
-# How torch says that it cannot: of a function of its own, and of an autograd.Function.
+# torch's errors for what it cannot differentiate: a function of its own, and an autograd.Function.
 _REFUSALS = ("not implemented", "once_differentiable", "must implement the jvp", "has not been implemented yet")
 
 
@@ -45,7 +45,7 @@ def double_backward(case: Case, *, must: bool) -> Iterator[str]:
 
     def twice() -> None:
         grads = _gradients_of(case)(*given())
-        # Not autograd.grad: asked for certain inputs only, torch does not come upon the node with which once_differentiable refuses.
+        # Not autograd.grad: asked for certain inputs only, torch does not reach the node with which once_differentiable raises.
         torch.autograd.backward(grads, [one.detach() for one in grads])
 
     if not _refused(twice, must=must):
@@ -97,7 +97,7 @@ def _load_forward_mode() -> None:
 
 
 def _refused(run: Callable[[], None], *, must: bool) -> bool:
-    """Whether a function says by an error that it cannot be differentiated so; raises it if it must be, and all others."""
+    """Whether a function raises that it cannot be differentiated so; raises the error if it must be, and any other."""
     try:
         run()
     except RuntimeError as error:
@@ -154,7 +154,7 @@ class _Numerical:
                 check_backward_ad=not self.forward,
             )
         except GradcheckError as error:
-            yield from list(self._located()) or [said(error).partition(": ")[2].partition("\n")[0]]
+            yield from list(self._located()) or [summary(error).partition(": ")[2].partition("\n")[0]]
 
     def _located(self) -> Iterator[str]:
         numerical, analytical = self._numerical(), self._forward() if self.forward else self._reverse()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from interop.testing._gradcheck.case import differences, said, tried
+from interop.testing._gradcheck.case import differences, summary, tried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -173,7 +173,7 @@ def input_layouts(case: Case, kinds: Collection[str]) -> Iterator[str]:
                 continue
             expected = _expected(case, at, laid)
             if isinstance(expected, str):
-                case.unseen[f"{name!r} {kind}"] = expected
+                case.unchecked[f"{name!r} {kind}"] = expected
             else:
                 yield from tried(f"{name!r} {kind}, strides {laid.stride()}", _laid, case, at, laid, expected)
 
@@ -190,7 +190,7 @@ def _expected(case: Case, at: int, laid: torch.Tensor) -> tuple[Tensors, Tensors
     try:
         results, grads = case.run(case.put(at, plain))
     except Exception as error:  # equal rows may make a matrix singular, for one: whatever it raises
-        return f"the function does not take these values: {said(error)}"
+        return f"the function does not take these values: {summary(error)}"
     if not _tame([*results, *grads], [*case.results, *case.grads]):
         return "for these values its results are not finite, or so large that rounding decides about them"
     return results, grads
