@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from jax.experimental.layout import Format, Layout
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from interop import Device, convert, describe, explain
-from interop._model.description import Description
+from interop import Description, Device, convert, describe, explain
 from interop._model.dtypes import DTYPES
 from interop._vocabulary import FLAGS, LIBRARIES
 from interop.backends import BUILTIN, FOREIGN, load_backend

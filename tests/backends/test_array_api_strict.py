@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as stnp
 
 import interop
 from interop import (
+    Device,
     DeviceUnavailableError,
     DTypeError,
     GradError,
@@ -28,9 +29,10 @@ from interop import (
     explain,
     shares_memory,
 )
-from interop._model.description import CPU, Device
 from interop.backends import load_backend
 from tests.corpus import aligned
+
+CPU = Device("cpu")
 
 BACKEND = load_backend("array_api_strict")
 DTYPES = sorted(BACKEND.capabilities.dtypes)

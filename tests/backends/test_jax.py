@@ -13,13 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interop
-from interop import CopyError, DeviceUnavailableError, DTypeError, InteropError, NoDataError, convert, describe, explain, shares_memory
-from interop._model.description import CPU
+from interop import (
+    CopyError,
+    Device,
+    DeviceUnavailableError,
+    DTypeError,
+    InteropError,
+    NoDataError,
+    convert,
+    describe,
+    explain,
+    shares_memory,
+)
 from interop.backends import load_backend
 from interop.backends.numpy.backend import ALIGNMENT, aligned_copy, native_dtype
 from tests.corpus import aligned
 from tests.enumeration import is_writable, snapshot, values_of
 from tests.permissions import CORNERS
+
+CPU = Device("cpu")
 
 BACKEND = load_backend("jax")
 NARROW = ["bool", "int8", "uint32", "float16", "bfloat16", "float32", "complex64", "float8_e4m3fn"]

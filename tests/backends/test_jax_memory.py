@@ -17,14 +17,15 @@ import pytest
 import torch
 
 import interop
-from interop import DeviceUnavailableError, convert, describe, explain, shares_memory
-from interop._model.description import CPU, Device
+from interop import Device, DeviceUnavailableError, convert, describe, explain, shares_memory
 from interop.backends import load_backend
 from interop.backends.jax import backend as jax_file
 from interop.backends.jax import memory as _jax_memory
 from interop.dlpack import VERSION, Capsule, handover
 from tests.corpus import aligned
 from tests.enumeration import values_of
+
+CPU = Device("cpu")
 
 BACKEND = load_backend("jax")
 
@@ -261,7 +262,6 @@ def test_memory_that_jax_holds_at_the_end_of_the_program_does_no_harm():
     code = """
     import torch
     from interop.backends import load_backend
-    from interop._model.description import CPU
     from interop.dlpack import VERSION, handover
     kept = load_backend("jax").from_dlpack(handover(torch.arange(64.0).__dlpack__(max_version=VERSION)), CPU)
     print(float(kept[1]))

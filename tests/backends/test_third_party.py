@@ -6,9 +6,9 @@ import textwrap
 
 TOY = """
 import numpy as np
+from interop import Description
 from interop.backends.base import Backend
 from interop._model.capabilities import Capabilities
-from interop._model.description import Description
 
 class Toy:
     "An array library of one class, on NumPy's memory."

@@ -18,8 +18,7 @@ from interop_conformance.results.records import Case
 from interop_conformance.running.observe import observe as observe_in_run
 
 import interop
-from interop import COERCE, DEFAULT, STRICT, Policy
-from interop._model.description import Device
+from interop import COERCE, DEFAULT, STRICT, Device, Policy
 from interop._model.policy import FIELDS
 from interop.backends import load_backend
 

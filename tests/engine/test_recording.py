@@ -8,11 +8,12 @@ from interop import Description, Device, Policy, StreamError
 from interop._engine.execute import execute
 from interop._model.capabilities import Capabilities
 from interop._model.decide import decide
-from interop._model.description import CPU
 from interop._model.plan import Request
 from interop.backends import load_backend
 from interop.backends.base import Backend
 from interop.backends.cuda.streams import cuda_stream_number
+
+CPU = Device("cpu")
 
 CUDA0, CUDA1 = Device("cuda", 0), Device("cuda", 1)
 

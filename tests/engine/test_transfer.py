@@ -9,10 +9,9 @@ import pytest
 import torch
 
 import interop
-from interop import Device, GradError, Policy, Transfer, TransferError, UnsupportedTypeError, to_numpy
+from interop import Description, Device, GradError, Policy, Transfer, TransferError, UnsupportedTypeError, to_numpy
 from interop._engine.execute import begin
 from interop._model.decide import decide
-from interop._model.description import CPU, Description
 from interop._model.plan import Request
 from interop.backends.base import PendingCopy
 from interop.backends.cuda.deferred_release import DeferredRelease
@@ -21,6 +20,8 @@ from interop.backends.torch import backend as torch_file
 from interop.backends.torch import copies as _torch_copies
 from interop.backends.torch import kinds
 from tests.engine.test_recording import CUDA0, Recording
+
+CPU = Device("cpu")
 
 # The order of things.
 
