@@ -12,14 +12,14 @@ import pytest
 import torch
 
 import interop
-from interop import to_numpy
-from interop._model.description import Device
+from interop import Device, to_numpy
 from interop.backends import load_backend
 from interop.backends.cuda.deferred_release import DeferredRelease
-from interop.backends.cuda.streams import LEGACY, cuda_stream_number, stream_owners
+from interop.backends.cuda.streams import cuda_stream_number, stream_owners
 from interop.backends.torch import kinds
 from interop.backends.torch import release as _torch_release
 from interop.backends.torch.release import LEAST, StreamOwners
+from interop.dlpack import LEGACY
 from interop.errors import StreamError
 
 # torch's own pool is told.

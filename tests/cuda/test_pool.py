@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import interop
-from interop._model.description import Device
+from interop import Device
 from interop.backends.cuda.types import MemorySource
 from interop.backends.torch import pool as _torch_pool
 from interop.cuda import _pool, cupy_pool, memory_report, torch_pool

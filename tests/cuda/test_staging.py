@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from interop._model.description import CPU, Device
+from interop import Device
 from interop.backends.cuda import staging as _staging
 from interop.backends.torch import backend as torch_file
 from interop.backends.torch import copies as _torch_copies
 from interop.backends.torch import describe
+
+CPU = Device("cpu")
 
 
 @pytest.fixture(name="chunk", autouse=True)

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 import interop
-from interop._model.description import Device
-from interop.backends.cuda.streams import LEGACY, cuda_stream_device, cuda_stream_number
+from interop import Device
 from interop.cuda import _libraries, _stream, stream
+from interop.dlpack import LEGACY, stream_device, stream_number
 from interop.errors import DeviceUnavailableError, StreamError
 
 
@@ -30,7 +30,7 @@ class Library:
         return device if isinstance(device, Device) else Device.parse(str(device), index=self.now[1])
 
     def stream_pointer(self, given, device):
-        return self.now[0] if given is None else cuda_stream_number(given)
+        return self.now[0] if given is None else stream_number(given)
 
     @contextlib.contextmanager
     def on_stream(self, number, device):
@@ -81,7 +81,7 @@ def test_it_is_current_for_all_of_them_and_no_longer_after(both, given, expected
         assert (found.pointer, found.device.index) == expected
         assert found.libraries == ("torch", "cupy")
         assert found.__cuda_stream__() == (0, found.pointer)
-        assert cuda_stream_number(found) == found.pointer
+        assert stream_number(found) == found.pointer
         with stream(99):
             assert [library.now for library in both] == [(99, expected[1])] * 2
         with stream(found):  # a stream of its own kind knows its device
@@ -165,4 +165,4 @@ def test_libraries_are_found_as_they_are_imported():
     [(5, None), (of_torch(5, 1), 1), (of_cupy(5, 2), 2), (of_cupy(5, -1), None), (of_cuda_core(5, 3), 3), (object(), None)],
 )
 def test_a_stream_says_its_device_or_does_not(given, expected):
-    assert cuda_stream_device(given) == expected
+    assert stream_device(given) == expected
