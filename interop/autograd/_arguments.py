@@ -63,7 +63,7 @@ class Arguments:
         made.signature, made.positions, made.words, made.node = signature, len(args), (), None
         made.leaves, made.slots = list(args), slots
         made.tensors = [args[slot] for slot in slots]
-        for slot in slots:  # they are torch's business from here on: kept here, they would outlive it
+        for slot in slots:  # torch owns their lifetime: a reference here would extend it
             made.leaves[slot] = None
         return made
 
@@ -74,7 +74,7 @@ class Arguments:
             self.leaves[slot] = None
 
     def emptied(self) -> Arguments:
-        """Return the arguments without their tensors, which trees hold too: what is left of a call must not keep them alive."""
+        """Return the arguments without their tensors, which trees hold too: residuals must not extend the lifetime of tensors."""
         if self.node is None:
             made = copy(self)
         else:

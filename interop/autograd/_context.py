@@ -25,11 +25,11 @@ class Context:
     # In the forward pass.
 
     def save_for_backward(self, *arrays: Any) -> None:
-        """Keep arrays (inputs, outputs, or others) for the backward rule; None stays None. The last call counts."""
+        """Save arrays (inputs, outputs, or others) for the backward rule; None stays None. The last call counts."""
         self._saved = arrays
 
     def save_for_forward(self, *arrays: Any) -> None:
-        """Keep arrays for the forward-mode rule; without it, it finds those that are saved for backward."""
+        """Save arrays for the forward-mode rule; without it, it finds those that are saved for backward."""
         self._saved_forward = arrays
 
     def mark_non_differentiable(self, *outputs: Any) -> None:
@@ -67,25 +67,25 @@ class Context:
         made._arrays, made._needs = arrays, needs
         return made
 
-    def opened(self, arrays: tuple[Any, ...], needs: tuple[Any, ...] | None = None) -> Context:
-        """Return the same context for one run of a rule, with what was saved. Not itself: it would keep the arrays."""
+    def with_saved(self, arrays: tuple[Any, ...], needs: tuple[Any, ...] | None = None) -> Context:
+        """Return a copy for one run of a rule, with the saved arrays. This one must not refer to them: it lives as long as the graph."""
         made = Context.__new__(Context)
         vars(made).update(vars(self))
         made._arrays, made._needs = arrays, needs
         return made
 
     @property
-    def is_kept(self) -> bool:
+    def has_attributes(self) -> bool:
         """Whether an attribute was set on it."""
         return bool(vars(self).keys() - vars(Context()).keys())
 
-    def counted(self, array: Any) -> int:
-        """Return how often it holds an array to be kept by torch."""
+    def count_saved(self, array: Any) -> int:
+        """Return how many references to an array are those of what is saved or marked."""
         groups = (self._saved, self._saved_forward, self._dead)
         return sum(one is array for some in groups if some for one in some)
 
-    def closed(self) -> Context:
-        """Let go of the arrays that are kept by torch from here on."""
+    def release_saved(self) -> Context:
+        """Drop the references to arrays that torch has saved."""
         self._saved = self._saved_forward = None
         self._dead = ()
         return self

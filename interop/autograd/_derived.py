@@ -142,7 +142,7 @@ class DerivedResiduals(Residuals):
 class _Form:
     """The function of a call, from flat arrays to flat arrays; it remembers the form of the results.
 
-    It may be kept with a compiled rule for long, so it holds no tensor.
+    A compiled rule refers to it, and may live long: it holds no tensor.
     """
 
     results: Results

@@ -101,17 +101,17 @@ class ForwardTask(Task):
         if operation.setup_context is not None:
             operation.setup_context(context, arguments.filled(arrays)[0], results.filled(results.arrays))
         if operation.setup_context is not None or operation.takes_ctx:
-            others = residuals.keep(arrays)
+            others = residuals.record_saved(arrays)
         else:
             residuals.saved = residuals.saved_forward = tuple(range(len(arrays))) if operation.backward or operation.jvp else ()
             others = []
         device, text = tensors[0].device if tensors else None, f"the result of {operation.name}(...)"
         outgoing, results.arrays = results.arrays, []
-        refs = [context.counted(outgoing[at]) for at in range(len(outgoing))]
+        refs = [context.count_saved(outgoing[at]) for at in range(len(outgoing))]
         made = operation.border.to_tensors(outgoing, device, text, results.names, beside=tensors, refs=refs)
         residuals.outputs = list(map(TensorSpec.of, made)) if operation.jvp is not None else []
         made += operation.border.to_saved_tensors(others, device, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
-        context.closed()
+        context.release_saved()
         return made, residuals
 
     @property

@@ -78,9 +78,9 @@ class Operator(Kernels):
         if not _NAME.fullmatch(name):
             raise ValueError(f"name={name!r} is not the name of an operator: write a library's and its own, as in 'lib::op'.")
         if self.signature.takes_ctx:
-            hint = "Let setup_context(ctx, inputs, output) keep what the rules need; it is run in the backward pass."
+            hint = "Let setup_context(ctx, inputs, output) save what the rules need; it is run in the backward pass."
             raise UnsupportedTypeError(
-                f"{self.signature.name} keeps things on ctx, and they cannot cross the operator {name!r}.", hint=hint
+                f"{self.signature.name} stores things on ctx, and they cannot cross the operator {name!r}.", hint=hint
             )
         if self.signature.skipped:
             hint = "Wrap a function, and call it in the method."
@@ -220,9 +220,9 @@ class Operator(Kernels):
         residuals.results.arrays = everything[cut:]
         args, _ = residuals.arguments.filled(everything[:cut])
         operation.setup_context(residuals.context, args, residuals.results.filled(everything[cut:]))
-        others = residuals.keep(everything[:cut])
+        others = residuals.record_saved(everything[:cut])
         residuals.results.arrays = []
-        residuals.context.closed()
+        residuals.context.release_saved()
         return (
             operation.border.to_saved_tensors(others, None, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
             if operation.once

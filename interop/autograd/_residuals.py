@@ -74,9 +74,9 @@ class ForwardResiduals(Residuals):
         return self.operation.name
 
     @property
-    def keeps(self) -> bool:
+    def has_state(self) -> bool:
         """Whether something was set on the context."""
-        return self.context.is_kept
+        return self.context.has_attributes
 
     def fixed(self) -> list[Any]:
         """Return what the run returned besides arrays."""
@@ -100,7 +100,7 @@ class ForwardResiduals(Residuals):
         """Return the forward-mode rule as a task."""
         return JvpTask(self, tuple(holes))
 
-    def keep(self, arrays: list[Any]) -> list[Any]:
+    def record_saved(self, arrays: list[Any]) -> list[Any]:
         """Note what the context saves and marks; return the arrays among it that are neither inputs nor outputs."""
         context, outputs = self.context, self.results.arrays
         known = {id(array): ~at for at, array in enumerate(outputs)} | {id(array): at for at, array in enumerate(arrays)}
@@ -141,7 +141,7 @@ class ForwardResiduals(Residuals):
         incoming = [*saved, *grads]
         if self.once:
             incoming = self.operation.border.to_arrays(incoming, name, self._incoming(saved, "the gradient of", self.results.names))
-        context = self.context.opened(tuple(incoming[: len(saved)]), self.needs_tree(needs))
+        context = self.context.with_saved(tuple(incoming[: len(saved)]), self.needs_tree(needs))
         given = self.results.spread(incoming[len(saved) :], None)
         with no_autocast() if self.operation.casts else nullcontext():
             box = [rule(context, *given)]
@@ -181,7 +181,7 @@ class ForwardResiduals(Residuals):
             )
         incoming, name = [*saved, *tangents], f"the jvp of {operation.name}"
         arrays = operation.border.to_arrays(incoming, name, self._incoming(saved, "the tangent of", self.arguments.names))
-        context = self.context.opened(tuple(arrays[: len(saved)]))
+        context = self.context.with_saved(tuple(arrays[: len(saved)]))
         args, _ = self.arguments.filled(arrays[len(saved) :], None)
         found = self.results.tangents(operation.jvp(context, *args), name)
         moving = [at for at, tangent in enumerate(found) if tangent is not None and (not self.outputs or self.outputs[at].is_smooth)]

@@ -132,7 +132,7 @@ class Named(Wrapped):
         """Refuse to be a method: an operator cannot be given an object."""
         if instance is None:
             return self
-        raise TypeError(f"{self.operation.name} is an operator, and not a method: keep it outside of the class, or in a staticmethod.")
+        raise TypeError(f"{self.operation.name} is an operator, and not a method: define it outside of the class, or in a staticmethod.")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the operator, or the function itself if there is no tensor among the arguments."""

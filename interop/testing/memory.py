@@ -1,6 +1,6 @@
 """Assertions about memory: shared, copied, and the source left as it was.
 
-They look at addresses, strides and counters, for which nothing has to be moved; only `assert_source_untouched` keeps a
+They look at addresses, strides and counters, for which nothing has to be moved; only `assert_source_untouched` takes a
 copy of the values, hidden from the test's records and guards.
 """
 
@@ -80,7 +80,7 @@ def assert_source_untouched(*arrays: Any) -> Iterator[None]:
     """Raise AssertionError at the end of the block if it changed any of these arrays (or trees of them).
 
     Compared are the values bit by bit, everything that `interop.describe` sees (shape, dtype, strides, device, address, read-only,
-    requires_grad, ...), and the count of writes where the library keeps one (torch), so that also a write that puts the same
+    requires_grad, ...), and the count of writes where the library has one (torch), so that also a write that puts the same
     values back is found. If the block raises, its own error stays.
 
     Examples
@@ -96,13 +96,13 @@ def assert_source_untouched(*arrays: Any) -> Iterator[None]:
       values: 1 of 3 elements; first at [1]: before 0.0, after 7.0
     """
     __tracebackhide__ = True
-    kept = [_Kept(path, leaf) for path, leaf in _leaves(arrays)]
-    if not kept:
+    snapshots = [_Snapshot(path, leaf) for path, leaf in _leaves(arrays)]
+    if not snapshots:
         raise TypeError("assert_source_untouched: there is no array among its arguments, so there is nothing to watch.")
     yield
-    reports = [report for one in kept if (report := one.report())]
+    reports = [report for one in snapshots if (report := one.report())]
     if reports:
-        raise AssertionError("\n".join([f"assert_source_untouched: the block changed {len(reports)} of {len(kept)} arrays", *reports]))
+        raise AssertionError("\n".join([f"assert_source_untouched: the block changed {len(reports)} of {len(snapshots)} arrays", *reports]))
 
 
 def _leaves(arrays: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
@@ -114,7 +114,7 @@ def _leaves(arrays: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
             yield path, leaf
 
 
-class _Kept:
+class _Snapshot:
     """An array, and what it was when the block began."""
 
     def __init__(self, path: str, x: Any) -> None:

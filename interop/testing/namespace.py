@@ -94,7 +94,7 @@ class RowNamespace(ModuleType):
             A NumPy array is copied, so that a test may compare with it afterwards. What is an array of the library
             already goes to the library's own function: it stays on its device and in its state.
         dtype : dtype or str, optional
-            Without it, NumPy data keep their dtype. Where the library does not have it they get the nearest that holds its
+            Without it, the dtype of NumPy data stays. Where the library does not have it they get the nearest that holds its
             values, else the widest of its kind (``float64`` becomes ``float32`` in JAX without x64): this is the one place
             where interop narrows unasked, for the sake of one source of a test for all rows. Floats are rounded then; values
             that do not fit are refused. Python data get the library's own default.
@@ -129,7 +129,7 @@ class RowNamespace(ModuleType):
     def _converted(self, obj: Any, dtype: Any, device: Any, *, copy: bool | None) -> Any:
         """Return NumPy data in the row's library; the scope's policy does not apply to a test's data."""
         seen = describe(obj)
-        if seen.masked:  # also where the library is NumPy, which would keep the mask
+        if seen.masked:  # also where the library is NumPy, whose array would still be masked
             raise MaskError(f"xp.asarray(x) got {seen}.", hint="Bring in the data and the mask as two arrays.")
         words: dict[str, Any] = {"device": self._device if device is None else device, "policy": "default"}
         if dtype is None:

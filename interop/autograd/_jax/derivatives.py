@@ -1,6 +1,6 @@
 """JAX's derivatives, for torch's graph; and what torch's functions need to have derivatives in JAX.
 
-Derivatives are functions of the saved inputs, computed anew from them (``jax.vjp(f, *inputs)[1](grads)``): JAX keeps nothing
+Derivatives are functions of the saved inputs, recomputed from them (``jax.vjp(f, *inputs)[1](grads)``): JAX holds none
 of torch's memory between the passes, and torch notices where a saved tensor was changed. They are pure functions
 themselves, with derivatives of their own, to any order.
 
@@ -26,7 +26,7 @@ Arrays = list[Any]
 _float0 = jax.dtypes.float0
 _spec: Any = jax.ShapeDtypeStruct
 LIMIT = 256
-"""So many compiled rules are kept for one function; those that were used last."""
+"""The size of the cache of compiled rules of one function; the least recently used go first."""
 
 
 class Derivatives:

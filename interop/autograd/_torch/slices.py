@@ -92,7 +92,7 @@ class _LevelResiduals:
         def is_batched(n: int | None) -> bool:
             return n is not None and (dims[n] is not None if n >= 0 else ~n < results)
 
-        self.lacks = [not first.ends and not any(map(is_batched, kept)) for kept in (first.saved, first.saved_forward)]
+        self.lacks = [not first.ends and not any(map(is_batched, saved)) for saved in (first.saved, first.saved_forward)]
 
     @property
     def is_anchored(self) -> bool:
@@ -113,8 +113,8 @@ class _LevelResiduals:
 
     def vjp(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
         """Run a rule that is given tensors, whatever their levels: there is one run of it for all slices."""
-        if self.first.keeps:
-            message = "its rule is given tensors under vmap, all slices at once, and what it keeps on ctx is of one slice."
+        if self.first.has_state:
+            message = "its rule is given tensors under vmap, all slices at once, and the attributes of ctx are of one slice."
             raise GradError(f"{self.first.name}: {message}", hint="Save arrays instead, with ctx.save_for_backward.")
         found: list[Any] = self.first.vjp(saved[: len(self.first.saved)], grads, needs)
         return found

@@ -73,7 +73,7 @@ class Residuals(ABC):
     anchors: int = 0
 
     @property
-    def keeps(self) -> bool:
+    def has_state(self) -> bool:
         """Whether the rules look at more than what is saved."""
         return False
 

@@ -141,8 +141,8 @@ class Case:
     def run(self, tensors: Sequence[torch.Tensor], cotangents: Sequence[Any] | None = None) -> tuple[Tensors, Tensors]:
         """Return the results, copied before anything can be written over them, and the gradients of one run, copied too."""
         results = self.function(tensors)
-        kept = [one.detach().clone() for one in results]
-        return kept, [one.clone() for one in self.vjp(results, tensors, cotangents)]
+        copies = [one.detach().clone() for one in results]
+        return copies, [one.clone() for one in self.vjp(results, tensors, cotangents)]
 
     def samples(self, count: int, varied: Sequence[int], purpose: str) -> Iterator[tuple[Tensors, tuple[Tensors, Tensors]]]:
         """Yield values that differ a little at the places `varied`, with results and gradients of a run with them.

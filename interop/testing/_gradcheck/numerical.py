@@ -214,9 +214,9 @@ class _Numerical:
                 cotangent = torch.zeros_like(result, memory_format=torch.contiguous_format)
                 _reals(cotangent)[number] = 1
                 grads = torch.autograd.grad(result, sources, cotangent, retain_graph=True, allow_unused=True)
-                for kept, source, grad in zip(columns, sources, grads, strict=True):
-                    kept.append(_reals(torch.zeros_like(source) if grad is None else grad).clone())
-            found |= {(at, source): torch.stack(kept, dim=1) for source, kept in zip(self.wanted, columns, strict=True) if kept}
+                for column, source, grad in zip(columns, sources, grads, strict=True):
+                    column.append(_reals(torch.zeros_like(source) if grad is None else grad).clone())
+            found |= {(at, source): torch.stack(column, dim=1) for source, column in zip(self.wanted, columns, strict=True) if column}
         return found
 
     def _stacked(self, column: Callable[[int, int], list[torch.Tensor]]) -> Jacobian:
