@@ -32,7 +32,7 @@ class Operation:
     forward, backward, jvp, setup_context : callable
         As `interop.autograd.wrap` takes them.
     takes_ctx : bool
-        Whether the function is handed the context itself, as its first argument.
+        Whether the function takes the context itself, as its first argument.
     once : bool
         Whether the backward rule is given arrays; else it is given tensors, and can be differentiated itself.
     leading : bool

@@ -104,9 +104,7 @@ class Operator(Kernels):
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the operator. `torch.compile` looks into this."""
         if self.superseded:
-            raise RuntimeError(
-                f"{self.operation.name} was defined anew, and the operator {self.schema.operator!r} is that one now: call it."
-            )
+            raise RuntimeError(f"{self.operation.name} was redefined, and the operator {self.schema.operator!r} is that one now: call it.")
         for name, value in (*zip(self.schema.names, args, strict=False), *kwargs.items()):
             if name in self.schema.numbers and holds_tensor([value]):  # torch would take its value, and drop its gradient
                 raise TypeError(f"{self.operation.name}: {name!r} is a number in {self.schema.text}, got a tensor: pass {name}.item().")

@@ -158,7 +158,7 @@ class ForwardResiduals(Residuals):
             self._check(found[at], self._gradient_of(at))
             if not self.once:
                 self._check_tensor(found[at], self._gradient_of(at))
-        # A rule may hand on what it was given, which then is the tensor that it came from.
+        # A rule may return an array that it was given; the gradient is the tensor that the array came from.
         known = {id(array): grad for array, grad in zip(arrays, grads, strict=True)}
         made = {at: found[at] if not self.once else known.get(id(found[at])) for at in wanted}
         crossing = [at for at in wanted if made[at] is None]

@@ -1,4 +1,4 @@
-"""What the `xp` fixture hands out: the array API namespace of a row, whose creation functions make arrays of that row.
+"""The value of the `xp` fixture: the array API namespace of a row, whose creation functions make arrays of that row.
 
 It is a module, so that `interop.convert(x, xp)` and everything that asks for a namespace takes it. Forwarded as it is:
 all that works on arrays, which stays with their device by itself; also ``*_like``, ``from_dlpack``, ``meshgrid`` and
@@ -179,7 +179,7 @@ class RowNamespace(ModuleType):
         try:
             name = dtype_name(dtype)
         except ValueError:
-            return dtype  # one that interop does not know: the library's own business
+            return dtype  # one that interop does not know: the library decides
         if name not in self._dtypes(device):
             hint = "Leave the dtype to NumPy data (xp.asarray(a) takes the widest that there is), or name a narrower one."
             raise DTypeError(f"xp: {self._lacks(name)}.", hint=hint)

@@ -725,7 +725,7 @@ def test_a_name_is_given_once():
             wrap(np.cos, runs_on="numpy", name=taken, schema="(Tensor x) -> Tensor")
 
 
-def test_a_function_that_is_defined_anew_takes_its_name_along():
+def test_a_function_that_is_redefined_takes_its_name_along():
     """As in a notebook, where a cell is run again."""
     name, made = fresh(), []
     cell = """
@@ -745,7 +745,7 @@ def _(ctx, grad):
         x = torch.ones(2, requires_grad=True)
         torch.compile(made[-1], fullgraph=True, backend="aot_eager")(x).sum().backward()
         assert x.grad.tolist() == [factor, factor]
-    with pytest.raises(RuntimeError, match="scaled was defined anew"):
+    with pytest.raises(RuntimeError, match="scaled was redefined"):
         made[0](torch.ones(2))
     assert made[1](torch.ones(2)).tolist() == [3, 3]
     with pytest.raises(ValueError, match="already"):  # with another schema

@@ -170,7 +170,7 @@ REFUSED = {
     dataclass: "'weights' is a Weights",
     named: "'pair' is a Pair",
     pair: "'x' is a tuple",
-    listless: "'x' is a list, nobody knows of what",
+    listless: "'x' is a list of unknown elements",
     gaps: "'x' is a list of Tensor?",
     either: "'x' can be Tensor or float",
     keyword: "'y' is an array by keyword only",

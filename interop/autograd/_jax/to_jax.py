@@ -1,6 +1,6 @@
 """`to_jax`: a function of torch inside JAX, with its gradient.
 
-What JAX is handed is a *task*: it can be run on arrays (``run``), inside of a callback (``host``), and not at all, to see what its
+What JAX gets is a *task*: it can be run on arrays (``run``), inside of a callback (``host``), and not at all, to see what its
 results would be (``specs``); and its gradient is a task again (``vjp``), so that the order of derivatives ends where torch's does.
 """
 
@@ -49,7 +49,7 @@ def to_jax(
     ----------
     function : callable
         ``function(*args)``: it is given tensors in the place of JAX's and NumPy's arrays, and returns tensors (a tuple of them, or
-        trees). All other arguments are handed over as they are. NumPy's become JAX's first, by JAX's own rules (without
+        trees). All other arguments are passed as they are. NumPy's become JAX's first, by JAX's own rules (without
         ``jax_enable_x64`` 64 bits become 32).
     fake : callable, optional
         Under `jax.jit` and the like the shapes and dtypes of the results have to be known before the function is run. Usually it
@@ -165,7 +165,7 @@ class _Form:
 
 @dataclass(frozen=True)
 class _Task:
-    """A function of flat tensors, as JAX is handed it."""
+    """A function of flat tensors, as JAX gets it."""
 
     way: _Way
     function: Function

@@ -144,7 +144,7 @@ class _Asked:
 
     def listed(self, members: list[Any], name: str) -> str:
         if len(members) != 1:
-            self.refuse(f"{name!r} is a list, nobody knows of what", "Annotate it, as in: list[float], list[np.ndarray].")
+            self.refuse(f"{name!r} is a list of unknown elements", "Annotate it, as in: list[float], list[np.ndarray].")
         word = self.word(members[0], name)
         if word == "str" or word[-1] in "?]":
             self.refuse(f"{name!r} is a list of {word}", "A list holds arrays or numbers, without gaps.")

@@ -29,7 +29,7 @@ def by_itself() -> Iterator[None]:
 
 
 def copied(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a copy outside of the graph, in memory that nobody else has, without gaps."""
+    """Return a contiguous copy outside of the graph, in memory of its own."""
     return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 

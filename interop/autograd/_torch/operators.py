@@ -86,7 +86,7 @@ class _Registered:
     operators: tuple[Any, Any] = (None, None)
 
     def takes(self, kernels: Kernels, owner: str, cast: str | None) -> bool:
-        """Whether it may do something else from here on: its function defined anew, with the same schema."""
+        """Whether other kernels may replace the registered ones: those of its function, redefined with the same schema."""
         same = (self.owner, self.cast, self.kernels.schema.text) == (owner, cast, kernels.schema.text)
         return same and "<locals>" not in owner
 
@@ -99,7 +99,7 @@ def register(kernels: Kernels, *, owner: str, cast: str | None) -> tuple[Any, An
     kernels : Kernels
         What they do.
     owner : str
-        The full name of the function. One that is defined anew with the same schema, as in a notebook, takes the place of the
+        The full name of the function. One that is redefined with the same schema, as in a notebook, replaces the
         old one, also in graphs that are compiled already.
     cast : str, optional
         The dtype that floats are cast to inside of `torch.autocast`.

@@ -53,7 +53,7 @@ class Case:
     names, outputs : list of str
         What the tensors are called that go in and come out.
     values : list of tensor
-        What goes in, detached; never handed out itself.
+        What goes in, detached; every run gets copies.
     wanted : list of int
         Which of them are differentiated.
     live : list of int
