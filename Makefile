@@ -5,9 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# A process of tests for each core, but each loads every library: no more than four. A worker that is done takes over from the others.
+# A process of tests for each core, but each loads every library: no more than four. A file stays whole: its tests share what is slow.
 WORKERS ?= auto
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
 # Each of the processes that the tests start would compile the whole package anew.
 unexport PYTHONDONTWRITEBYTECODE

@@ -13,8 +13,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-def pytest_collection_finish() -> None:
-    # With every library loaded half a million objects are tracked, and a test that collects garbage would look at all of them.
+@pytest.fixture(scope="module", autouse=True)
+def _garbage_is_looked_for_in_what_is_new() -> None:
+    """With every library loaded half a million objects are tracked, and each test that collects garbage would look at all of them."""
     gc.collect()
     gc.freeze()
 
