@@ -1,4 +1,4 @@
-"""The DLPack protocol: device types, dtype codes, flags, the C structures, and a capsule read with ctypes.
+"""The DLPack protocol: device types, dtype codes, flags, the C structures, a capsule read with ctypes, and streams as numbers.
 
 Source: `dlpack.h` 1.3 and its Python specification (https://dmlc.github.io/dlpack/latest/). Reading the
 structures ourselves is what lets interop look before it shares: consumers differ in what they check, and
@@ -9,19 +9,32 @@ from __future__ import annotations
 
 import ctypes
 import math
+import numbers
 from ctypes import POINTER, Structure, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from typing import Any
 
 from interop._model.description import Device, c_strides
+from interop.errors import StreamError
 
-__all__ = ["VERSION", "Capsule", "Handover", "Owner", "dtype_of_code", "handover"]
+__all__ = [
+    "LEGACY",
+    "PER_THREAD",
+    "VERSION",
+    "Capsule",
+    "CapsuleProducer",
+    "Owner",
+    "dtype_of_code",
+    "producer_of",
+    "stream_device",
+    "stream_number",
+]
 
 VERSION = (1, 3)
 """The newest version of the protocol that interop reads; sent to producers as ``max_version``."""
 
 READ_ONLY, SUBBYTE_PADDED = 1, 4  # 2 is IS_COPIED: not looked at, since the pointers tell
 CUDA, CUDA_MANAGED = 2, 13
-MAX_AXES = 64  # NumPy's limit, and more than anybody exports
+MAX_AXES = 64  # NumPy's limit, and more than any library exports
 
 # DLDeviceType: the device, and the kind of memory on it.
 DEVICES: dict[int, tuple[str, str]] = {
@@ -109,7 +122,7 @@ class DLTensor(Structure):
     )
 
 
-# With the GIL held: a deleter may be a Python callback, and sloppy ones touch reference counts unasked.
+# With the GIL held: a deleter may be a Python callback, and some touch reference counts without taking the GIL.
 _DELETER = ctypes.PYFUNCTYPE(None, c_void_p)
 
 
@@ -214,41 +227,41 @@ class Capsule:
         self.pointer: int = (tensor.data + tensor.byte_offset) if tensor.data else 0
 
     def relabel(self, code: int) -> None:
-        """Change the device type that the capsule says; only for one that was not handed out yet."""
+        """Change the device type in the capsule; only before it is exported."""
         kind = DLManagedTensor if self.version is None else DLManagedTensorVersioned
         kind.from_address(self._address).tensor.device.type = code
         self._read(kind.from_address(self._address).tensor, self._flags)
 
     def retype(self, name: str) -> None:
-        """Change the dtype that the capsule says to another of the same width; only for one that was not handed out yet."""
+        """Change the dtype in the capsule to another of the same width; only before it is exported."""
         codes = (code for code in (*_SIZED, *_FIXED) if dtype_of_code(code, self.itemsize * 8, 1) == name)
         kind = DLManagedTensor if self.version is None else DLManagedTensorVersioned
         kind.from_address(self._address).tensor.dtype.code = next(codes)
         self._read(kind.from_address(self._address).tensor, self._flags)
 
     def consume(self) -> Owner:
-        """Take the managed tensor over: the capsule is renamed, and the owner will call the deleter."""
+        """Consume the managed tensor: the capsule is renamed, and the owner will call the deleter."""
         if not _api.PyCapsule_IsValid(self.raw, self._name):
-            raise BufferError("the DLPack capsule was consumed by somebody else meanwhile")
+            raise BufferError("the DLPack capsule was consumed meanwhile")
         _api.PyCapsule_SetName(self.raw, _USED[self._name])
         return Owner(self._address, self._deleter)
 
 
-def handover(raw: Any) -> Handover:
-    """Return a producer of one capsule; managed memory goes out as the device memory that it also is.
+def producer_of(raw: Any) -> CapsuleProducer:
+    """Return a producer that exports one capsule; managed memory is labelled as the device memory that it also is.
 
     torch imports neither managed nor pinned memory (pytorch#96318), though it can work on the former.
     """
     capsule = Capsule(raw)
     if capsule.device_codes[0] == CUDA_MANAGED:
         capsule.relabel(CUDA)
-    return Handover(raw, capsule.device_codes)
+    return CapsuleProducer(raw, capsule.device_codes)
 
 
-class Handover:
-    """A producer that hands out one capsule, made beforehand: the consumer's own import does the rest.
+class CapsuleProducer:
+    """A producer that exports one capsule, made beforehand: the consumer's own import does the rest.
 
-    The stream was settled when the capsule was made, so what the consumer asks for here is not looked at.
+    The work was ordered when the capsule was made, so the stream that the consumer asks for here is ignored.
     """
 
     __slots__ = ("_capsule", "_device")
@@ -262,5 +275,57 @@ class Handover:
         return self._capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """Return the device that the capsule says."""
+        """Return the device of the capsule."""
         return self._device
+
+
+# Streams: as numbers, in the array API standard's `__dlpack__`; as objects, by the `__cuda_stream__` protocol of cuda.core, which torch
+# (2.10 and newer) and CuPy (14 and newer) have; the attributes are what older CuPy streams have.
+
+LEGACY = 1
+"""The legacy default stream in the standard's numbering; a native pointer of 0 means this one."""
+
+PER_THREAD = 2
+"""The default stream of each thread, in the standard's numbering and in CUDA's own."""
+
+_MEANINGS = "The standard's values are None, -1 (no synchronisation), 1 (legacy), 2 (per-thread) and a pointer greater than 2."
+
+
+def stream_number(stream: Any, index: int | None = None) -> int:
+    """Return the standard's number for an int or a native stream object; StreamError if it is neither, or of another device than the one of an index."""
+    if not isinstance(stream, bool) and isinstance(stream, numbers.Integral):  # NumPy's too; an array of one is none
+        number = int(stream)
+        if number == 0 or number < -1:
+            raise StreamError(f"stream={number} is not a CUDA stream: 0 is ambiguous and others are undefined.", hint=_MEANINGS)
+        return number
+    pointer = _stream_pointer(stream)
+    if pointer is None:
+        raise StreamError(f"{stream!r} is not a stream.", hint=_MEANINGS)
+    own = stream_device(stream)
+    if index is not None and own is not None and own != index:
+        raise StreamError(
+            f"the stream is on cuda:{own}, and the data are on cuda:{index}.", hint="Pass a stream of the device of the data."
+        )
+    return pointer or LEGACY
+
+
+def _stream_pointer(stream: Any) -> int | None:
+    protocol = getattr(stream, "__cuda_stream__", None)
+    if callable(protocol):
+        return int(protocol()[1])
+    if hasattr(stream, "wait_event"):  # an event and an array's memory have a pointer too
+        for attribute in ("cuda_stream", "ptr"):
+            found = getattr(stream, attribute, None)
+            if isinstance(found, int):
+                return found
+    return None
+
+
+def stream_device(stream: Any) -> int | None:
+    """Return the index of the device that a native stream object says it is on; None if it says none, as a number does."""
+    for holder, attribute in ((stream, "device_index"), (stream, "device_id"), (getattr(stream, "device", None), "device_id")):
+        found = getattr(holder, attribute, None)
+        if isinstance(found, int) and found >= 0:  # CuPy's default streams say -1: they are on every device
+            return found
+    found = getattr(getattr(stream, "device", None), "index", None)  # interop's own
+    return found if isinstance(found, int) else None

@@ -18,7 +18,7 @@ from interop._model.policy import FIELDS, resolve_policy
 from interop._model.spelling import type_name
 from interop._watch.ledger import forbidden, log_plan
 from interop.backends import FOREIGN, backend_names, find_backend, is_backend, load_backend, name_of_target
-from interop.backends.cuda.streams import cuda_stream_number
+from interop.dlpack import stream_number
 from interop.errors import InteropError, Refusal, StreamError, UnsupportedTypeError
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def _named_device(device: Any, target: Backend) -> Device:
 
 def _stream_problem(stream: Any) -> str | None:
     try:
-        cuda_stream_number(-1 if stream is None else stream)
+        stream_number(-1 if stream is None else stream)
     except StreamError as error:
         return error.message
     return None

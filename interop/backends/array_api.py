@@ -19,7 +19,7 @@ from interop.backends.dlpack import REFUSALS, Opened, export_capsule
 from interop.backends.dlpack import backend as dlpack_backend
 from interop.backends.numpy.backend import aligned_copy, is_extension, tidy, writable
 from interop.backends.numpy.backend import backend as numpy_backend
-from interop.dlpack import device_of, handover
+from interop.dlpack import device_of, producer_of
 from interop.errors import DeviceUnavailableError, DTypeError, InteropError, LayoutError
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class ArrayAPIBackend(Backend):
             return x.to_device(native) if stream is None else x.to_device(native, stream=stream)
 
     def export(self, x: Any, stream: int | None) -> Any:
-        return handover(export_capsule(x, stream))
+        return producer_of(export_capsule(x, stream))
 
     def from_dlpack(self, producer: Any, device: Device) -> Any:
         if device.type == "ext":

@@ -14,7 +14,7 @@ from interop._model.dtypes import DTYPES
 from interop.backends.base import Backend
 from interop.backends.numpy.backend import backend as numpy_backend
 from interop.backends.numpy.backend import native_dtype, view_memory
-from interop.dlpack import VERSION, Capsule, device_of, handover
+from interop.dlpack import VERSION, Capsule, device_of, producer_of
 from interop.errors import LayoutError, TransferError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class DLPackBackend(Backend):
         raise AssertionError("the plan has DLPack itself as a target")
 
     def export(self, x: Any, stream: int | None) -> Any:
-        return handover(x.capsule.raw)
+        return producer_of(x.capsule.raw)
 
 
 def export_capsule(x: Any, stream: int | None) -> Any:

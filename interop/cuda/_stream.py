@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interop._model.description import Device
-from interop.backends.cuda.streams import cuda_stream_device, cuda_stream_number
 from interop.cuda._libraries import device_of, imported, usable
+from interop.dlpack import stream_device, stream_number
 from interop.errors import StreamError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def stream(s: Any = None, /, *, device: Any = None) -> Iterator[Stream]:
     ...     t = torch.ones(3, device="cuda")
     ...     kernel((1,), (3,), (interop.to_cupy(t),))  # right behind the line before
     """
-    if s is not None and cuda_stream_number(s) == -1:
+    if s is not None and stream_number(s) == -1:
         raise StreamError(
             "stream=-1 asks for no synchronisation, and is no stream that could be current.", hint="Pass a stream, or nothing."
         )
@@ -91,7 +91,7 @@ def stream(s: Any = None, /, *, device: Any = None) -> Iterator[Stream]:
 
 
 def _device(s: Any, device: Any) -> Device:
-    own = None if s is None else cuda_stream_device(s)
+    own = None if s is None else stream_device(s)
     if device is None and own is not None:
         return Device("cuda", own)
     where = device_of(device, imported())

@@ -22,7 +22,7 @@ from interop import (
     to_torch,
 )
 from interop._model.description import DEVICE_TYPES
-from interop.dlpack import DEVICES, READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor, handover
+from interop.dlpack import DEVICES, READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor, producer_of
 from tests.producer import Producer
 
 DATA = np.arange(6, dtype="float32").reshape(2, 3)
@@ -144,11 +144,11 @@ def test_another_device_is_asked_for_in_the_standards_way():
 def test_managed_memory_goes_out_as_the_device_memory_that_it_is():
     producer = Producer(DATA, device=(13, 0))
     assert describe(producer).memory == "managed"
-    given = handover(producer.__dlpack__(max_version=(1, 3)))
+    given = producer_of(producer.__dlpack__(max_version=(1, 3)))
     assert given.__dlpack_device__() == (2, 0)
     assert Capsule(given.__dlpack__()).device_codes == (2, 0)
-    assert handover(Producer(DATA).__dlpack__()).__dlpack_device__() == (1, 0)
-    assert torch.from_dlpack(handover(Producer(DATA).__dlpack__(max_version=(1, 0)))).tolist() == DATA.tolist()
+    assert producer_of(Producer(DATA).__dlpack__()).__dlpack_device__() == (1, 0)
+    assert torch.from_dlpack(producer_of(Producer(DATA).__dlpack__(max_version=(1, 0)))).tolist() == DATA.tolist()
 
 
 def test_arrow_arrays():

@@ -21,7 +21,7 @@ from interop import Device, DeviceUnavailableError, convert, describe, explain, 
 from interop.backends import load_backend
 from interop.backends.jax import backend as jax_file
 from interop.backends.jax import memory as _jax_memory
-from interop.dlpack import VERSION, Capsule, handover
+from interop.dlpack import VERSION, Capsule, producer_of
 from tests.corpus import aligned
 from tests.enumeration import values_of
 
@@ -222,7 +222,7 @@ def test_a_permuted_array_is_described_as_it_lies():
 def test_a_capsule_of_the_newest_form_is_taken_kept_and_let_go():
     tensor = torch.arange(64.0)
     meant = tensor.tolist()
-    given = handover(tensor.__dlpack__(max_version=VERSION))
+    given = producer_of(tensor.__dlpack__(max_version=VERSION))
     assert Capsule(given.__dlpack__()).version is not None
     before = len(_jax_memory._kept)
     result = BACKEND.from_dlpack(given, CPU)
@@ -243,7 +243,7 @@ def test_what_jax_does_not_take_is_let_go():
     before = len(_jax_memory._kept)
     for refused in (False, True):
         tensor = torch.zeros(8, 8)[:, ::2]
-        given = _jax_memory.legacy(handover(tensor.__dlpack__(max_version=VERSION)))
+        given = _jax_memory.legacy(producer_of(tensor.__dlpack__(max_version=VERSION)))
         assert len(_jax_memory._kept) == before + 1
         if refused:
             with pytest.raises(Exception, match="compact"):
@@ -254,7 +254,7 @@ def test_what_jax_does_not_take_is_let_go():
 
 
 def test_a_legacy_capsule_is_handed_on_as_it_is():
-    given = handover(torch.zeros(64).__dlpack__())
+    given = producer_of(torch.zeros(64).__dlpack__())
     assert _jax_memory.legacy(given) is given
 
 
@@ -262,8 +262,8 @@ def test_memory_that_jax_holds_at_the_end_of_the_program_does_no_harm():
     code = """
     import torch
     from interop.backends import load_backend
-    from interop.dlpack import VERSION, handover
-    kept = load_backend("jax").from_dlpack(handover(torch.arange(64.0).__dlpack__(max_version=VERSION)), CPU)
+    from interop.dlpack import VERSION, producer_of
+    kept = load_backend("jax").from_dlpack(producer_of(torch.arange(64.0).__dlpack__(max_version=VERSION)), CPU)
     print(float(kept[1]))
     """
     assert run(code).strip() == "1.0"

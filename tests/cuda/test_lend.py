@@ -15,7 +15,7 @@ except ImportError:
     assert not os.environ.get("INTEROP_REQUIRE_C"), "interop.native.lend was not built, although it has to be here"
     pytest.skip("interop.native.lend is not built here: run `make test`", allow_module_level=True)
 
-from interop.dlpack import Handover
+from interop.dlpack import CapsuleProducer
 
 VERSIONS = [(1, 0), None]
 HOST = (1, 0)
@@ -29,7 +29,7 @@ def array():
 
 
 def take(capsule):
-    return np.from_dlpack(Handover(capsule, HOST))
+    return np.from_dlpack(CapsuleProducer(capsule, HOST))
 
 
 @pytest.fixture(params=VERSIONS, ids=["versioned", "legacy"])

@@ -83,7 +83,7 @@ def test_torchs_pool_is_told_of_the_consumers_stream(monkeypatch, device, stream
             log.append((f"{self} waits for", other))
 
     monkeypatch.setattr(torch.cuda, "ExternalStream", lambda number: External(f"external {number}"))
-    monkeypatch.setattr(backend, "handover", lambda capsule: capsule)
+    monkeypatch.setattr(backend, "producer_of", lambda capsule: capsule)
     assert load_backend("torch").export(Tensor(log), stream) == "capsule"
     assert log == expected
     assert [where for _, where in inside] == [device]

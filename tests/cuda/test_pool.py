@@ -33,7 +33,7 @@ class Library:
     def current_index(self):
         return 0
 
-    def device_of(self, device):
+    def parse_device(self, device):
         return Device.parse(str(device), index=0)
 
     def why_unavailable(self, device):

@@ -26,7 +26,7 @@ class Library:
     def current_index(self):
         return self.now[1]
 
-    def device_of(self, device):
+    def parse_device(self, device):
         return device if isinstance(device, Device) else Device.parse(str(device), index=self.now[1])
 
     def stream_pointer(self, given, device):

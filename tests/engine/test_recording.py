@@ -11,7 +11,7 @@ from interop._model.decide import decide
 from interop._model.plan import Request
 from interop.backends import load_backend
 from interop.backends.base import Backend
-from interop.backends.cuda.streams import cuda_stream_number
+from interop.dlpack import stream_number
 
 CPU = Device("cpu")
 
@@ -153,13 +153,13 @@ class Protocol(Native):
     ],
 )
 def test_streams_in_every_form(stream, number):
-    assert cuda_stream_number(stream) == number
+    assert stream_number(stream) == number
 
 
 @pytest.mark.parametrize("stream", [0, -2, True, "one", object(), 1.5])
 def test_streams_that_are_none(stream):
     with pytest.raises(StreamError) as caught:
-        cuda_stream_number(stream)
+        stream_number(stream)
     assert "None, -1" in caught.value.hint
 
 

@@ -202,7 +202,7 @@ class Arrays(ABC):
         return PendingCopy(self.transfer(x, CPU, stream))
 
     def export(self, x: Any, stream: int | None) -> Any:
-        """Return a producer (`interop.dlpack.handover`) of an array on a device.
+        """Return a producer (`interop.dlpack.producer_of`) of an array on a device.
 
         What the array is made of has to be ready for work on `stream` (None: not ordered). The memory stays the library's until the
         consumer calls the capsule's deleter, and must not be reused before work on `stream` by then has ended.

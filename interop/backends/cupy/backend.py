@@ -18,7 +18,7 @@ from interop._model.capabilities import Capabilities
 from interop._model.description import CPU, Description, Device
 from interop.backends.base import Backend
 from interop.backends.cuda.copies import SMALL, packs
-from interop.backends.cuda.streams import LEGACY, cuda_stream_number
+from interop.backends.cuda.streams import cuda_stream_number
 from interop.backends.cuda.types import Card, CudaView, MemorySource
 from interop.backends.cupy import copies as _cupy_copies
 from interop.backends.cupy import handoff as _cupy_handoff
@@ -28,7 +28,7 @@ from interop.backends.cupy.known_issues import KNOWN_ISSUES
 from interop.backends.cupy.streams import current
 from interop.backends.numpy.backend import native_dtype
 from interop.backends.shortcut import DETACH, TO_HOST, Shortcut
-from interop.dlpack import handover
+from interop.dlpack import LEGACY, producer_of
 from interop.errors import DTypeError
 
 if TYPE_CHECKING:
@@ -230,8 +230,8 @@ class CuPyBackend(Backend):
     def export(self, x: Any, stream: int | None) -> Any:
         with cupy.cuda.Device(x.device.id):
             if stream is None or stream == -1:  # what was asked for without synchronisation is the caller's
-                return handover(x.__dlpack__(stream=stream, max_version=(1, 0)))
-            return handover(
+                return producer_of(x.__dlpack__(stream=stream, max_version=(1, 0)))
+            return producer_of(
                 _cupy_release.defer_release(x, stream, stream)
             )  # also on the current one: nobody knows whether the memory was allocated on it
 

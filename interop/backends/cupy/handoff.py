@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import cupy
 
-from interop.backends.cuda.streams import LEGACY, register_owner
+from interop.backends.cuda.streams import register_owner
 from interop.backends.cuda.types import DeviceConsumer
 from interop.backends.cupy.release import defer_release
 from interop.backends.cupy.streams import is_alias
-from interop.dlpack import CUDA, Handover
+from interop.dlpack import CUDA, LEGACY, CapsuleProducer
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -46,4 +46,4 @@ def export_to(x: Any, dtypes: Container[np.dtype[Any]], consumer: DeviceConsumer
 
 def consumer(dtypes: frozenset[str]) -> DeviceConsumer:
     """Return how CuPy takes a capsule."""
-    return DeviceConsumer(dtypes, current_pointer, lambda capsule, index: cupy.from_dlpack(Handover(capsule, (CUDA, index))))
+    return DeviceConsumer(dtypes, current_pointer, lambda capsule, index: cupy.from_dlpack(CapsuleProducer(capsule, (CUDA, index))))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import cupy
 from cupy.cuda import memory
 
-from interop.backends.cuda.streams import PER_THREAD
 from interop.backends.cuda.types import MemorySource
+from interop.dlpack import PER_THREAD
 from interop.errors import DeviceUnavailableError, StreamError
 
 if TYPE_CHECKING:

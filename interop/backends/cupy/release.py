@@ -21,8 +21,9 @@ from cupy.cuda import memory
 
 from interop.backends.cuda.deferred_release import DeferredRelease, all_done
 from interop.backends.cuda.driver import Relaxed
-from interop.backends.cuda.streams import LEGACY, PER_THREAD, stream_owners
+from interop.backends.cuda.streams import stream_owners
 from interop.backends.cupy.streams import native_stream
+from interop.dlpack import LEGACY, PER_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import cupy
 
-from interop.backends.cuda.streams import LEGACY, PER_THREAD, stream_owners
+from interop.backends.cuda.streams import stream_owners
+from interop.dlpack import LEGACY, PER_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

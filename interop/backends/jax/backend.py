@@ -19,12 +19,11 @@ from interop._model.capabilities import Capabilities
 from interop._model.description import CPU, Description, Device, c_strides
 from interop._model.dtypes import DTYPES
 from interop.backends.base import Backend
-from interop.backends.cuda.streams import LEGACY, cuda_stream_number
 from interop.backends.dlpack import backend as dlpack_backend
 from interop.backends.jax.known_issues import KNOWN_ISSUES
 from interop.backends.jax.memory import legacy, producer
 from interop.backends.numpy.backend import ALIGNMENT, aligned_copy, native_dtype
-from interop.dlpack import handover
+from interop.dlpack import LEGACY, producer_of, stream_number
 from interop.errors import DeviceUnavailableError, StreamError
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ class JAXBackend(Backend):
     def stream_pointer(self, stream: Any, device: Device) -> int | None:
         if device.type != "cuda":
             return None
-        if stream is not None and cuda_stream_number(stream) != -1:
+        if stream is not None and stream_number(stream) != -1:
             raise StreamError("JAX works on streams of its own, and cannot be told to work on another.", hint="Leave stream out.")
         # It has no current stream; this is the one on which it waits for memory from outside.
         return -1 if stream is not None else _native(device).get_stream_for_external_ready_events() or LEGACY
@@ -191,7 +190,7 @@ class JAXBackend(Backend):
         return self.from_host(copied) if device == CPU else jax.device_put(copied, _native(device))
 
     def export(self, x: Any, stream: int | None) -> Any:
-        return handover(x.__dlpack__(stream=stream))
+        return producer_of(x.__dlpack__(stream=stream))
 
     def from_dlpack(self, producer: Any, device: Device) -> Any:
         return jax.dlpack.from_dlpack(legacy(producer))

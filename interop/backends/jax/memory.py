@@ -11,19 +11,19 @@ import ctypes
 from typing import Any
 
 from interop.backends.numpy.backend import is_extension, memory_dtype, tidy, writable
-from interop.dlpack import Capsule, DLManagedTensor, DLManagedTensorVersioned, Handover, Owner, handover
+from interop.dlpack import Capsule, CapsuleProducer, DLManagedTensor, DLManagedTensorVersioned, Owner, producer_of
 
 __all__ = ["legacy", "producer"]
 
 
-def producer(view: Any) -> Handover:
+def producer(view: Any) -> CapsuleProducer:
     """Return a producer of a legacy capsule on an ndarray's memory, whatever its dtype, read-only or not."""
     name, view = view.dtype.name, tidy(view)
     plain = view.view(memory_dtype(name)) if is_extension(name) else view
     raw = writable(plain).__dlpack__()
     if is_extension(name):
         Capsule(raw).retype(name)
-    return handover(raw)
+    return producer_of(raw)
 
 
 _NAME = b"dltensor"
@@ -50,7 +50,7 @@ def _end(capsule: int) -> None:
 _deleter, _destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_let_go), ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(_end)
 
 
-def legacy(given: Handover) -> Handover:
+def legacy(given: CapsuleProducer) -> CapsuleProducer:
     """Return a producer of the same memory in a legacy capsule; the other capsule is consumed."""
     capsule = Capsule(given.__dlpack__())
     if capsule.version is None:
@@ -60,4 +60,4 @@ def legacy(given: Handover) -> Handover:
     made = DLManagedTensor(inside.tensor, None, ctypes.cast(_deleter, ctypes.c_void_p))
     address = ctypes.addressof(made)
     _kept[address] = made, owner
-    return handover(_new(address, _NAME, ctypes.cast(_destructor, ctypes.c_void_p)))
+    return producer_of(_new(address, _NAME, ctypes.cast(_destructor, ctypes.c_void_p)))

@@ -17,7 +17,7 @@ from interop._model.description import Device
 from interop.backends.base import Backend
 from interop.backends.cuda.copies import packs
 from interop.backends.cuda.driver import version
-from interop.backends.cuda.streams import LEGACY, PER_THREAD, cuda_stream_number
+from interop.backends.cuda.streams import cuda_stream_number
 from interop.backends.cuda.types import Card, CudaView, MemorySource
 from interop.backends.numpy.backend import is_extension, memory_dtype, native_dtype, tidy
 from interop.backends.torch import copies as _torch_copies
@@ -28,7 +28,7 @@ from interop.backends.torch.describe import describe, is_memory_only
 from interop.backends.torch.known_issues import KNOWN_ISSUES
 from interop.backends.torch.release import defer_release, native_stream, release_after
 from interop.backends.torch.shortcuts import export_to, shortcuts
-from interop.dlpack import VERSION, handover
+from interop.dlpack import LEGACY, PER_THREAD, VERSION, producer_of
 from interop.errors import DTypeError, LayoutError, TransferError
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class TorchBackend(Backend):
             # handed out anew.
             if device.type == "cuda" and stream is not None and stream != -1:
                 capsule = defer_release(x, capsule, stream)
-            return handover(capsule)
+            return producer_of(capsule)
 
     def from_dlpack(self, producer: Any, device: Device) -> Any:
         with self.on_stream(None, device):

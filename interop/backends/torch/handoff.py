@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.dlpack import from_dlpack, to_dlpack
 
-from interop.backends.cuda.streams import LEGACY, PER_THREAD
 from interop.backends.cuda.types import DeviceConsumer
 from interop.backends.shortcut import LOW
 from interop.backends.torch.kinds import address_of, has_memory
 from interop.backends.torch.release import defer_release
+from interop.dlpack import LEGACY, PER_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container

@@ -21,9 +21,10 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from interop.backends.cuda.deferred_release import DeferredRelease
 from interop.backends.cuda.driver import Relaxed
-from interop.backends.cuda.streams import LEGACY, PER_THREAD, stream_owners
+from interop.backends.cuda.streams import stream_owners
 from interop.backends.torch import kinds
 from interop.backends.torch import pool as _torch_pool
+from interop.dlpack import LEGACY, PER_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
