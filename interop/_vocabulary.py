@@ -1,7 +1,7 @@
-"""The words of a spec (`interop.notation`): the libraries, and everything that may stand after a ``+``.
+"""The words of the notation (`interop.notation`): the libraries, and everything that may stand after a ``+``.
 
 One table, read in both directions: a row says which fields of the description a word changes, so `parse` sets
-them and `spec_of` looks for them. Apart from the grammar so that either can be read in one go.
+them and `format_description` looks for them. Apart from the grammar so that either can be read in one go.
 """
 
 from __future__ import annotations

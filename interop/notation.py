@@ -1,6 +1,6 @@
-"""A description in one short text: ``torch:bfloat16[64,64]@cuda:0+grad``; read by `parse`, written by `spec_of`.
+"""A description in one short text: ``torch:bfloat16[64,64]@cuda:0+grad``; read by `parse`, written by `format_description`.
 
-For the command line, for tables of cases and for bug reports: an array that nobody has to own. A text says
+For the command line, for tables of cases and for bug reports: an array that does not have to exist. A text says
 what differs from a plain array, so every word of it is a row of one table (`interop._vocabulary`), and the rest (strides, bytes, type)
 is filled in as the backends would describe such an array; `tests/test_notation.py` compares the two.
 
@@ -13,10 +13,10 @@ from typing import Any
 
 from interop._model.description import CPU, Description, Device
 from interop._model.dtypes import DTYPES, dtype_name
-from interop._model.spelling import nearest
+from interop._model.spelling import nearest, unknown
 from interop._vocabulary import FLAGS, LIBRARIES, OPAQUE, QUANTIZED, Flag
 
-__all__ = ["parse", "spec_of"]
+__all__ = ["format_description", "parse"]
 
 _FORM = "LIBRARY:DTYPE[SHAPE]@DEVICE+FLAG, as in 'torch:float32[2,3]@cuda:0+grad'; DEVICE and FLAGs may be left out"
 
@@ -38,7 +38,7 @@ def parse(text: str) -> Description:
     Raises
     ------
     ValueError
-        For a text that says nothing possible; names the nearest right word.
+        For a text that describes no possible array; names the nearest right word.
 
     Examples
     --------
@@ -65,11 +65,11 @@ def _parse(text: str) -> Description:
     if not (colon and bracket and inside.endswith("]")):
         raise ValueError(f"write {_FORM}; [] is a 0-d array.")
     if name not in LIBRARIES:
-        raise ValueError(f"{name!r} is not a library{nearest(name, LIBRARIES)} Known: {', '.join(LIBRARIES)}.")
+        raise ValueError(unknown(name, "library", LIBRARIES))
     dtype = _dtype(spelled)
     steps = [word.removeprefix("strides=") for word in words if word.startswith("strides=")]
     flags = {word for word in words if not word.startswith("strides=")}
-    # What the dtype or the device says already need not be said again.
+    # What the dtype or the device implies may be left out.
     flags |= {"quantized"} if dtype in QUANTIZED else set()
     flags |= {"meta"} if place == "meta" else set()
     shape = tuple(None if extent == "?" else _number(extent, "extent") for extent in inside[:-1].split(",") if extent)
@@ -125,17 +125,17 @@ def _with_flags(plain: Description, words: set[str]) -> Description:
         if word not in FLAGS:
             raise ValueError(f"'+{word}' is not a flag{nearest(word, [*FLAGS, 'strides='])}")
     changes: dict[str, Any] = {}
-    said: dict[str, str] = {}  # which word changed a field
+    set_by: dict[str, str] = {}  # which word changed a field
     pending: tuple[str, ...] = ()
     for word in (word for word in FLAGS if word in words):  # in the table's order, not the text's
         flag = FLAGS[word]
         _check_place(plain, word, flag)
         new = dict(flag.changes)
         pending += (new.pop("pending"),) if "pending" in new else ()
-        if clash := [said[field] for field in new if field in changes and changes[field] != new[field]]:
+        if clash := [set_by[field] for field in new if field in changes and changes[field] != new[field]]:
             raise ValueError(f"'+{clash[0]}' and '+{word}' contradict each other; leave one of them out.")
         changes |= new | ({"type": flag.types[plain.backend]} if plain.backend in flag.types else {})
-        said |= dict.fromkeys(new, word)
+        set_by |= dict.fromkeys(new, word)
     if changes.get("device") and plain.device not in (CPU, changes["device"]):
         raise ValueError(f"'+meta' contradicts @{plain.device}; leave one of them out.")
     return plain.replace(pending=pending, **changes)
@@ -166,13 +166,13 @@ def _finished(made: Description) -> Description:
     return made.replace(nbytes=made.size * (OPAQUE.get(made.dtype) or DTYPES[made.dtype].itemsize))
 
 
-def spec_of(description: Description) -> str:
+def format_description(description: Description) -> str:
     """Return the text that `parse` reads as this description.
 
     Not in it are the address, the name of a subclass, and the backend's advice.
-    Raises ValueError for what a text cannot say (a wrapper subclass, a packed dtype).
+    Raises ValueError for what the notation has no word for (a wrapper subclass, a packed dtype).
 
-    >>> spec_of(parse("torch:float32[2,3]@cpu+meta+grad"))
+    >>> format_description(parse("torch:float32[2,3]@cpu+meta+grad"))
     'torch:float32[2,3]@meta+grad'
     """
     text = _written(description)
@@ -189,13 +189,13 @@ def _written(description: Description) -> str:
     x = description
     extents = ",".join("?" if extent is None else str(extent) for extent in x.shape)
     place = "" if x.device.type == LIBRARIES[x.backend].devices[0] and not x.device.index else f"@{x.device}"
-    words = [word for word, flag in FLAGS.items() if _says(x, flag) and word not in ("meta", "quantized")]
+    words = [word for word, flag in FLAGS.items() if _applies(x, flag) and word not in ("meta", "quantized")]
     if x.strides is not None and x.strides != _c_order(x.shape):
         words.append(f"strides={','.join(map(str, x.strides))}")
     return "".join([f"{x.backend}:{x.dtype}[{extents}]{place}", *(f"+{word}" for word in words)])
 
 
-def _says(x: Description, flag: Flag) -> bool:
+def _applies(x: Description, flag: Flag) -> bool:
     if x.backend not in flag.libraries:
         return False
     if flag.changes == {"strides": None}:  # strides that are not whole elements; no other flag explains their absence

@@ -1,4 +1,4 @@
-"""A spec says what the backends would see of such an array, is written as it is read, and answers a wrong word."""
+"""The notation says what the backends would see of such an array, is written as it is read, and answers a wrong word."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from interop._model.dtypes import DTYPES
 from interop._vocabulary import FLAGS, LIBRARIES
 from interop.backends import BUILTIN, FOREIGN, load_backend
 from interop.backends.numpy import backend as numpy_backend
-from interop.notation import parse, spec_of
+from interop.notation import format_description, parse
 
 
 def readonly(a):
@@ -102,7 +102,7 @@ def test_a_spec_is_the_description_of_such_an_array(spec):
     x = REAL[spec]()
     seen = describe(x).replace(pointer=None, advice="")
     assert parse(spec) == seen
-    assert parse(spec_of(describe(x))) == seen
+    assert parse(format_description(describe(x))) == seen
 
 
 def test_the_comparison_can_fail():
@@ -118,9 +118,9 @@ def test_a_scalar_has_the_type_of_its_dtype(dtype):
 def test_no_array_of_jax_can_be_written_to():
     assert parse("jax:float32[2]").readonly
     assert parse("jax:float32[2]@cuda:1").readonly
-    assert spec_of(parse("jax:float32[2]")) == "jax:float32[2]"
+    assert format_description(parse("jax:float32[2]")) == "jax:float32[2]"
     with pytest.raises(ValueError, match="no notation for"):  # the negative control
-        spec_of(parse("jax:float32[2]").replace(readonly=False))
+        format_description(parse("jax:float32[2]").replace(readonly=False))
 
 
 def test_defaults_are_those_of_the_libraries():
@@ -151,7 +151,7 @@ def test_every_flag_changes_what_its_row_says(word):
     for field, value in FLAGS[word].changes.items():
         assert getattr(made, field) == ((value,) if field == "pending" else value)
     assert made != parse(example(word).rpartition("+")[0]) or word == "quantized"  # which the dtype says already
-    assert parse(spec_of(made)) == made
+    assert parse(format_description(made)) == made
 
 
 @pytest.mark.parametrize("word", FLAGS)
@@ -179,17 +179,17 @@ def test_what_is_read_is_written_and_read_again(spec):
         description = parse(spec)
     except ValueError:  # an impossible combination; Hypothesis fails the test if it is most of them
         reject()
-    written = spec_of(description)
+    written = format_description(description)
     assert parse(written) == description
-    assert spec_of(parse(written)) == written
+    assert format_description(parse(written)) == written
 
 
 def test_what_no_spec_can_say_is_refused():
     plain = Description(backend="torch", type="torch.Tensor", shape=(2,), strides=(1,), nbytes=8)
-    assert spec_of(plain) == "torch:float32[2]"
+    assert format_description(plain) == "torch:float32[2]"
     for lost in ({"layout": "wrapper Mine"}, {"dtype": "packed float4_e2m1fnx2"}, {"readonly": True}, {"nbytes": 9}):
         with pytest.raises(ValueError, match="no notation for"):
-            spec_of(plain.replace(**lost))
+            format_description(plain.replace(**lost))
 
 
 WRONG = {

@@ -1,4 +1,4 @@
-"""``interop explain``: the plan of a conversion, from a spec instead of an array.
+"""``interop explain``: the plan of a conversion, from a description instead of an array.
 
 Exit status 0 if the conversion would be done, 1 if it would be refused, 2 for wrong use. The permission options
 are made from `interop._model.policy.FIELDS`, the one list of the permissions.

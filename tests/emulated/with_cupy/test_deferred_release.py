@@ -11,7 +11,7 @@ import interop
 from interop import to_cupy
 from interop.backends import load_backend
 from interop.backends.cupy import release as _cupy_release
-from interop.dlpack import CUDA, Handover
+from interop.dlpack import CUDA, CapsuleProducer
 from tests.emulated.with_cupy.work import (
     N,
     exported,
@@ -90,7 +90,7 @@ def test_a_capsule_that_is_never_imported_releases_its_memory(gpu):
 
 def test_the_plain_protocol_gives_the_same(gpu):
     array = to_cupy(np.arange(6.0).reshape(2, 3), device="cuda")
-    made = cp.from_dlpack(Handover(array.__dlpack__(max_version=(1, 0)), (CUDA, 0)))
+    made = cp.from_dlpack(CapsuleProducer(array.__dlpack__(max_version=(1, 0)), (CUDA, 0)))
     assert made.data.ptr == exported(array, 1).data.ptr
 
 
