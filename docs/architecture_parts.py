@@ -62,8 +62,17 @@ def _rows(module: str) -> Iterator[str]:
 
 
 def reference() -> str:
-    """Return what Sphinx makes the reference of."""
-    return "\n\n".join(f"## `{module}`\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n```" for module in modules())
+    """Return what Sphinx makes the reference of; a name that several modules have stands at the first."""
+    seen: set[int] = set()
+    parts = []
+    for module in modules():
+        loaded = importlib.import_module(module)
+        again = [name for name in loaded.__all__ if id(getattr(loaded, name)) in seen]
+        seen |= {id(getattr(loaded, name)) for name in loaded.__all__}
+        options = ["   :members:", *([f"   :exclude-members: {', '.join(again)}"] if again else [])]
+        above = f"\n\nAlso here, and described above: {', '.join(f'`{name}`' for name in again)}." if again else ""
+        parts.append("\n".join([f"## `{module}`\n\n```{{eval-rst}}\n.. automodule:: {module}", *options, "```"]) + above)
+    return "\n\n".join(parts)
 
 
 PARTS: dict[str, Callable[[], str]] = {"packages": packages, "public": public, "reference": reference}

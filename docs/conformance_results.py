@@ -49,7 +49,7 @@ def matrix() -> str:
     bad = Counter(record.case.route for record in handoffs if record.outcome in BAD and record.outcome != "unexplained")
     violated = {record.case.case for record in results.records if record.case.layer == "protocol" and is_bad(record)}
     policies = sum(record.case.layer == "policy" for record in results.records)
-    head = f"{len(handoffs)} handoffs ({label(results.environment)}): wrong, unsafe or dead by DLPack's own verbs {bad['dlpack']}, by the lines that people write {bad['native']}, by interop **{bad['interop']}**, whose route ends in {_ENDS}."
+    head = f"{len(handoffs)} handoffs ({label(results.environment)}): wrong, unsafe or dead by DLPack's own verbs {bad['dlpack']}, by the usual hand-written code {bad['native']}, by interop **{bad['interop']}**, whose route ends in {_ENDS}."
     judged = {record.case.case for record in results.records if record.case.layer == "protocol" and record.outcome not in NEUTRAL}
     rest = f"Of {len(rules())} rules of the protocol {len(judged)} could be checked here (the others need a GPU), and {len(violated)} are violated by some library; in {policies} cases of the policy layer interop's plan is what the law says."
     return f"{head}\n\n{readme_table(results).rstrip()}\n\n{rest}"
