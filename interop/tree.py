@@ -14,7 +14,7 @@ from interop._engine.batch_plan import TreePlan
 from interop._engine.call import KEYWORDS, Call, error_context, target_of
 from interop._model.description import Description
 from interop._model.policy import check_names
-from interop._model.spelling import nearest
+from interop._model.spelling import no_value
 from interop._trees.structure import flatten
 from interop.backends import find_backend, is_array
 
@@ -127,7 +127,7 @@ def _conversion(
 ) -> TreeConversion:
     check_names(words, (*KEYWORDS, "is_leaf", "others", "namespace"), "keyword")
     if others not in ("keep", "error"):
-        raise ValueError(f"others={others!r} is not a value{nearest(str(others), ('keep', 'error'))} Values: 'keep', 'error'.")
+        raise ValueError(no_value("others", others, ("keep", "error")))
     options = {"is_leaf": is_leaf, "others": others if others != "keep" else None, "namespace": namespace or None}
     call = Call(verb, tree, target_of(to, words.get("like")), to=to, subject=ROOT, **options, **words)
     return TreeConversion(call, flatten(tree, is_leaf, namespace=namespace), keep=others == "keep")

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from interop._model.scope import Entry, block, in_force, put
-from interop._model.spelling import nearest
+from interop._model.spelling import no_value, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -94,7 +94,7 @@ def check_names(names: Iterable[str], known: Iterable[str] = FIELDS, what: str =
     known = list(known)
     for name in names:
         if name not in known:
-            raise TypeError(f"{name!r} is not a {what}{nearest(name, known)} Known: {', '.join(known)}.")
+            raise TypeError(unknown(name, what, known))
 
 
 def check_value(name: str, value: Any) -> None:
@@ -102,10 +102,7 @@ def check_value(name: str, value: Any) -> None:
     values = FIELDS[name].values
     # Identity for None and the booleans: 0 == False and 1 == True, but they are not what the user wrote.
     if not any(value is known or (isinstance(known, str) and isinstance(value, str) and known == value) for known in values):
-        words = [known for known in values if isinstance(known, str)]
-        near = nearest(str(value), words)
-        listed = ", ".join(map(repr, values))
-        raise ValueError(f"{name}={value!r} is not a value of this permission{near} Values: {listed}.")
+        raise ValueError(no_value(name, value, values, "this permission"))
 
 
 DEFAULT = Policy()
@@ -128,7 +125,7 @@ def as_policy(base: Policy | str) -> Policy:
     if not isinstance(base, str):
         raise TypeError(f"a policy is a Policy or one of {', '.join(map(repr, PRESETS))}, got {base!r}.")
     if base not in PRESETS:
-        raise ValueError(f"{base!r} is not a policy{nearest(base, PRESETS)} Known: {', '.join(PRESETS)}.")
+        raise ValueError(unknown(base, "policy", PRESETS))
     return PRESETS[base]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from interop._model.call_signature import PLAIN, CallSignature
 from interop._model.policy import FIELDS, check_names, resolve_policy
-from interop._model.spelling import nearest
+from interop._model.spelling import no_value
 from interop._neutral.namespace import Found, arrays_in, is_single, namespace_of, refuse_mixed, with_namespace
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _bridges(value: Any) -> bool:
     """Whether ``grad=`` has the word that is `neutral`'s alone; ValueError for one that is not the permission's either."""
     words = (*FIELDS["grad"].values, "bridge")
     if isinstance(value, str) and value not in words:
-        raise ValueError(f"grad={value!r} is not a value of neutral's{nearest(value, words)} Values: {', '.join(map(repr, words))}.")
+        raise ValueError(no_value("grad", value, words, "neutral's"))
     return isinstance(value, str) and value == "bridge"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from interop._engine.call import Ungraded
 from interop._model.dtypes import dtype_name
 from interop._model.policy import Casting, Layout, Mask, Policy, ReadOnly, TransferRule  # noqa: TC001 - as above
-from interop._model.spelling import nearest
+from interop._model.spelling import no_value
 from interop.autograd._arguments import FunctionSignature
 from interop.autograd._border import Border
 from interop.autograd._keywords import reject_unknown_keywords
@@ -202,7 +202,7 @@ def _wrapped(
     if isinstance(forward, Wrapped):
         raise TypeError(f"{forward!r} is wrapped already: give it rules with its .backward and .jvp, or wrap the function inside of it.")
     if vmap not in _VMAP:
-        raise ValueError(f"vmap={vmap!r} is not a value{nearest(str(vmap), _VMAP)} Values: {', '.join(map(repr, _VMAP))}.")
+        raise ValueError(no_value("vmap", vmap, _VMAP))
     signature, library = FunctionSignature(forward), name_of_target(runs_on)
     if library == "torch":
         raise ValueError(

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
-from interop._model.spelling import nearest
+from interop._model.spelling import unknown
 from interop.errors import BackendNotInstalledError, UnsupportedTypeError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ FOREIGN = "dlpack"
 # Broad, because half an installation raises anything: ImportError (a missing symbol), OSError (a missing .so),
 # RuntimeError (CUDA), AttributeError, NameError, LookupError and SyntaxError (mixed files), ValueError ("dtype
 # size changed"), AssertionError ("not compiled with CUDA"), TypeError and BufferError (the probes). Named, and not
-# Exception, so that a bug of ours (a ZeroDivisionError, say) is not told as somebody else's broken installation.
+# Exception, so that a bug of ours (a ZeroDivisionError, say) is not reported as a broken installation.
 BROKEN = (
     ImportError,
     OSError,
@@ -182,7 +182,7 @@ def _load_entry_point(name: str) -> Backend:
         if point.name == name:
             loaded: Backend = point.load()
             return loaded
-    raise ValueError(f"{name!r} is not a backend{nearest(name, backend_names())} Known: {', '.join(backend_names())}.")
+    raise ValueError(unknown(name, "backend", backend_names()))
 
 
 def _entry_points() -> Any:
@@ -262,5 +262,5 @@ def name_of_target(to: Any) -> str:
     else:
         raise TypeError(f"to= is a backend's name or its namespace module, got {to!r}; for an array use like=.")
     if not is_backend(name):
-        raise ValueError(f"{name!r} is not a backend{nearest(name, backend_names())} Known: {', '.join(backend_names())}.")
+        raise ValueError(unknown(name, "backend", backend_names()))
     return name

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from interop._model.spelling import nearest
+from interop._model.spelling import unknown
 from interop._version import __version__
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class _Commands(click.Group):
     def _unknown(self, ctx: click.Context, name: str) -> str:
         if name in SEPARATE:
             return f"{name!r} is a distribution of its own, which is not installed; write: {SEPARATE[name][1]}"
-        names = self.list_commands(ctx)
-        return f"{name!r} is not a command{nearest(name, names)} Known: {', '.join(names)}."
+        return unknown(name, "command", self.list_commands(ctx))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # From the lists, so that help imports no command of the project's.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from interop._model.description import Device
-from interop._model.spelling import nearest
+from interop._model.spelling import nearest, unknown
 from interop.backends import BROKEN, BUILTIN, backend_names, load_backend
 from interop.errors import BackendNotInstalledError
 
@@ -200,7 +200,7 @@ def check_name(name: str, loaded: Iterable[str]) -> None:
 def _backend_in(name: str) -> str:
     backend, known = split(name)[0], backend_names()
     if backend not in known:
-        raise ValueError(f"{name!r} is not a backend{nearest(backend, known)} Known: {', '.join(known)}.")
+        raise ValueError(unknown(backend, "backend", known))
     return backend
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interop._model.policy import Policy, ReadOnly, TransferRule  # noqa: TC001 - as above
-from interop._model.spelling import nearest
+from interop._model.spelling import no_value
 from interop.autograd._arguments import Arguments, FunctionSignature, Results
 from interop.autograd._border import Border
 from interop.autograd._keywords import reject_unknown_keywords
@@ -103,7 +103,7 @@ def to_jax(
     if not callable(function):
         raise TypeError(f"to_jax takes a function, got {function!r}.")
     if vmap_method not in _VMAP:
-        raise ValueError(f"vmap_method={vmap_method!r} is not a value{nearest(vmap_method, _VMAP)} Values: {', '.join(map(repr, _VMAP))}.")
+        raise ValueError(no_value("vmap_method", vmap_method, _VMAP))
     load_backend("jax")  # with interop's error where it is not installed
     from interop.autograd._jax.derivatives import embed
 
