@@ -15,11 +15,11 @@ device, so only the way there is refused. An operation in a block costs some 15 
 second or two: torch loads its compiler for any dispatch mode.
 
 Three harmless things are refused too: ``torch.from_dlpack`` of a detached tensor, which asks as any consumer does;
-`numpy` in the forward of an ``autograd.Function``, because nobody can know what its backward makes of it; and an
+`numpy` in the forward of an ``autograd.Function``, because it cannot be known what its backward makes of it; and an
 untracked tensor on the same memory as a detached one. These go unseen (`tests/watch/test_torch.py` shows it of each):
 
-- what was detached before the block, or is detached in it and then handed to interop;
-- ``torch.utils.dlpack.to_dlpack`` and the exchange table in C (``tvm_ffi.from_dlpack``): no mode is told of them;
+- what was detached before the block, or is detached in it and then passed to interop;
+- ``torch.utils.dlpack.to_dlpack`` and the exchange table in C (``tvm_ffi.from_dlpack``): no mode sees them;
 - memory by its address or as a storage (``data_ptr()``, ``untyped_storage()``), and files (``torch.save``);
 - what is detached while it has no storage: sparse tensors, and those inside of ``torch.func.grad``;
 - `numpy` and the like where torch's own Python code calls the user's (hooks, in ``Tensor.backward``) or torch function
@@ -86,7 +86,7 @@ def native_guard(forbidden: frozenset[str]) -> Iterator[None]:
     Raises
     ------
     TransferError, GradError
-        From torch's own functions, before anything is copied or handed out. Always final.
+        From torch's own functions, before anything is copied or exported. Always final.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def native_guard(forbidden: frozenset[str]) -> Iterator[None]:
     ...     array = weight.detach().numpy()  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    interop.errors.GradError: torch.Tensor.numpy, in a guard that forbids grads, hands out values of a tracked tensor, ...
+    interop.errors.GradError: torch.Tensor.numpy, in a guard that forbids grads, exports values of a tracked tensor, ...
     """
     if not forbidden & {"transfers", "grads"}:
         yield
@@ -152,13 +152,13 @@ class _Watch:
     def hold(self, func: Any, x: Any) -> None:
         """Raise for a tensor that would leave torch without its gradient."""
         if _tracked(x):
-            raise self.refusal(GradError, "grads", func, x, "hands out without its gradient")
+            raise self.refusal(GradError, "grads", func, x, "exports without its gradient")
         if x in self.astray:
-            raise self.refusal(GradError, "grads", func, x, "hands out values of a tracked tensor, taken out of their graph in this block")
+            raise self.refusal(GradError, "grads", func, x, "exports values of a tracked tensor, taken out of their graph in this block")
 
     def refusal(self, kind: type[InteropError], forbidden: str, func: Any, x: Any, deed: str) -> InteropError:
         """Return the error, with the tensor in interop's words."""
-        with torch._C._ForceDispatchKeyGuard(*self.keys):  # below autograd nobody can ask for a tangent
+        with torch._C._ForceDispatchKeyGuard(*self.keys):  # below autograd a tangent cannot be asked for
             description = backend.describe(x)
         call, inner = _name(self.calling or func), _name(func)
         call = call if inner.startswith(call) else f"{call} ({inner})"

@@ -181,7 +181,7 @@ class ArrayAPIBackend(Backend):
         return LayoutError(f"{self.capabilities.title} {what}.", hint=f"Its backend has to say so: ArrayAPIBackend(..., {keyword}).")
 
     def copy_from_host(self, view: Any, device: Device, stream: int | None) -> Any:
-        # Of memory that nobody else has: a library may share it after all, or read it later.
+        # From fresh memory without other references: a library may share it after all, or read it later.
         made = self._imported(aligned_copy(view, view.dtype.name))
         return made if self.device_of(made) == device else self.transfer(made, device, stream)
 

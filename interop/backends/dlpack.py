@@ -46,7 +46,7 @@ class DLPackBackend(Backend):
         title="DLPack",
         dtypes=numpy_backend.capabilities.dtypes,
         devices=frozenset({"cpu"}) | _ACCELERATED,
-        # On a device there is nobody to cast for the producer; the target does it.
+        # On a device the protocol cannot cast for the producer; the target does it.
         lacking=dict.fromkeys(_ACCELERATED, frozenset(DTYPES)),
         readonly_arrays=True,
         negative_strides=True,
@@ -100,10 +100,10 @@ class DLPackBackend(Backend):
                 f"the protocol cannot ask a producer on {x.capsule.device} for {device}.", hint="Move it with its own library."
             )
         # The standard's way to the host. Without a stream: the producer then returns only when it is done
-        # (with one, CuPy 13.4 to 14.1 handed out memory that was still being written).
+        # (with one, CuPy 13.4 to 14.1 exported memory that was still being written).
         moved = _refusable(x.producer, lambda: Capsule(x.producer.__dlpack__(dl_device=(1, 0), max_version=VERSION)))
         if (moved.device, moved.shape, moved.dtype) != (CPU, x.capsule.shape, x.capsule.dtype):
-            raise TransferError("asked for the CPU, the producer handed out something else.", hint="Move it with its own library.")
+            raise TransferError("asked for the CPU, the producer exported something else.", hint="Move it with its own library.")
         return Opened(x.producer, moved)
 
     def from_host(self, view: Any) -> Any:
@@ -136,7 +136,7 @@ def _refusable(x: Any, ask: Callable[[], Any]) -> Any:
 
 
 def _no_synchronisation(device: Device) -> int | None:
-    """Only looking: nobody will work on the memory."""
+    """Return the number for no synchronisation: the memory is only described."""
     return -1 if device.type == "cuda" else None
 
 

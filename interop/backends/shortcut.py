@@ -43,14 +43,14 @@ class Shortcut:
     no_mode : tuple of callables
         Called without arguments, each must return a falsy value (modes and levels of the library).
     getter : path
-        From the array to what is handed over; empty for the array itself.
+        From the array to the argument of `handoff`; empty for the array itself.
     handoff : callable
         From there to the result.
     declines : tuple of exception classes
         What `handoff` raises, before it has done anything, where the library's own checks refuse.
     expects_view : type or None
         `numpy.ndarray` where the result must be exactly that, and lie on memory that NumPy did not allocate: one
-        that owns its data means that the library handed out a null pointer, and the values are whatever lay there.
+        that owns its data means that the library exported a null pointer, and the values are uninitialised.
     has_storage : callable or None
         Says of the array whether there is memory behind it; asked only about a result whose address is a small number.
     read_only : bool

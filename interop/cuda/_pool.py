@@ -138,7 +138,7 @@ def torch_pool() -> Pool:
     """Return a scope in which CuPy allocates from torch's pool, so that memory that one frees is there for the other.
 
     CuPy's memory belongs to its current stream, as it does in CuPy's own pool; torch counts it as its own
-    (`torch.cuda.memory_allocated`) and gives it to nobody else's work. It may live longer than the scope. Where torch has none
+    (`torch.cuda.memory_allocated`) and reuses it for that stream's work only. It may live longer than the scope. Where torch has none
     left, CuPy's own pool gives back what it holds unused before `cupy.cuda.memory.OutOfMemoryError` is raised.
 
     Returns

@@ -1,8 +1,8 @@
-/* A DLPack capsule whose memory comes back to us: `interop.backends.cupy.release` has to know when a consumer lets go
- * of it.
+/* A DLPack capsule with deferred release: `interop.backends.cupy.release` has to know when a consumer calls the
+ * deleter.
  *
- * The array of the other capsule is handed on as it is, with a deleter of ours. It does not let go of the memory but
- * hands it to a function of Python's, as an object that lets go of it when it goes itself.
+ * The array of the other capsule is exported as it is, with a deleter of ours. It does not release the memory but
+ * passes it to a Python function, as an object whose destructor releases it.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -126,7 +126,7 @@ end_versioned(Versioned *ours)
     end(ours->context);
 }
 
-/* A capsule that nobody took. */
+/* A capsule that no consumer took. */
 static void
 delete_unconsumed(PyObject *capsule)
 {
@@ -183,10 +183,8 @@ defer_release(PyObject *module, PyObject *const *args, Py_ssize_t count)
 
 static PyMethodDef methods[] = {
     {"defer_release", (PyCFunction)(void (*)(void))defer_release, METH_FASTCALL,
-     "defer_release(capsule, on_release): a capsule with the array of another one, which is taken. When the consumer "
-     "lets go of "
-     "the memory, "
-     "on_release(memory) is called; the memory goes with that object."},
+     "defer_release(capsule, on_release): a capsule with the array of another one, which is consumed. When the consumer "
+     "calls its deleter, on_release(memory) is called; the memory is released with that object."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -206,7 +204,7 @@ static PyModuleDef_Slot slots[] = {
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "interop.native.lend",
-    .m_doc = "DLPack capsules whose memory comes back; see interop.backends.cupy.release.",
+    .m_doc = "DLPack capsules with deferred release; see interop.backends.cupy.release.",
     .m_methods = methods,
     .m_slots = slots,
 };

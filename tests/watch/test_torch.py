@@ -295,7 +295,7 @@ def test_a_tracked_value_does_not_leave_torch(action):
             assert action(weight()) is not None
     with (
         native_guard(GRADS),
-        pytest.raises(GradError, match=r"in a guard that forbids grads, hands out (without its gradient|values of a tracked)") as caught,
+        pytest.raises(GradError, match=r"in a guard that forbids grads, exports (without its gradient|values of a tracked)") as caught,
     ):
         action(weight())
     assert action(weight()) is not None
@@ -583,13 +583,13 @@ def test_a_refusal_says_what_was_called_on_what_and_what_to_do():
     with native_guard(BOTH), pytest.raises(GradError) as caught:
         weight().detach()[0].numpy()
     assert str(caught.value) == (
-        "torch.Tensor.numpy, in a guard that forbids grads, hands out values of a tracked tensor, taken out of their graph in this block: "
+        "torch.Tensor.numpy, in a guard that forbids grads, exports values of a tracked tensor, taken out of their graph in this block: "
         "torch.Tensor float32[2] on cpu.\n\n"
         "Hint: Do it through interop, outside of the guard that forbids grads."
     )
     with (
         native_guard(BOTH),
-        pytest.raises(GradError, match=r"^torch.Tensor.__array__, .* hands out without its gradient: .*, requires grad\."),
+        pytest.raises(GradError, match=r"^torch.Tensor.__array__, .* exports without its gradient: .*, requires grad\."),
     ):
         np.asarray(weight())
 

@@ -211,4 +211,4 @@ class Arrays(ABC):
 
     def from_dlpack(self, producer: Any, device: Device) -> Any:
         """Return an array of this library on the device memory of a producer, which it keeps alive."""
-        raise AssertionError(f"the plan handed device memory to {self.name}")
+        raise AssertionError(f"the plan exported device memory to {self.name}")

@@ -1,4 +1,4 @@
-"""What CUDA's driver is asked here itself, because neither torch nor CuPy hands it on."""
+"""What is asked of CUDA's driver directly, because neither torch nor CuPy exposes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RELAXED = 2
 
 
 class Relaxed:
-    """A block in which this thread may ask events and streams how far they are, whoever captures a graph meanwhile.
+    """A block in which this thread may ask events and streams how far they are, whichever thread captures a graph meanwhile.
 
     While anybody captures in the global mode, which is torch's, such a question is an error else, and it ends the capture
     (pytorch#104555). What captures itself must not be asked in any mode.

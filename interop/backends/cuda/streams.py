@@ -26,7 +26,7 @@ def cuda_stream_number(stream: Any, index: int | None = None) -> int:
 
 def register_owner(stream: Any, pointer: int) -> None:
     """Remember an object that a stream may belong to, for as long as it lives."""
-    if pointer > PER_THREAD and not hasattr(stream, "cuda_stream"):  # torch's streams are there for good
+    if pointer > PER_THREAD and not hasattr(stream, "cuda_stream"):  # torch never destroys its streams
         if any(one() is stream for one in _owners.get(pointer, ())):
             return
         with _adding, contextlib.suppress(TypeError):  # of a class without weak references
@@ -35,7 +35,7 @@ def register_owner(stream: Any, pointer: int) -> None:
 
 
 def stream_owners(number: int) -> tuple[Any, ...]:
-    """Return the objects of which one has to live for a stream to be there: which of them nobody can tell.
+    """Return the objects of which one owns a stream; which of them cannot be known.
 
     Such an object is often short-lived (``with cupy.cuda.Stream():``), so what defers a release holds it.
     """

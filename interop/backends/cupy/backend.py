@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CuPyBackend", "backend"]
 
-# Memory that CuPy allocated; of other memory (DLPack's, of the CUDA array interface) nobody knows who holds it.
+# Memory that CuPy allocated; other memory (DLPack's, of the CUDA array interface) may have owners that cannot be counted.
 _OWN = (
     memory.Memory,
     memory.MemoryAsync,
@@ -233,7 +233,7 @@ class CuPyBackend(Backend):
                 return producer_of(x.__dlpack__(stream=stream, max_version=(1, 0)))
             return producer_of(
                 _cupy_release.defer_release(x, stream, stream)
-            )  # also on the current one: nobody knows whether the memory was allocated on it
+            )  # also on the current stream: the memory may have been allocated on another
 
     def from_dlpack(self, producer: Any, device: Device) -> Any:
         with cupy.cuda.Device(device.index):

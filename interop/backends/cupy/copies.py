@@ -116,8 +116,8 @@ def from_peer(x: Any, arrived: Any) -> Any:
 def start_copy_to_host(x: Any, origin: Any) -> PendingCopy:
     """Begin a copy to page-locked memory on the current stream of the current device, which is the array's.
 
-    CuPy's pools would hand both out again while it goes on: neither knows of a copy. So they are kept until it has ended, and `origin` too,
-    of which the array may have been made.
+    CuPy's pools would reuse the memory of both before the copy has ended, as neither knows of it. So the release of both is deferred until then,
+    and of `origin`, of which the array may have been made.
     """
     refuse_capture()
     if not x.size:

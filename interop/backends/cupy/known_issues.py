@@ -50,7 +50,7 @@ KNOWN_ISSUES: tuple[KnownIssue, ...] = (
     KnownIssue(
         "cupy-unfinished-host-copy",
         {"cupy": ">=13.4,<14.2"},
-        "a.__dlpack__(dl_device=(1, 0), stream=s) hands out host memory that is still being written.",
+        "a.__dlpack__(dl_device=(1, 0), stream=s) exports host memory that is still being written.",
         "interop passes no stream on the way to the host. Elsewhere: do the same, or CuPy 14.2 or newer.",
         "https://github.com/dmlc/dlpack/issues/152",
     ),

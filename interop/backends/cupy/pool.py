@@ -47,7 +47,7 @@ def allocate_from(allocate: Callable[[int, int, int], int], release: Callable[[i
     """Let CuPy allocate with functions of another pool, in this thread; gives what tells whether it does now.
 
     `allocate` is called with a size in bytes, the index of a device, and the pointer of CuPy's current stream (0 for the legacy
-    one), to which the memory belongs: nobody else's work gets it when it is given back.
+    one), to which the memory belongs: after its release only work on that stream reuses it.
     """
 
     def ask(size: int, device: int, stream: int) -> int:
@@ -85,7 +85,7 @@ def memory_source() -> Iterator[MemorySource]:
 
 @contextlib.contextmanager
 def _keeping(device: int) -> Iterator[None]:
-    """Let CUDA's pool keep what is freed, as long as anybody is inside: it gives it back to the driver else, whenever somebody waits."""
+    """Have CUDA's pool hold freed memory while any scope is entered; otherwise it returns it to the driver at every synchronisation."""
     runtime = cupy.cuda.runtime
     pool = runtime.deviceGetMemPool(device)
     with _guard:

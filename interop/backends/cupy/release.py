@@ -1,12 +1,12 @@
-"""CuPy's memory while another library works on it: not handed out again before that work is done.
+"""Deferred release of CuPy's memory: memory still in use by another stream is not reused.
 
-CuPy's pool gives memory out anew as soon as nobody holds it, to work on the stream on which it was allocated. Memory that was handed
-over to work on another stream may be let go of while that work is still to come, and DLPack's deleter knows no stream
-(dmlc/dlpack#176). So it is lent: when the other library lets go of it, it waits here for the work that its stream has by then.
-It is what `torch.Tensor.record_stream` does for torch's memory.
+CuPy's pool reuses memory as soon as its last reference is gone, for work on the stream on which it was allocated. A consumer on another
+stream may drop its reference while its work is still to come, and DLPack's deleter knows no stream (dmlc/dlpack#176). So the deleter of an
+exported capsule only defers the release, until the work that the consumer's stream has by then has completed. For torch's memory
+`torch.Tensor.record_stream` does this.
 
-What comes back while its stream captures a graph waits for the end of that. A graph works on its memory whenever it is replayed, so its
-inputs have to be kept for as long.
+A release during the capture of a graph waits for the end of the capture. A graph works on its memory whenever it is replayed, so its
+inputs have to be kept alive for as long.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ deferred = DeferredRelease()
 
 
 def defer_release(x: Any, stream: int, asked: int | None) -> Any:
-    """Return a capsule of an array on memory that is lent to work on a stream; `asked` is what CuPy is asked to order the work on."""
+    """Return a capsule of an array, whose release is deferred for work on `stream`; CuPy orders the export before work on `asked`."""
     release_completed()
     device = x.data.mem.device_id
     if compiled is None:
@@ -55,7 +55,7 @@ _VERSION = (1, 0)
 
 
 def release_completed() -> None:
-    """Let go of the memory for which the work is done, in the order in which it came back."""
+    """Release the memory whose work has completed."""
     deferred.release_completed()
 
 
@@ -110,7 +110,7 @@ def _ask(device: int, stream: int) -> Callable[[], bool] | None:
             # Nothing can be recorded on the legacy stream while one is captured that it waits for, nor where a capture is broken already.
             if getattr(error, "status", _CAPTURE_IMPLICIT) == _CAPTURE_IMPLICIT:
                 return None
-            # It was destroyed before the memory came back, by somebody who gave its number. What it had to do may go on.
+            # The stream was given by its number and destroyed before the release. Its work may still go on.
             runtime.deviceSynchronize()
             return all_done
     return lambda: bool(event.done)

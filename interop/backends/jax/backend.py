@@ -1,4 +1,4 @@
-"""JAX: immutable arrays, compact and aligned memory, 32 bits unless told otherwise.
+"""JAX: immutable arrays, compact and aligned memory, 32 bits unless configured otherwise.
 
 What is special here: JAX takes host memory as its own only where it is compact and starts at a multiple of 64 bytes,
 and copies elsewhere, so the plan asks first. It works later than it says: ``jax.numpy.array(a, copy=True)`` of NumPy's
@@ -95,7 +95,7 @@ class JAXBackend(Backend):
             return Description(**said, strides=None, no_data=why)
         if (layout := _layout(x)) != "strided":
             return Description(**said | {"advice": _LAYOUTS[layout]}, strides=None, layout=layout)
-        if dtype not in DTYPES or said["device"].type not in self.capabilities.devices:  # its storage is nobody's business
+        if dtype not in DTYPES or said["device"].type not in self.capabilities.devices:  # no other library addresses its storage
             return Description(**said)
         return Description(**said, strides=_strides(x), pointer=x.unsafe_buffer_pointer() if x.size else 0)
 
@@ -136,7 +136,7 @@ class JAXBackend(Backend):
         if device.type != "cuda":
             return None
         if stream is not None and stream_number(stream) != -1:
-            raise StreamError("JAX works on streams of its own, and cannot be told to work on another.", hint="Leave stream out.")
+            raise StreamError("JAX works on streams of its own, and has no way to name another.", hint="Leave stream out.")
         # It has no current stream; this is the one on which it waits for memory from outside.
         return -1 if stream is not None else _native(device).get_stream_for_external_ready_events() or LEGACY
 
@@ -150,7 +150,7 @@ class JAXBackend(Backend):
         finally:
             _crossing.reset(token)
 
-    # Within JAX. The memory may be somebody else's, who writes to it as soon as this returns, so the copy is waited for.
+    # Within JAX. The memory may be shared with a library that writes to it as soon as this returns, so the copy is waited for.
 
     def copy(self, x: Any) -> Any:
         if self._is_hosted(x):
@@ -182,7 +182,7 @@ class JAXBackend(Backend):
     def from_host(self, view: Any) -> Any:
         if not view.size:  # nothing to share, and its address need not be aligned
             return jax.device_put(view, _native(CPU))
-        # What comes back keeps the view alive; the plan has looked at alignment and strides, so nothing is copied.
+        # The result keeps the view alive; the plan has looked at alignment and strides, so nothing is copied.
         return jax.dlpack.from_dlpack(producer(view), copy=False)
 
     def copy_from_host(self, view: Any, device: Device, stream: int | None) -> Any:

@@ -1,4 +1,4 @@
-"""Memory that JAX takes as its own: how it has to lie on the host, and how it is handed over.
+"""Memory that JAX takes as its own: how it has to lie on the host, and how it is exported.
 
 Before 0.12 JAX takes memory from legacy DLPack capsules only. NumPy makes them for neither read-only memory nor the small
 floats; JAX writes to none of it, not even where such an array is donated, so both are put right here. Others are asked
@@ -46,7 +46,7 @@ def _end(capsule: int) -> None:
         _kept.pop(_pointer_at(capsule, _NAME), None)
 
 
-# A deleter takes the GIL: JAX lets go of memory in threads of its own. A capsule's end has it already.
+# A deleter takes the GIL: JAX releases memory in threads of its own. A capsule's destructor has it already.
 _deleter, _destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_let_go), ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(_end)
 
 

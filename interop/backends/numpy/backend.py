@@ -214,7 +214,7 @@ def _name(dtype: np.dtype[Any]) -> str:
 
 def _element_strides(array: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
     size = array.itemsize
-    # An axis that is never walked does not count: its stride is nobody's address.
+    # An axis that is never walked does not count: its stride leads to no element.
     walked = [step for step, extent in zip(array.strides, array.shape, strict=True) if extent > 1 and array.size]
     if size == 0 or any(step % size for step in walked):
         return None

@@ -1,6 +1,6 @@
 """PyTorch: tensors on many devices, in a graph, with lazy conjugation, modes, wrappers and fakes.
 
-torch's own checks have holes, so everything is looked at here before memory is handed out: `.numpy()` under
+torch's own checks have holes, so everything is checked here before memory is shared: `.numpy()` under
 `no_grad` lets tracked tensors through, DLPack exports the negative bit with the wrong sign
 (pytorch#145000), null pointers of wrappers become uninitialised memory, duals lose their tangent.
 """
@@ -47,7 +47,7 @@ class TorchBackend(Backend):
     """torch tensors, parameters and subclasses."""
 
     # No negative strides (deviation `torch-negative-stride-abort`) and no read-only arrays (deviation `torch-readonly-ignored`,
-    # deviation `torch-from-numpy-readonly`), which is what Capabilities says of a library unless told otherwise.
+    # deviation `torch-from-numpy-readonly`), which are the defaults of Capabilities.
     capabilities = Capabilities(
         name="torch",
         title="torch",
@@ -237,8 +237,8 @@ class TorchBackend(Backend):
         device, x = kinds.device_of(x), _torch_handoff.alias(x)
         with self.on_stream(None, device):
             capsule = x.__dlpack__(stream=_awaited(stream), max_version=VERSION)
-            # DLPack's deleter knows no stream (dmlc/dlpack#176): memory that the consumer lets go of before its work is done would be
-            # handed out anew.
+            # DLPack's deleter knows no stream (dmlc/dlpack#176): memory that the consumer
+            # releases before its work has completed would be reused.
             if device.type == "cuda" and stream is not None and stream != -1:
                 capsule = defer_release(x, capsule, stream)
             return producer_of(capsule)

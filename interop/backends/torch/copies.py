@@ -68,7 +68,7 @@ def to_device(x: Any, device: Any) -> Any:
 def start_copy_to_host(x: Any, origin: Any) -> PendingCopy:
     """Begin a copy to page-locked memory on the current stream of the current device, which is the tensor's.
 
-    That memory is torch's, which does not hand it out again while a copy goes to it. Where the strides are without gaps they stay.
+    That memory is torch's, which does not reuse it while a copy goes to it. Where the strides are without gaps they stay.
     `origin` is what the tensor may have been made of.
     """
     refuse_capture()
@@ -116,7 +116,7 @@ def _bytes(x: Any) -> Any:
 
 
 def _buffers() -> list[Any]:
-    # torch keeps page-locked memory for the next time, and does not hand it out while a copy reads or writes it.
+    # torch caches page-locked memory, and does not reuse it while a copy reads or writes it.
     return [torch.empty(_staging.CHUNK, dtype=torch.uint8, pin_memory=True) for _ in range(_staging.SLOTS)]
 
 

@@ -54,7 +54,7 @@ DENSIFIES = frozenset({"sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "
 
 
 def why_no_data(x: torch.Tensor) -> str | None:
-    """Return why a tensor has no data to hand over (the keys of the decision's table), or None."""
+    """Return why a tensor has no data to share (the keys of the decision's table), or None."""
     # Guards against deviation `torch-null-export` and deviation `torch-vmap-error`.
     # In this order: a lazy parameter answers no question, a fake one answers every question.
     if isinstance(x, _LAZY):
@@ -106,7 +106,7 @@ def _transformation(x: torch.Tensor) -> str:
 
 
 def is_fake(x: torch.Tensor) -> bool:
-    """Return whether it is a FakeTensor; without importing its module, which nobody may have loaded."""
+    """Return whether it is a FakeTensor; without importing its module, which may not be loaded."""
     if type(x) is torch.Tensor:
         return False
     module = sys.modules.get("torch._subclasses.fake_tensor")
@@ -154,7 +154,7 @@ def layout_of(x: torch.Tensor) -> str:
 
 
 def advice(layout: str, dtype: str) -> str:
-    """Return what torch itself can do with a tensor that cannot be handed over."""
+    """Return what torch itself can do with a tensor that cannot be shared."""
     if layout == "nested":
         return "Convert its parts, x.unbind(), or pad it: x.to_padded_tensor(0.0)."
     if layout.startswith("wrapper"):

@@ -1,4 +1,4 @@
-"""Memory of tensors that arrays were handed over as: torch does not know whose it is besides."""
+"""Aliases among tensors that were made of other libraries' arrays: torch does not know of them."""
 
 from __future__ import annotations
 

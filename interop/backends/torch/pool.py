@@ -41,7 +41,7 @@ def _allocator(path: str) -> Any:
     return torch.cuda.memory.CUDAPluggableAllocator(path, "allocate", "release")
 
 
-# Pools that nobody is in, by path and device. They are used again and never given up: torch aborts the process when a `MemPool`
+# Pools that no thread is in, by path and device. They are reused and never destroyed: torch aborts the process when a `MemPool`
 # goes while anybody else is in one (pytorch#146431), another thread of the user's too.
 _idle: dict[tuple[str, int], list[Any]] = {}
 _here = threading.local()

@@ -1,11 +1,10 @@
-"""torch's memory while another library works on it: not handed out again before that work is done.
+"""Deferred release of torch's memory: memory still in use by another stream is not reused.
 
-torch does that itself (`torch.Tensor.record_stream`): when the memory comes back it asks each stream that was named how far it has come.
-So those streams have to be there until then, whoever made them: with one that was destroyed, giving memory back would be an error of CUDA
-in the middle of a finaliser.
+torch does that itself (`torch.Tensor.record_stream`): on release its allocator asks each recorded stream how far it has come. So those
+streams have to exist until then, whichever library made them: with a destroyed one the release would be a CUDA error inside a finalizer.
 
-In two cases torch does not: its allocator on CUDA's own pool refuses memory that is not its own, and before 2.13 the streams that are named
-inside of a `torch.cuda.MemPool` are forgotten (pytorch#175015). There the memory is lent as CuPy's is.
+In two cases torch does not: its allocator on CUDA's own pool refuses memory that is not its own, and before 2.13 streams recorded inside of
+a `torch.cuda.MemPool` are forgotten (pytorch#175015). There the release is deferred as CuPy's is.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ except ImportError:  # an installation without a compiler
     compiled = None
 
 deferred = DeferredRelease()
-"""Tensors that work on a device goes on with, though nobody else has them."""
+"""Tensors in use by work on a device, though nothing else refers to them."""
 
 
 def defer_release(x: Any, capsule: Any, number: int, stream: Any = None) -> Any:
-    """Return a capsule of a tensor on memory that is lent to work on a stream of the current device; `stream` is torch's object for it."""
+    """Return a capsule of a tensor, whose release is deferred for work on a stream of the current device; `stream` is torch's object for it."""
     if compiled is None or _records():
         # Nothing happens for memory of that very stream, nor for memory that is not torch's.
         x.record_stream(native_stream(number) if stream is None else stream)
@@ -64,7 +63,7 @@ def release_after(number: int, x: Any) -> None:
 def native_stream(number: int) -> Any:
     """Return torch's stream of a number, on the device that is current.
 
-    The per-thread one is another in each thread, and memory may come back in any; the legacy one comes behind all of them.
+    The per-thread one is another in each thread, and a release may happen in any; the legacy one is ordered after all of them.
     """
     current = torch.cuda.current_stream()
     if number == PER_THREAD:
@@ -81,7 +80,7 @@ def hold_stream_owners(x: Any, number: int) -> None:
 
 
 def _records() -> bool:
-    """Return whether torch keeps memory for the streams that it is told of."""
+    """Return whether torch itself defers the release for recorded streams."""
     return _is_native() and (_REMEMBERS or not _torch_pool.is_open())
 
 
@@ -113,13 +112,13 @@ def _ask(device: int, number: int) -> Callable[[], bool] | None:
 
 
 def _is_plain(x: Any) -> bool:
-    """Return whether torch can be told of it: it has no such function for sparse and quantized tensors, nor for wrappers."""
+    """Return whether torch can record a stream for it: it cannot for sparse and quantized tensors, nor for wrappers."""
     plain = type(x) in (torch.Tensor, torch.nn.Parameter) and kinds.layout_of(x) == "strided"
     return plain and not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 class StreamOwners:
-    """Objects that are held until storages are gone; looked after now and then, as nobody is told when a storage goes."""
+    """Owners of streams, referred to until storages are freed; checked now and then, as freeing a storage calls nothing."""
 
     def __init__(self) -> None:
         self._by_owner: dict[int, tuple[Any, dict[int, StorageWeakRef]]] = {}
@@ -142,7 +141,7 @@ class StreamOwners:
                 self.remove_expired()
 
     def remove_expired(self) -> None:
-        """Let go of what nobody needs any more: of the objects the next time, as a storage counts as gone before its memory is back."""
+        """Drop owners whose storages are freed: one call later, as a storage counts as freed before its allocator has asked the stream."""
         with self._lock:
             self._last.clear()
             for key, (owner, storages) in list(self._by_owner.items()):

@@ -36,7 +36,7 @@ def shortcuts() -> Mapping[tuple[str, frozenset[str]], Mapping[Any, Shortcut]]:
     }
     # In grad mode torch refuses tracked tensors itself; under no_grad it would let them through.
     to_numpy = Shortcut(torch.Tensor.numpy, checks_itself=torch.is_grad_enabled, must_be_false=(tracked,), **outside, **checked)
-    # .data does what detach() does, in two thirds of the time; nobody can reach the graph from here anyway.
+    # .data does what detach() does, in two thirds of the time; the result cannot reach the graph anyway.
     detached = Shortcut(torch.Tensor.numpy, must_be_true=(tracked,), getter=(torch.Tensor.data,), read_only=True, **outside, **checked)
     # Inside a node of the graph it does not matter whether autograd follows a tensor: the node speaks for it.
     inside = Shortcut(torch.Tensor.numpy, getter=(torch.Tensor.data,), read_only=True, **outside, **checked)
