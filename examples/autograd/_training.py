@@ -1,4 +1,4 @@
-"""What the trainings have in common: torch's optimizers, and what is said of a training when it has ended."""
+"""What the trainings have in common: torch's optimizers, and the report of a training when it has ended."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Trained(NamedTuple):
 
 
 class Unavailable(Exception):  # noqa: N818 - no error: the example is left out
-    """An example cannot be run on this machine; its text says why."""
+    """An example cannot be run on this machine; its text is the reason."""
 
 
 def minimise(optimizer: torch.optim.Optimizer, loss: Callable[[], Any], rounds: int = 1) -> list[float]:
@@ -72,7 +72,7 @@ def distance(parameters: Any, truth: Any) -> float:
 
 
 def line(train: Callable[[], Trained]) -> str:
-    """Train, and say in one line what came of it."""
+    """Train, and return in one line what came of it."""
     begin = time.perf_counter()
     try:
         done = train()

@@ -6,7 +6,7 @@ are padded with zeros to the length of the result. It is linear in either, so it
 conjugate. The adjoint of a correlation is a convolution again: each of the two wrapped functions below has a backward
 rule that is made of both, so they can be differentiated as often as one likes.
 
-The training: four channels of an electroencephalogram come through an amplifier with an echo that nobody knows, and noise of
+The training: four channels of an electroencephalogram come through an amplifier with an unknown echo, and noise of
 a hundredth. The first quarter is known as it was. LBFGS learns the filter and the other three quarters together, so
 gradients flow to both arguments. This is semi-blind deconvolution.
 

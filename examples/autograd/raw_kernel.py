@@ -3,11 +3,11 @@
 Swish is ``y = x s`` with ``s = 1 / (1 + exp(-b x))``, and a slope ``b`` for each channel. Its derivatives are ``s + b x t`` for
 ``x`` and ``x**2 t`` for ``b``, with ``t = s (1 - s)``; those for one slope are added up over its channel.
 
-A RawKernel is handed bare pointers, and a kernel that misreads them returns wrong numbers. So here is all that has to be taken
+A RawKernel gets bare pointers, and a kernel that misreads them returns wrong numbers. So here is all that has to be taken
 care of around it (the recipe of https://github.com/cupy/cupy/issues/5833 leaves it to the reader):
 
 - the arguments are held to the kernel's own signature: dtypes, contiguous memory, one device;
-- arrays keep their axes; those that are not contiguous (the gradient of a sum has strides of 0) are copied before, not raveled;
+- arrays are not raveled; those that are not contiguous (the gradient of a sum has strides of 0) are copied before;
 - the inputs are saved with `save_for_backward`, so torch notices if they are changed before the backward pass;
 - memory is taken and kernels are launched on the arrays' device, whichever is current, and on torch's current stream of it:
   CuPy's pool gives memory that torch has released to the next one on the same stream, which comes later on it.
@@ -70,7 +70,7 @@ class Parameter(NamedTuple):
 
 
 class Kernel:
-    """A CUDA kernel for one dtype, and what its signature says of its arguments.
+    """A CUDA kernel for one dtype, and its arguments, read from its signature.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class Cuda:
     def beside_torch(self, array: Any) -> Iterator[None]:
         """Let CuPy work on the device of an array and on torch's current stream of it.
 
-        `wrap` hands the arrays over on CuPy's current stream, and takes the results from there. Where that is another one than
+        `wrap` imports the arrays on CuPy's current stream, and exports the results from there. Where that is another one than
         torch's, each waits for the other, by an event; nothing waits on the host.
         """
         import cupy
@@ -166,7 +166,7 @@ def _in_cupy(stream: torch.cuda.Stream) -> Any:
 
 
 def wrapped(place: Any, name: str | None = None) -> Any:
-    """Return swish in torch's graph, with kernels that are run at a place; with a name it is an operator, which `torch.compile` keeps whole."""
+    """Return swish in torch's graph, with kernels that are run at a place; with a name it is an operator, which `torch.compile` takes as it is."""
 
     def run(code: str, x: Any, arrays: tuple[Any, ...], outputs: int) -> list[Any]:
         """Run a kernel on arrays; return so many of the shape and dtype of `x`."""
@@ -186,7 +186,7 @@ def wrapped(place: Any, name: str | None = None) -> Any:
         (y,) = run(FORWARD, x, (x, slope), 1)
         return y
 
-    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001 - as in torch
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001 - as in torch
         ctx.save_for_backward(*inputs)
 
     def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:
@@ -195,7 +195,7 @@ def wrapped(place: Any, name: str | None = None) -> Any:
         return tuple(run(BACKWARD, x, (x, slope, grad), 2))
 
     words: dict[str, Any] = {"name": name, "fake": _like, "schema": "(Tensor x, Tensor slope) -> Tensor"} if name else {}
-    return wrap(swish, backward, setup_context=keep, runs_on=place.runs_on, cast_inputs="float32", **words)
+    return wrap(swish, backward, setup_context=save, runs_on=place.runs_on, cast_inputs="float32", **words)
 
 
 def _like(x: Tensor, slope: Tensor) -> Tensor:  # noqa: ARG001 - it is given the operator's arguments

@@ -5,9 +5,9 @@ The solution ``x`` of ``A x = b`` moves with ``A`` and ``b`` by ``A dx = db - dA
 
     A* y = g        gradient of b: y        gradient of A[i, j]: -y[i] conj(x[j])
 
-The LU factors of the forward pass solve that one too: they are kept, and ``A`` is factorised once for both passes.
+The LU factors of the forward pass solve that one too: they are stored on ``ctx``, and ``A`` is factorised once for both passes.
 
-The training: a wind blows through a square whose rim is kept cold, and six heaters are switched on one after the other.
+The training: a wind blows through a square whose rim is cold, and six heaters are switched on one after the other.
 Their warmth spreads by ``-div(k grad u) + w du/dx = f``, a balance of flows between the cells of a grid (finite volumes: between
 two cells flows the harmonic mean of their conductivities, the wind takes along what comes from upwind). LBFGS finds ``k``
 from every temperature, with noise of one part in a thousand.

@@ -616,10 +616,10 @@ def test_what_is_changed_in_place_is_noticed():
 @pytest.mark.parametrize("share", [False, True])
 def test_an_operator_returns_memory_of_its_own(share):
     words = {"readonly": "share"} if share else {}
-    kept = wrap(lambda x: x, runs_on="numpy", name=fresh(), fake=like, schema="(Tensor x) -> Tensor", **words)
+    stored = wrap(lambda x: x, runs_on="numpy", name=fresh(), fake=like, schema="(Tensor x) -> Tensor", **words)
     pair = wrap(lambda x: (x, x[1:]), runs_on="numpy", name=fresh(), schema="(Tensor x) -> (Tensor, Tensor)", **words)
     x = torch.ones(3)
-    assert kept(x).data_ptr() != x.data_ptr()
+    assert stored(x).data_ptr() != x.data_ptr()
     first, second = pair(x)
     assert len({x.data_ptr(), first.data_ptr(), second.data_ptr(), first.data_ptr() + 4}) == 4
 
@@ -640,15 +640,15 @@ def test_a_setup_context_that_comes_after_compiling_is_noticed():
 @each
 def test_nothing_is_kept(case):
     function, args = case()
-    kept = [weakref.ref(one) for one in tensors(args)]
+    stored = [weakref.ref(one) for one in tensors(args)]
     made = function(*args)
     one = made[0] if isinstance(made, tuple) else made
     (one * one.detach().conj()).abs().sum().backward()
-    assert None not in [ref() for ref in kept]
+    assert None not in [ref() for ref in stored]
     gc.disable()
     try:
         del args, made, one
-        assert [ref() for ref in kept] == [None] * len(kept)
+        assert [ref() for ref in stored] == [None] * len(stored)
     finally:
         gc.enable()
 

@@ -1,5 +1,5 @@
 """Each function of `examples.autograd` has the gradient that numbers and an independent reference have, in every dtype, and its
-training reaches what it says; with a slip in the gradient the same training does not.
+training reaches what it promises; with a slip in the gradient the same training does not.
 """
 
 import ctypes
@@ -125,8 +125,8 @@ def test_a_solution_that_was_changed_in_place_is_noticed(changes):
         loss.backward()
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_the_factors_go_with_the_graph(monkeypatch, kept):
+@pytest.mark.parametrize("alive", [False, True])
+def test_the_factors_go_with_the_graph(monkeypatch, alive):
     class Factors:
         def __init__(self, factors):
             self.solve = factors.solve
@@ -137,7 +137,7 @@ def test_the_factors_go_with_the_graph(monkeypatch, kept):
     x = sparse_solve.sparse_solve(*system())
     x.sum().backward()
     gone = weakref.ref(made.pop())
-    graph = x if kept else None
+    graph = x if alive else None
     del x
     assert (gone() is None) is (graph is None)
 
@@ -153,7 +153,7 @@ def test_transformations_of_the_sparse_solve():
 
 
 def test_the_plates_matrix_loses_no_heat():
-    """What goes in goes out through the rim, or is carried off by the wind: each column of the matrix says so."""
+    """What goes in goes out through the rim, or is carried off by the wind: each column of the matrix adds up so."""
     side, wind = 5, 3.0
     cells = sparse_solve.plate(side, wind)
     k = torch.linspace(1, 2, side * side, dtype=torch.float64)
@@ -393,7 +393,7 @@ class Elsewhere:
         (2, np.zeros((3, 2), "float32").T, r"'y' is not contiguous, its strides are \(4, 8\) bytes"),
         (1, Elsewhere(), "'slope' is on another, the first on cpu"),
         (3, 6.0, "'count' is a number, got float"),
-        (3, np.int32(6), "'count' is a number, got int32"),  # CuPy would hand over four bytes for eight
+        (3, np.int32(6), "'count' is a number, got int32"),  # CuPy would pass four bytes for eight
     ],
     ids=["dtype", "half", "strides", "device", "float", "int32"],
 )
@@ -620,9 +620,9 @@ def test_the_distance_is_relative_to_the_truth():
     assert distance(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 4.0])) == 0.75
 
 
-def test_a_line_says_what_a_training_came_to():
-    said = _training.line(lambda: Trained(4.0, 0.5, 1.0, 0.125, 7))
-    assert re.fullmatch(r" +7 +0\.00  4\.00e\+00 -> 5\.00e-01  100\.0000% -> 12\.5000%", said)
+def test_a_line_reports_what_a_training_came_to():
+    line = _training.line(lambda: Trained(4.0, 0.5, 1.0, 0.125, 7))
+    assert re.fullmatch(r" +7 +0\.00  4\.00e\+00 -> 5\.00e-01  100\.0000% -> 12\.5000%", line)
 
 
 @pytest.mark.skipif(

@@ -27,7 +27,7 @@ LAYOUTS = {
 KEPT = {}
 
 
-def kept(name, make):
+def stored(name, make):
     """Return an array that has another owner."""
     return KEPT.setdefault(name, make())
 
@@ -36,8 +36,8 @@ FORWARDS = {
     "sum": lambda *xs: np.asarray(sum(x * 2 for x in xs)),
     "the first": lambda *xs: xs[0],
     "a view": lambda *xs: xs[0][..., ::-1] if xs[0].ndim else xs[0],
-    "a kept array": lambda *xs: kept("out", lambda: np.ones(3)),
-    "a view of a kept array": lambda *xs: kept("out", lambda: np.ones(3))[:2],
+    "a stored array": lambda *xs: stored("out", lambda: np.ones(3)),
+    "a view of a stored array": lambda *xs: stored("out", lambda: np.ones(3))[:2],
     "a scalar": lambda *xs: np.float64(2),
     "a float": lambda *xs: 2.5,
     "two": lambda *xs: (xs[0] * 2, xs[-1] + 1),
@@ -65,12 +65,12 @@ BACKWARDS = {
     "what came in": lambda ctx, *g: (g[0],) * len(ctx.saved_tensors),
     "one array for all": lambda ctx, *g: (np.ones_like(ctx.saved_tensors[0]),) * len(ctx.saved_tensors),
     "what was saved": lambda ctx, *g: ctx.saved_tensors,
-    "a kept array": lambda ctx, *g: tuple(kept(f"grad{x.shape}{x.dtype}", lambda x=x: ones(x)) for x in ctx.saved_tensors),
-    "a kept tuple": lambda ctx, *g: kept(
+    "a stored array": lambda ctx, *g: tuple(stored(f"grad{x.shape}{x.dtype}", lambda x=x: ones(x)) for x in ctx.saved_tensors),
+    "a stored tuple": lambda ctx, *g: stored(
         f"all{[(x.shape, x.dtype) for x in ctx.saved_tensors]}", lambda: tuple(map(ones, ctx.saved_tensors))
     ),
-    "views of a kept array": lambda ctx, *g: tuple(
-        kept(f"view{x.shape}{x.dtype}", lambda x=x: np.ones((2, *x.shape), x.dtype))[1] for x in ctx.saved_tensors
+    "views of a stored array": lambda ctx, *g: tuple(
+        stored(f"view{x.shape}{x.dtype}", lambda x=x: np.ones((2, *x.shape), x.dtype))[1] for x in ctx.saved_tensors
     ),
     "a view and the whole": lambda ctx, *g: [one := ones(ctx.saved_tensors[0]), *[one[...] for _ in ctx.saved_tensors[1:]]],
     "halves of one": lambda ctx, *g: tuple(np.ones((len(ctx.saved_tensors), *ctx.saved_tensors[0].shape), ctx.saved_tensors[0].dtype)),
@@ -186,7 +186,7 @@ def test_both_ways_agree(kinds, forward, backward, scope, later):
 
 
 @pytest.mark.parametrize("backward", BACKWARDS)
-@pytest.mark.parametrize("forward", ["sum", "the first", "a kept array", "the same twice"])
+@pytest.mark.parametrize("forward", ["sum", "the first", "a stored array", "the same twice"])
 def test_both_ways_agree_on_every_rule(forward, backward):
     """What is drawn above may miss a rule; each of them, on what the quick path is for."""
     for kinds in ([((2, 3), torch.float64, "plain", True)] * 2, [((3,), torch.float32, "plain", True)]):

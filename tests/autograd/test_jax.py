@@ -213,7 +213,7 @@ def test_inputs_of_every_layout(change):
 
 def test_static_arguments_and_others():
     f = wrap(jax.jit(lambda x, axis, table: x.sum(axis) * table.sum(), static_argnums=1), runs_on="jax")
-    x, table = double(2, 3), np.arange(3.0)  # which cannot be compared, so nothing is kept for it
+    x, table = double(2, 3), np.arange(3.0)  # which cannot be compared, so nothing is stored for it
     for axis in (0, 1, 0):
         assert torch.autograd.grad(f(x, axis, table).sum(), x)[0].tolist() == [[3.0] * 3] * 2
     assert not f.operation.derivatives._compiled
@@ -325,7 +325,7 @@ def test_a_saved_tensor_that_was_changed_is_noticed(changed):
 
 @pytest.mark.parametrize(("words", "copies"), [({}, 1), ({"readonly": "share"}, 0)])
 def test_results_are_copied_unless_asked_not_to_be(words, copies):
-    """What JAX computed nobody else holds; an identity returns the very array that it was given, which is copied all the same."""
+    """What JAX computed has no other owner; an identity returns the very array that it was given, which is copied all the same."""
     x = torch.ones(64, dtype=torch.float64)
     with interop.record() as log:
         wrapped(lambda x: x + 1, **words)(x)
@@ -599,12 +599,12 @@ def test_the_arrays_of_jax_are_not_written_to():
 
 
 def test_what_a_function_keeps_and_writes_to_does_not_change_a_result():
-    kept = torch.zeros(64)
-    result = to_jax(lambda x: kept)(Y)
-    kept.add_(1)
+    stored = torch.zeros(64)
+    result = to_jax(lambda x: stored)(Y)
+    stored.add_(1)
     assert result.tolist() == [0] * 64
-    shared = interop.convert(kept, "jax")  # the control: a conversion shares
-    kept.add_(1)
+    shared = interop.convert(stored, "jax")  # the control: a conversion shares
+    stored.add_(1)
     assert shared.tolist() == [2] * 64
 
 
@@ -687,7 +687,7 @@ def test_numpys_arrays_are_jaxs_here():
     assert to_jax(lambda x, n: x * n)(np.ones(3), 2).tolist() == [2, 2, 2]
 
 
-# While XLA waits for a callback its threads are taken. A subprocess, since a test that waits for ever says nothing.
+# While XLA waits for a callback its threads are taken. A subprocess, since a test that hangs reports nothing.
 
 MANY = """
 import jax, jax.numpy as jnp, torch

@@ -389,7 +389,7 @@ def test_results_that_are_no_arrays():
 
 
 @pytest.mark.parametrize(
-    ("rule", "error", "says"),
+    ("rule", "error", "match"),
     [
         (lambda ctx, grad: (grad,), TypeError, r"the backward of multiply returned 1 gradients, .* got 2 arguments"),
         (lambda ctx, grad: (grad, grad, grad), TypeError, "returned 3 gradients"),
@@ -401,12 +401,12 @@ def test_results_that_are_no_arrays():
         (lambda ctx, grad: (grad, 0.0), UnsupportedTypeError, "the gradient of 'y' is a float"),
     ],
 )
-def test_gradients_are_checked(rule, error, says):
+def test_gradients_are_checked(rule, error, match):
     def multiply(x, y):
         return x * y
 
     x, y = double(3), double(3)
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=match):
         wrap(multiply, rule, runs_on="numpy")(x, y).sum().backward()
     assert x.grad is None
 
@@ -522,12 +522,12 @@ def test_a_function_with_ctx_saves_what_it_likes():
 
 
 def test_only_arrays_are_saved():
-    def keep(ctx, x):
+    def store(ctx, x):
         ctx.save_for_backward({"a": x})
         return x * 1
 
     with pytest.raises(UnsupportedTypeError, match="save_for_backward got a dict") as caught:
-        wrap(keep, runs_on="numpy")(double(2))
+        wrap(store, runs_on="numpy")(double(2))
     assert "ctx.name = value" in caught.value.hint
 
 
@@ -661,12 +661,12 @@ def test_results_and_tangents_that_are_kept_on_ctx():
         ctx.result = np.exp(x)
         return ctx.result
 
-    kept = wrap(exp, lambda ctx, grad: grad * ctx.result, runs_on="numpy", jvp=lambda ctx, tangent: ctx.result)
+    stored = wrap(exp, lambda ctx, grad: grad * ctx.result, runs_on="numpy", jvp=lambda ctx, tangent: ctx.result)
     x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-    kept(x).mul_(100).sum().backward()
+    stored(x).mul_(100).sum().backward()
     assert x.grad.tolist() == [100, 100]
     with forward_ad.dual_level():
-        dual = kept(forward_ad.make_dual(x.detach(), torch.ones(2, dtype=torch.float64)))
+        dual = stored(forward_ad.make_dual(x.detach(), torch.ones(2, dtype=torch.float64)))
         forward_ad.unpack_dual(dual).tangent.mul_(5)
         assert dual.tolist() == [1, 1]
 
@@ -867,9 +867,9 @@ def test_what_a_slice_keeps_on_ctx_is_its_own():
         ctx.top = float(x.max())
         return ctx.top * x
 
-    keep = wrap(scaled, lambda ctx, g: ctx.top * g, runs_on="numpy")
+    stores = wrap(scaled, lambda ctx, g: ctx.top * g, runs_on="numpy")
     rows = torch.arange(6.0).reshape(2, 3)
-    found = torch.func.vmap(lambda v: torch.func.vjp(keep, v)[1](torch.ones(3))[0])(rows)
+    found = torch.func.vmap(lambda v: torch.func.vjp(stores, v)[1](torch.ones(3))[0])(rows)
     assert found.tolist() == [[2, 2, 2], [5, 5, 5]]
     tensors = wrap(scaled, lambda ctx, g: ctx.top * g, runs_on="numpy", once_differentiable=False)
     with pytest.raises(GradError, match="of one slice"):
@@ -1012,7 +1012,7 @@ def test_an_input_that_is_returned_can_be_marked():
 
 
 def test_a_gradient_on_another_device_is_refused_or_moved():
-    """There is one device with memory here, so the input's is said to be another one."""
+    """There is one device with memory here, so the input's is declared to be another one."""
     from interop.autograd._residuals import TensorSpec
 
     asked = []
@@ -1063,7 +1063,7 @@ def test_threads():
         assert torch.allclose(x.grad, 2 * x * torch.cos(x * x))
 
 
-# Nothing is kept.
+# Nothing is stored.
 
 
 def test_nothing_is_left_after_ten_thousand_calls():
@@ -1280,7 +1280,7 @@ def test_it_looks_like_the_function():
 
 
 @pytest.mark.parametrize(
-    ("words", "error", "says"),
+    ("words", "error", "match"),
     [
         ({"runs_on": "torch"}, ValueError, "needs no wrapping"),
         ({"runs_on": "nmupy"}, ValueError, "did you mean 'numpy'"),
@@ -1293,8 +1293,8 @@ def test_it_looks_like_the_function():
         ({"backend": "numpy", "runs_on": "numpy"}, TypeError, "^wrap has no backend=: write runs_on='numpy'"),
     ],
 )
-def test_wrong_words(words, error, says):
-    with pytest.raises(error, match=says):
+def test_wrong_words(words, error, match):
+    with pytest.raises(error, match=match):
         wrap(np.sin, **words)
 
 

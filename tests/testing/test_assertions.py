@@ -1,4 +1,4 @@
-"""`assert_close` and `assert_equal`: what they accept, what they catch, what they say, and that they touch nothing."""
+"""`assert_close` and `assert_equal`: what they accept, what they catch, what they report, and that they touch nothing."""
 
 import dataclasses
 import warnings
@@ -260,7 +260,7 @@ def test_the_message_names_the_worst():
 
 
 @pytest.mark.parametrize(
-    ("actual", "desired", "said"),
+    ("actual", "desired", "message"),
     [
         (np.asarray(2.0), np.asarray(3.0), "worst: actual 2.0, desired 3.0"),
         (np.asarray([1, 2**62]), np.asarray([1, 2**62 + 1]), "greatest difference 1 absolute"),
@@ -276,10 +276,10 @@ def test_the_message_names_the_worst():
         (torch.ones(1, requires_grad=True), torch.zeros(1), "actual: torch.Tensor float32[1] on cpu, requires grad"),
     ],
 )
-def test_the_message_says_what_is_needed(actual, desired, said):
+def test_the_message_names_what_is_needed(actual, desired, message):
     with pytest.raises(AssertionError) as caught:
         assert_equal(actual, desired)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_nothing_is_warned_about():
@@ -318,7 +318,7 @@ def test_trees_are_compared_leaf_by_leaf(check):
 
 @BOTH
 @pytest.mark.parametrize(
-    ("actual", "desired", "said"),
+    ("actual", "desired", "message"),
     [
         ({"a": 1, "b": 2}, {"a": 1, "c": 2}, ["actual is a dict, desired is a dict", "only in actual: ['b']", "only in desired: ['c']"]),
         ([BASE], (BASE,), ["actual is a list, desired is a tuple"]),
@@ -330,10 +330,10 @@ def test_trees_are_compared_leaf_by_leaf(check):
         ([State(BASE)], [BASE], ["only in actual: [0].weight, [0].step"]),
     ],
 )
-def test_different_structures_are_no_difference_of_values(check, actual, desired, said):
+def test_different_structures_are_no_difference_of_values(check, actual, desired, message):
     with pytest.raises(AssertionError, match=f"{check.__name__}: the two are built differently") as caught:
         check(actual, desired)
-    assert all(words in str(caught.value) for words in said), caught.value
+    assert all(words in str(caught.value) for words in message), caught.value
 
 
 @BOTH
@@ -373,7 +373,7 @@ def test_a_traced_array_is_refused():
         jax.jit(lambda x: assert_close(x, x))(jnp.ones(2))
 
 
-# They touch nothing, and nobody sees them.
+# They touch nothing, and no record or guard sees them.
 
 
 def test_the_arrays_are_left_as_they_were():

@@ -39,7 +39,7 @@ def test_another_library_is_a_crossing_shared_or_not(native, copy):
     assert lines[0] == "assert_no_crossings: 1 array left its library or its device"
     assert lines[1].split() == ["from", "to", "copied", "at", "why"]
     assert lines[2].startswith("numpy float64[3] on cpu  torch on cpu")
-    assert "test_testing_crossings.py:" in lines[2]
+    assert "test_crossings.py:" in lines[2]
     assert len(lines) == 4  # the copy within NumPy is not in the table
 
 

@@ -251,7 +251,7 @@ def test_the_inputs_are_left_alone():
     assert (x.requires_grad, x.grad, x._version, torch.equal(x, X)) == (True, None, before, True)
 
 
-# Mistakes. Each with the checks that fail, all of them, and something that the message says.
+# Mistakes. Each with the checks that fail, all of them, and some words of the message.
 
 
 # No attribute of a class: with several threads Python reads an array there that it has freed already (python/cpython#118492).
@@ -387,7 +387,7 @@ class Leaves(torch.autograd.Function):
 
 
 class Once(Leaves):
-    """The same, and says so."""
+    """The same, declared to be so."""
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -396,7 +396,7 @@ class Once(Leaves):
 
 
 class Remembers(torch.autograd.Function):
-    """A function of torch, without vmap, that remembers its gradients, and hands out the memory that it keeps."""
+    """A function of torch, without vmap, that stores its gradients, and returns that memory."""
 
     known: ClassVar = {}
 
@@ -437,16 +437,16 @@ MUTANTS = {
     "drops a term of the second derivative": (lambda: torch_rule(lambda ctx, g: 3 * ctx.saved_tensors[0].detach() ** 2 * g), X, {DOUBLE}, r"derivatives by 'x' differ, .* to the gradient of 'x'\["),
     "drops one gradient's graph": (lambda: torch_rule(dropped_with_others, lambda x, y: x * y), (Y, Y + 1), {DOUBLE}, r"to the gradient of 'x'\["),
     "leaves the graph in its backward": (lambda: Leaves.apply, X, {DOUBLE}, "differ"),
-    "says that it can be differentiated twice": (square, X, {DOUBLE}, "raised GradError: the backward of .* is not differentiable"),
+    "declared to be differentiable twice": (square, X, {DOUBLE}, "raised GradError: the backward of .* is not differentiable"),
     "a jvp with the wrong sign": (lambda: made(lambda x: x**2, lambda ctx, g: 2 * ctx.saved_tensors[0] * g, lambda ctx, t: -2 * ctx.saved_tensors[0] * t), X, {FORWARD}, r"from x\[0, 2\] to the result\[0, 2\]: analytical -4, numerical 4"),
     "a jvp with a conjugate": (lambda: holomorphic(-1), Z, {FORWARD}, r"derivatives by 'z' differ, the greatest by 4 from z\[0\]"),
     "a jvp that knows no None": (no_none, (X, Y), {"unused results", FORWARD}, "raised TypeError: .*NoneType"),
     "not the same twice": (noisy, X, {"determinism"}, r"the result: greatest difference 0.00"),
     "a gradient that is not the same twice": (noisy_backward, X, EVERYTHING, "Backward is not reentrant"),
-    "hands out what it keeps": (lambda: Remembers.apply, X, {ADDED, "patterns", INPUTS, VMAP}, r"after gradients were added up in place: the gradient of 'args\[0\]'"),
+    "returns memory that it stores": (lambda: Remembers.apply, X, {ADDED, "patterns", INPUTS, VMAP}, r"after gradients were added up in place: the gradient of 'args\[0\]'"),
     "right only for all": (lambda: made(lambda x, y: x * y, only_needed), (Y, Y + 1), {"patterns"}, r"with a gradient for 'x' only: the gradient of 'x': greatest difference"),
     "forgets a result that goes alone": (lazy, X, {GRADIENT, "unused results"}, r"without the result\[1\]: the gradient of 'x'"),
-    "says that it takes leading axes": (lambda: made(leading, lambda ctx, g: g - g.mean(axis=0), vmap="leading"), X, {"vmap"}, "over the first axis of all: the result: greatest difference"),
+    "declared to take leading axes": (lambda: made(leading, lambda ctx, g: g - g.mean(axis=0), vmap="leading"), X, {"vmap"}, "over the first axis of all: the result: greatest difference"),
 }  # fmt: skip
 
 
@@ -459,7 +459,7 @@ def failed(error):
 def test_a_mistake_is_caught_by_its_check(name):
     make, inputs, checks, text = MUTANTS[name]
     with pytest.raises(AssertionError, match=text) as caught:
-        gradcheck(make(), inputs, double=True if "differentiated twice" in name else None)
+        gradcheck(make(), inputs, double=True if "differentiable twice" in name else None)
     assert failed(caught.value) == checks, caught.value
 
 
@@ -470,21 +470,21 @@ def test_every_check_catches_something():
     assert len(caught) == int(re.search(r"of (\d+) checks", str(error.value))[1])
 
 
-def test_the_docs_tell_the_checks():
+def test_the_docs_list_the_checks():
     page = (Path(interop.__file__).parent.parent / "docs/testing.md").read_text()
     table = re.findall(r"^\| ([\w ]+?) \| (?:`\w+=`)? ?\|", page, re.MULTILINE)
     assert set(table) == set().union(*(checks for _, _, checks, _ in MUTANTS.values()))
 
 
 SWITCHES = {
-    "says that it can be differentiated twice": {"double": False},
+    "declared to be differentiable twice": {"double": False},
     "drops a term of the second derivative": {"double": False},
     "a jvp with the wrong sign": {"forward_mode": False},
     "right only for all": {"patterns": False},
     "reads in the order of memory": {"layouts": ["strided", "expanded", "negated"]},
     "raveled in the order of memory": {"layouts": False},
     "one place to work in": {"threads": 1},
-    "says that it takes leading axes": {"vmap": False},
+    "declared to take leading axes": {"vmap": False},
 }
 
 

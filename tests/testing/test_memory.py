@@ -107,11 +107,11 @@ CHANGES = {
 
 @pytest.mark.parametrize("case", CHANGES.values(), ids=CHANGES)
 def test_a_change_is_caught_and_named(case):
-    make, change, said = case
+    make, change, message = case
     x = make()
     with pytest.raises(AssertionError) as caught, assert_source_untouched(x):
         change(x)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith("assert_source_untouched: the block changed 1 of 1 arrays\narrays[0], ")
 
 

@@ -1,4 +1,4 @@
-"""What the `xp` fixture hands out: creation on the row's device and in its state, everything else the library's own."""
+"""The value of the `xp` fixture: creation on the row's device and in its state, everything else the library's own."""
 
 import types
 

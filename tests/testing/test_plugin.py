@@ -129,8 +129,8 @@ def test_all_that_is_installed_on_all_devices_in_all_states(run):
     ]
     assert not result.parseoutcomes().get("failed")
     result.stdout.fnmatch_lines([f"*::test_row[[]{row}[]] PASSED*" for row in rows])
-    [said] = [line for line in result.outlines if line.startswith("xp: ")]
-    assert set(rows) <= set(said.removeprefix("xp: ").split(", "))
+    [message] = [line for line in result.outlines if line.startswith("xp: ")]
+    assert set(rows) <= set(message.removeprefix("xp: ").split(", "))
 
 
 def test_without_xp_nothing_is_loaded_and_nothing_is_said(run):
@@ -325,14 +325,15 @@ def test_marks_that_say_too_little_are_usage_errors_told_at_once(run):
     tests = [f"@pytest.mark.{mark}\ndef test_{n}(xp):\n    pass\n" for n, mark in enumerate(SAYS_TOO_LITTLE)]
     result = run("--interop-backends=numpy", test_mark="\n".join(["import pytest", *tests]))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    said = [
-        f"test_mark.py::test_{n}: pytest.mark.{mark.partition('(')[0]}: {said}" for n, (mark, said) in enumerate(SAYS_TOO_LITTLE.items())
+    message = [
+        f"test_mark.py::test_{n}: pytest.mark.{mark.partition('(')[0]}: {message}"
+        for n, (mark, message) in enumerate(SAYS_TOO_LITTLE.items())
     ]
-    result.stderr.fnmatch_lines([f"ERROR: {said[0]}", *said[1:]], consecutive=True)
+    result.stderr.fnmatch_lines([f"ERROR: {message[0]}", *message[1:]], consecutive=True)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--interop-backends=nunpy"], "interop backends: 'nunpy' is not a backend; did you mean 'numpy'? Known: numpy, torch*"),
         (["--interop-backends=numpy:grad"], "interop rows: 'numpy:grad' is no row here. There are: numpy, numpy:readonly."),
@@ -341,10 +342,10 @@ def test_marks_that_say_too_little_are_usage_errors_told_at_once(run):
         (["--interop-backends="], "--interop-backends names nothing."),
     ],
 )
-def test_what_is_asked_for_and_not_there_is_a_usage_error(run, options, said):
+def test_what_is_asked_for_and_not_there_is_a_usage_error(run, options, message):
     result = run(*options, test_it="def test_it(xp):\n    pass\n")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: {said}"])
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
     assert "passed" not in result.stdout.str()
 
 

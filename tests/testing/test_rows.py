@@ -84,7 +84,7 @@ def test_backends_and_devices_choose_rows(backends, devices, chosen):
 
 
 @pytest.mark.parametrize(
-    ("backends", "devices", "said"),
+    ("backends", "devices", "message"),
     [
         (["torch:meta"], None, ["'torch:meta' is no row here", "torch:cuda:1:grad"]),
         (["cupy"], None, ["'cupy' is not here: cupy has no device"]),
@@ -93,11 +93,11 @@ def test_backends_and_devices_choose_rows(backends, devices, chosen):
         (["torch"], ["cpu", "cuda:2"], ["no row is on 'cuda:2'", "torch:cuda:0"]),
     ],
 )
-def test_what_is_asked_for_and_not_there_is_an_error(backends, devices, said):
+def test_what_is_asked_for_and_not_there_is_an_error(backends, devices, message):
     found = rows.Survey(CUDA, {"cupy": "cupy has no device that can be used here"})
-    with pytest.raises(ValueError, match=re.escape(said[0])) as caught:
+    with pytest.raises(ValueError, match=re.escape(message[0])) as caught:
         choose(found, backends, devices)
-    assert all(words in str(caught.value) for words in said), caught.value
+    assert all(words in str(caught.value) for words in message), caught.value
 
 
 def test_the_rows_of_this_machine():
@@ -149,7 +149,7 @@ def test_a_library_that_is_not_installed_is_found_out_without_importing(monkeypa
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("torhc", "'torhc' is not a backend; did you mean 'torch'?"),
         ("numpy:writeable", "'writeable' is not a state or a device of numpy"),
@@ -157,8 +157,8 @@ def test_a_library_that_is_not_installed_is_found_out_without_importing(monkeypa
         ("numpy:cuda", "'cuda' is not a state or a device of numpy"),
     ],
 )
-def test_a_name_that_no_machine_has_is_an_error(name, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_a_name_that_no_machine_has_is_an_error(name, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         check_name(name, ["numpy"])
 
 
