@@ -1,6 +1,6 @@
 """CuPy's RawKernel without a GPU: its source is compiled for the host, and run thread after thread, in its turn on the stream.
 
-That is right for kernels whose threads neither talk to each other nor use what only a GPU has; the source says whether it compiles.
+That is right for kernels whose threads neither talk to each other nor use what only a GPU has; whether the source compiles decides.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ POSITIONS = "INTEROP_EMULATED_POSITIONS"
 """Names the file with the places of the functions in CuPy's runtime, which takes a second to find."""
 
 SLOWNESS = "INTEROP_EMULATED_SLOWNESS"
-"""How many times longer than it was told a stream is kept busy; 1 where it is not set."""
+"""How many times longer a stream is kept busy than a test has asked for; 1 where it is not set."""
 
 _SITE = Path(__file__).with_name("site")
 _OTHER_NAMES = ("libcuda.so.1", "libnvidia-ml.so.1")
@@ -35,7 +35,7 @@ def environment(folder: Path, slowness: float = 1) -> dict[str, str]:
     folder : Path
         Where it is built; it must be there for as long as it is used, and be empty before.
     slowness : float
-        How many times longer than it was told a stream is kept busy. A test that gives a stream a delay and does something meanwhile
+        How many times longer a stream is kept busy than a test has asked for. A test that gives a stream a delay and does something meanwhile
         takes longer here than on a GPU, where no kernel runs on the host; on a machine with much else to do this makes up for it.
 
     Returns

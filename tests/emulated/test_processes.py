@@ -26,7 +26,7 @@ STARTS_NOTHING = {
 
 
 def run(code, **variables):
-    """Run code in a process of its own, with the variables of this one; return its status and what it said."""
+    """Run code in a process of its own, with the variables of this one; return its status and its output."""
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=os.environ | variables
     )
@@ -59,22 +59,22 @@ def test_a_process_of_its_own_has_the_device():
 
 def test_without_the_library_it_has_none():
     """The negative control."""
-    status, said = run("import cupy; cupy.zeros(3)", LD_PRELOAD="", LD_LIBRARY_PATH="", INTEROP_EMULATED_LIBRARY="")
+    status, output = run("import cupy; cupy.zeros(3)", LD_PRELOAD="", LD_LIBRARY_PATH="", INTEROP_EMULATED_LIBRARY="")
     assert status == 1
-    assert "CUDARuntimeError" in said
+    assert "CUDARuntimeError" in output
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_what_was_started_does_not_survive_a_fork(start):
-    status, said = in_a_fork(STARTS[start], "import cupy; cupy.zeros(3)")
+    status, output = in_a_fork(STARTS[start], "import cupy; cupy.zeros(3)")
     assert status == 1
-    assert "initialization error" in said
+    assert "initialization error" in output
 
 
 def test_the_drivers_functions_do_not_survive_a_fork_either():
     ask = "n = ctypes.c_int(); raise SystemExit(driver.cuInit(0) * 10 + driver.cuDeviceGetCount(ctypes.byref(n)))"
-    status, said = in_a_fork(STARTS["the driver"], ask)
-    assert (status, said) == (1, "SystemExit 33\n")
+    status, output = in_a_fork(STARTS["the driver"], ask)
+    assert (status, output) == (1, "SystemExit 33\n")
 
 
 @pytest.mark.parametrize("start", STARTS_NOTHING)
@@ -86,9 +86,9 @@ def test_a_child_of_a_child_has_none_either():
     inside = (
         "import os; child = os.fork(); child or cupy.zeros(3); os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else 0)"
     )
-    status, said = in_a_fork(STARTS["cupy"], inside)
+    status, output = in_a_fork(STARTS["cupy"], inside)
     assert status == 1
-    assert "initialization error" in said
+    assert "initialization error" in output
 
 
 # A context that is broken.
@@ -116,7 +116,7 @@ def test_a_broken_context_stays_broken(arguments, status):
 
 
 def test_a_kernel_that_fails_breaks_it():
-    status, said = run("""
+    status, output = run("""
 import cupy
 from tests.emulated.installing import device
 def fails():
@@ -126,8 +126,8 @@ device().launch(0, fails)
 cupy.cuda.runtime.deviceSynchronize()
 """)
     assert status == 1
-    assert "past the end" in said
-    assert "cudaErrorAssert" in said
+    assert "past the end" in output
+    assert "cudaErrorAssert" in output
 
 
 def test_the_host_cannot_reach_the_devices_memory():

@@ -114,10 +114,10 @@ try:
 except torch.AcceleratorError as error:
     print("then", error.error_code)
 """
-    status, said = run(code)
+    status, output = run(code)
     assert status == 0
-    assert "first 710" in said
-    assert "then 710" in said
+    assert "first 710" in output
+    assert "then 710" in output
 
 
 def test_no_memory_left_is_torchs_own_error(gpu):

@@ -16,7 +16,7 @@ Blocks page_locked, managed;
 namespace {
 
 constexpr size_t ALIGNMENT = 512;
-constexpr size_t POISONED = size_t(16) << 20; // of freed memory, so much is overwritten; the rest is given back to the system
+constexpr size_t POISONED = size_t(16) << 20; // of freed memory, so much is overwritten; the rest is returned to the system
 constexpr int POISON = 0xDD;
 
 Arena *arena_of(uintptr_t address) {
@@ -59,7 +59,7 @@ void Arena::prepare() {
 }
 
 /* First fit, lowest address: memory that was freed is reused at once, as by a caching pool. */
-uintptr_t Arena::take(size_t size) {
+uintptr_t Arena::allocate(size_t size) {
     auto fits = [=](const auto &block) { return block.second >= size; };
     auto found = std::find_if(free_blocks.begin(), free_blocks.end(), fits);
     if (found == free_blocks.end()) {
@@ -88,7 +88,7 @@ void Arena::poison(uintptr_t address, size_t size) const {
     }
 }
 
-void Arena::put_back(uintptr_t address, size_t size) {
+void Arena::add_free_block(uintptr_t address, size_t size) {
     auto after = free_blocks.find(address + size);
     if (after != free_blocks.end()) {
         size += after->second;
@@ -102,12 +102,12 @@ void Arena::put_back(uintptr_t address, size_t size) {
     }
 }
 
-void *take(int device, size_t size, bool of_pool) {
+void *allocate(int device, size_t size, bool of_pool) {
     std::lock_guard<std::mutex> guard(memory_lock);
     Arena &arena = arenas[device];
     arena.prepare();
     size = (std::max(size, size_t(1)) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    uintptr_t found = arena.take(size);
+    uintptr_t found = arena.allocate(size);
     if (found != 0 && of_pool) {
         arena.of_pool.insert(found);
         arena.in_pool += size;
@@ -116,7 +116,7 @@ void *take(int device, size_t size, bool of_pool) {
     return reinterpret_cast<void *>(found);
 }
 
-bool give_back(void *pointer) {
+bool release(void *pointer) {
     std::lock_guard<std::mutex> guard(memory_lock);
     auto address = reinterpret_cast<uintptr_t>(pointer);
     Arena *arena = arena_of(address);
@@ -130,7 +130,7 @@ bool give_back(void *pointer) {
         arena->in_pool -= size;
     }
     arena->poison(address, size);
-    arena->put_back(address, size);
+    arena->add_free_block(address, size);
     return true;
 }
 

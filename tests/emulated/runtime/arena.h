@@ -1,4 +1,4 @@
-/* Memory of the devices: an arena for each, whose free blocks are given out first fit; and what is page-locked or managed of the host's. */
+/* Memory of the devices: an arena for each, whose free blocks are allocated first fit; and what is page-locked or managed of the host's. */
 
 #pragma once
 
@@ -18,14 +18,14 @@ struct Arena {
     std::set<uintptr_t> of_pool;
 
     void prepare();
-    uintptr_t take(size_t size);
+    uintptr_t allocate(size_t size);
     void poison(uintptr_t address, size_t size) const;
-    void put_back(uintptr_t address, size_t size);
+    void add_free_block(uintptr_t address, size_t size);
 };
 
 extern std::mutex memory_lock; // of all that follows
 extern Arena arenas[DEVICES];
 extern Blocks page_locked, managed;
 
-void *take(int device, size_t size, bool of_pool);
-bool give_back(void *pointer); // false where nothing was allocated
+void *allocate(int device, size_t size, bool of_pool);
+bool release(void *pointer); // false where nothing was allocated

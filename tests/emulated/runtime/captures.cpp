@@ -1,4 +1,4 @@
-/* Captures: what the streams of one are given is noted in a graph, in the order in which it was given. */
+/* Captures: the work that is submitted to their streams becomes nodes of a graph, in that order. */
 
 #include "graph.h"
 
@@ -33,9 +33,9 @@ bool release_joined(Stream *origin) {
 
 } // namespace
 
-/* What waits, asks, or allocates is an error while this process captures a graph in the global mode, unless the thread is relaxed;
- * torch#104555 has it of questions to events. */
-int outside_of_captures() {
+/* To wait, to query or to allocate is an error while this process captures a graph in the global mode, unless the thread is relaxed;
+ * pytorch#104555 has it of queries of events. */
+int error_in_capture() {
     if (captures == 0 || mode_of_thread == RELAXED) {
         return SUCCESS;
     }

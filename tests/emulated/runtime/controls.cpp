@@ -1,4 +1,4 @@
-/* What the tests do with streams beside CUDA: give them work of Python's, keep them busy, hold them. */
+/* What the tests do with streams beside CUDA: submit work of Python's, keep them busy, hold them. */
 
 #include "emulated.h"
 
@@ -22,7 +22,7 @@ void wait_at(int gate) {
 std::mutex dropped_lock;
 std::vector<size_t> dropped;
 
-struct Job { // of the Python side; in a graph it is run many times, and its end is told when the graph is gone
+struct Job { // of the Python side; in a graph it is run many times, and its number is reported when the graph is freed
     void (*const run)(size_t, int);
     const size_t number;
     Job(void (*function)(size_t, int), size_t of) : run(function), number(of) {}
@@ -35,8 +35,8 @@ struct Job { // of the Python side; in a graph it is run many times, and its end
 
 } // namespace
 
-/* Keeps the stream that calls it busy for a time, which is longer where the host is said to be slow (surroundings.py). */
-void take_time(uint64_t microseconds) {
+/* Keeps the stream that calls it busy for a time, which is longer where the variable says that the host is slow (surroundings.py). */
+void delay(uint64_t microseconds) {
     static const char *given = getenv("INTEROP_EMULATED_SLOWNESS");
     static const double slowness = given != nullptr ? atof(given) : 1;
     usleep(useconds_t(double(microseconds) * slowness));
@@ -48,10 +48,10 @@ EXPORT emulated_launch(void *stream, void (*run)(size_t, int), size_t number) {
     NEEDS(CONTEXT);
     Stream *there = stream_of(stream);
     if (there == nullptr || !there->capturing) {
-        return give(there, [=] { run(number, 1); });
+        return submit(there, [=] { run(number, 1); });
     }
     auto job = std::make_shared<Job>(run, number);
-    return give(there, [job] { job->run(job->number, 0); });
+    return submit(there, [job] { job->run(job->number, 0); });
 }
 
 /* For the tests, not CUDA: returns the number of one job that no graph needs any more, or 0. */
@@ -68,20 +68,20 @@ extern "C" __attribute__((visibility("default"))) size_t emulated_dropped() {
 /* For the tests, not CUDA: a stream breaks the context in its turn, as a kernel does that reads where nothing is. */
 EXPORT emulated_break_behind(void *stream, int status) {
     NEEDS(CONTEXT);
-    return give(stream_of(stream), [=] { break_context(status); });
+    return submit(stream_of(stream), [=] { break_context(status); });
 }
 
 /* For the tests, not CUDA: keeps a stream busy for a time. */
 EXPORT emulated_sleep(void *stream, unsigned microseconds) {
     NEEDS(CONTEXT);
-    return give(stream_of(stream), [=] { take_time(microseconds); });
+    return submit(stream_of(stream), [=] { delay(microseconds); });
 }
 
 /* For the tests, not CUDA: keeps a stream from going on until the number that is returned here is given to `emulated_open`. */
 EXPORT emulated_hold(void *stream) {
     static std::atomic<int> gates{0};
     int gate = ++gates;
-    return enter(CONTEXT) == SUCCESS && give(stream_of(stream), [=] { wait_at(gate); }) == SUCCESS ? gate : 0;
+    return enter(CONTEXT) == SUCCESS && submit(stream_of(stream), [=] { wait_at(gate); }) == SUCCESS ? gate : 0;
 }
 
 /* For the tests, not CUDA: lets a stream go on that `emulated_hold` holds. */
@@ -102,6 +102,6 @@ extern "C" __attribute__((visibility("default"))) void emulated_finish() {
         gate_opened.notify_all();
     }
     for (Stream *one : streams_with_legacy()) {
-        one->reach(one->now().number);
+        one->wait_for(one->position().number);
     }
 }

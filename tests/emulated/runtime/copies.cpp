@@ -1,4 +1,4 @@
-/* Copies and fills: all are work of a stream; the host waits for those that CUDA says it waits for. */
+/* Copies and fills: all are work of a stream; the host waits where CUDA's documentation has it wait. */
 
 #include "emulated.h"
 
@@ -9,7 +9,7 @@ namespace {
 enum Kind { HOST_TO_HOST = 0, HOST_TO_DEVICE = 1, DEVICE_TO_HOST = 2, DEVICE_TO_DEVICE = 3, ANY = 4 };
 
 /* Whether so much is there: of a device what was allocated at once, of the host anything but nothing. */
-bool is_there(const void *pointer, size_t size, bool of_device) {
+bool is_allocated(const void *pointer, size_t size, bool of_device) {
     Range range = range_of(pointer);
     if (range.place == PAGEABLE) {
         return pointer != nullptr && !of_device;
@@ -19,7 +19,7 @@ bool is_there(const void *pointer, size_t size, bool of_device) {
 
 bool is_valid(const void *to, const void *from, size_t size, int kind) {
     bool to_device = kind == HOST_TO_DEVICE || kind == DEVICE_TO_DEVICE, from_device = kind == DEVICE_TO_HOST || kind == DEVICE_TO_DEVICE;
-    return size == 0 || (is_there(to, size, to_device) && is_there(from, size, from_device));
+    return size == 0 || (is_allocated(to, size, to_device) && is_allocated(from, size, from_device));
 }
 
 bool is_on_device(const void *pointer) {
@@ -40,12 +40,12 @@ int copy(void *to, const void *from, size_t size, int kind, Stream *stream, bool
         stream->invalid = true;
         return CAPTURE_UNSUPPORTED;
     }
-    int status = give(stream, [=] { memcpy(reachable(to), reachable(from), size); });
-    return status == SUCCESS && (waits || by_host) ? finish(stream) : status;
+    int status = submit(stream, [=] { memcpy(reachable(to), reachable(from), size); });
+    return status == SUCCESS && (waits || by_host) ? synchronize(stream) : status;
 }
 
 int fill(void *pointer, int value, size_t size, Stream *stream) {
-    return give(stream, [=] { memset(reachable(pointer), value, size); });
+    return submit(stream, [=] { memset(reachable(pointer), value, size); });
 }
 
 } // namespace
@@ -54,8 +54,8 @@ int fill(void *pointer, int value, size_t size, Stream *stream) {
  * devices it may return before. */
 EXPORT cudaMemcpy(void *to, const void *from, size_t size, int kind) {
     NEEDS(CONTEXT);
-    say("cudaMemcpy %zu %s %s", size, name_of(from).c_str(), name_of(to).c_str());
-    if (int status = outside_of_captures()) {
+    log_call("cudaMemcpy %zu %s %s", size, name_of(from).c_str(), name_of(to).c_str());
+    if (int status = error_in_capture()) {
         return status;
     }
     return copy(to, from, size, kind, legacy(current), !is_on_device(to) || !is_on_device(from));
@@ -65,7 +65,7 @@ EXPORT cudaMemcpy(void *to, const void *from, size_t size, int kind) {
  * memory before the call returns. */
 EXPORT cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream) {
     NEEDS(CONTEXT);
-    say("cudaMemcpyAsync %zu %s %s %p", size, name_of(from).c_str(), name_of(to).c_str(), stream);
+    log_call("cudaMemcpyAsync %zu %s %s %p", size, name_of(from).c_str(), name_of(to).c_str(), stream);
     return copy(to, from, size, kind, stream_of(stream), false);
 }
 
@@ -73,27 +73,27 @@ EXPORT cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *
  * host may go on. Not emulated: the order with the device that is not current, for which the host waits here. */
 EXPORT cudaMemcpyPeer(void *to, int, const void *from, int, size_t size) {
     NEEDS(CONTEXT);
-    say("cudaMemcpyPeer %zu", size);
+    log_call("cudaMemcpyPeer %zu", size);
     return copy(to, from, size, DEVICE_TO_DEVICE, legacy(current), true);
 }
 
 /* CUDA Runtime API, cudaMemcpyPeerAsync: copies between two devices in the order of a stream. */
 EXPORT cudaMemcpyPeerAsync(void *to, int, const void *from, int, size_t size, void *stream) {
     NEEDS(CONTEXT);
-    say("cudaMemcpyPeerAsync %zu %s %s %p", size, name_of(from).c_str(), name_of(to).c_str(), stream);
+    log_call("cudaMemcpyPeerAsync %zu %s %s %p", size, name_of(from).c_str(), name_of(to).c_str(), stream);
     return copy(to, from, size, DEVICE_TO_DEVICE, stream_of(stream), false);
 }
 
 /* CUDA Runtime API, cudaMemset: fills bytes in the order of the legacy default stream; for device memory it returns before it is done. */
 EXPORT cudaMemset(void *pointer, int value, size_t size) {
     NEEDS(CONTEXT);
-    say("cudaMemset %zu", size);
+    log_call("cudaMemset %zu", size);
     return fill(pointer, value, size, legacy(current));
 }
 
 /* CUDA Runtime API, cudaMemsetAsync: fills bytes in the order of a stream. */
 EXPORT cudaMemsetAsync(void *pointer, int value, size_t size, void *stream) {
     NEEDS(CONTEXT);
-    say("cudaMemsetAsync %zu %p", size, stream);
+    log_call("cudaMemsetAsync %zu %p", size, stream);
     return fill(pointer, value, size, stream_of(stream));
 }

@@ -1,4 +1,4 @@
-/* The devices and what is said of them: two of an invented kind, with the limits of a large one of 2022 (compute capability 9.0). */
+/* The devices and their properties: two of an invented kind, with the limits of a large one of 2022 (compute capability 9.0). */
 
 #include "emulated.h"
 
@@ -24,7 +24,7 @@ int attribute(int which) {
     case 75: return 9;       // major,
     case 76: return 0;       // minor compute capability
     case 83: return 1;       // managed memory
-    case 97: return 232448;  // bytes of shared memory of a block that asks for more
+    case 97: return 232448;  // bytes of shared memory of a block that opts in to more
     case 115: return 1;      // stream-ordered pools
     default: return 0;
     }
@@ -137,19 +137,19 @@ EXPORT cudaDeviceEnablePeerAccess(int peer, unsigned flags) {
  * that work. */
 EXPORT cudaDeviceSynchronize() {
     NEEDS(CONTEXT);
-    say("cudaDeviceSynchronize");
+    log_call("cudaDeviceSynchronize");
     bool captures = false;
-    std::vector<Mark> marks = now(legacy(current));
+    std::vector<Mark> marks = position(legacy(current));
     for (Stream *one : open_streams()) {
         if (one->capturing) {
             captures = one->invalid = true;
         } else if (one->device == current) {
-            marks.push_back(one->now());
+            marks.push_back(one->position());
         }
     }
     if (captures) {
         return CAPTURE_UNSUPPORTED;
     }
-    reach(marks);
-    return broken();
+    wait_for(marks);
+    return context_error();
 }

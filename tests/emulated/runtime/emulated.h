@@ -4,7 +4,7 @@
  * but by events, the legacy default stream waits for the blocking ones and they for it. A function that CUDA lets return early returns
  * early here. The functions have CUDA's names and signatures: LD_PRELOAD puts them in front of torch's shared runtime, and
  * installing.py has the calls of CuPy's static one jump to them. No kernel can be launched but one that only takes its time; the others are
- * `emulated_launch`, by which the Python side gives a stream work that NumPy or torch does on the host.
+ * `emulated_launch`, by which Python submits work to a stream that NumPy or torch does on the host.
  *
  *   state.cpp    what was started, forks, the list of calls       arena.cpp     memory of the devices
  *   errors.cpp   the last error, names of errors                  memory.cpp    allocations in no order with streams
@@ -69,8 +69,8 @@ enum Need { DRIVER, CONTEXT };
 int enter(Need need);        // for a function of the runtime, which starts what it needs
 int enter_driver(Need need); // for a function of the driver, which starts nothing
 void break_context(int status);
-int broken();
-void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+int context_error();
+void log_call(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #define NEEDS(what)                                                                                                                        \
     if (int failed = enter(what)) {                                                                                                        \
@@ -87,7 +87,7 @@ bool is_active(int device);           // whether anybody has made a context on i
 
 /* ---- errors.cpp ---- */
 
-void fail(int status); // what cudaGetLastError returns next
+void set_last_error(int status); // what cudaGetLastError returns next
 
 /* ---- arena.cpp ---- */
 
@@ -114,11 +114,11 @@ struct Mark { // a place in the queue of a stream
 using Work = std::function<void()>;
 
 struct Task {
-    std::vector<Mark> first; // what has to be done before
+    std::vector<Mark> first; // dependencies: what has to be complete before
     Work work;
 };
 
-struct Graph { // what was given to the streams of a capture, in the order in which it was given
+struct Graph { // the work that was submitted to the streams of a capture, in that order
     std::mutex lock;
     std::vector<Work> nodes;
     void add(Work work);
@@ -137,15 +137,15 @@ struct Stream {
 
     Stream(int device, unsigned flags);
     bool is_blocking() const { return (flags & NON_BLOCKING) == 0; }
-    void ask(Task task);
-    void reach(uint64_t number);
-    bool has_reached(uint64_t number);
+    void enqueue(Task task);
+    void wait_for(uint64_t number);
+    bool has_completed(uint64_t number);
     bool is_idle();
-    Mark now();
+    Mark position();
     void close();
 
   private:
-    uint64_t asked = 0, done = 0;
+    uint64_t submitted = 0, done = 0;
     std::deque<Task> queue;
     std::mutex lock;
     std::condition_variable changed;
@@ -156,21 +156,21 @@ struct Stream {
 Stream *legacy(int device);
 bool is_legacy(const Stream *stream);
 Stream *stream_of(void *handle);                    // null for a handle of none
-std::vector<Mark> now(Stream *stream);              // what an event that is recorded there stands for
+std::vector<Mark> position(Stream *stream);              // what an event that is recorded there stands for
 std::vector<Stream *> open_streams();               // without the legacy ones
 std::vector<Stream *> streams_with_legacy();        // all, also those that were destroyed and are not done
 Stream *remember(Stream *made);                     // makes its handle known
-int give(Stream *stream, Work work, std::vector<Mark> first = {});
-int finish(Stream *stream);
-void reach(const std::vector<Mark> &marks);
+int submit(Stream *stream, Work work, std::vector<Mark> first = {});
+int synchronize(Stream *stream);
+void wait_for(const std::vector<Mark> &marks);
 
 /* ---- controls.cpp ---- */
 
-void take_time(uint64_t microseconds);
+void delay(uint64_t microseconds);
 
 /* ---- captures.cpp ---- */
 
-int outside_of_captures();      // the error of what must not be done while this process captures a graph
+int error_in_capture();      // the error of what must not be done while this process captures a graph
 int implicit_error(int device); // of what the legacy stream does while a blocking stream captures
 int join(Stream *stream, Stream *from); // have a stream take part in a capture, by an event of it
 

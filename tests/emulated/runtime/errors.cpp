@@ -28,19 +28,19 @@ const std::map<int, const char *> names{
 
 } // namespace
 
-void fail(int status) { last_error = status; }
+void set_last_error(int status) { last_error = status; }
 
 /* CUDA Runtime API, cudaGetLastError: returns the error of the thread's last failed call and resets it, unless it has ended the context.
  * Not emulated: only a kernel that cannot be launched is remembered, since with `<<<>>>` nothing else tells; other calls only return their
  * errors. */
 EXPORT cudaGetLastError() {
-    int status = broken() != SUCCESS ? broken() : last_error;
+    int status = context_error() != SUCCESS ? context_error() : last_error;
     last_error = SUCCESS;
     return status;
 }
 
 /* CUDA Runtime API, cudaPeekAtLastError: returns what cudaGetLastError would, and does not reset it. */
-EXPORT cudaPeekAtLastError() { return broken() != SUCCESS ? broken() : last_error; }
+EXPORT cudaPeekAtLastError() { return context_error() != SUCCESS ? context_error() : last_error; }
 
 /* CUDA Driver API, cuGetErrorName: stores the name of an error, and needs no context; CUDA_ERROR_INVALID_VALUE for a number of none. */
 EXPORT cuGetErrorName(int status, const char **name) {

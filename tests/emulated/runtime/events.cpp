@@ -32,9 +32,9 @@ struct Event {
         from = there->capturing ? there : nullptr;
         moment = has_time && from == nullptr ? std::make_shared<Moment>() : nullptr;
         if (moment != nullptr) {
-            give(there, [moment = moment] { moment->time = Clock::now(), moment->is_known = true; });
+            submit(there, [moment = moment] { moment->time = Clock::now(), moment->is_known = true; });
         }
-        marks = from == nullptr ? now(there) : std::vector<Mark>();
+        marks = from == nullptr ? position(there) : std::vector<Mark>();
     }
 
     Stream *capturing() {
@@ -55,7 +55,7 @@ struct Event {
 
 std::mutex event_lock;
 std::set<Event *> events;
-std::deque<Event *> destroyed; // whose handles are not given out again soon, so that a stale one is noticed
+std::deque<Event *> destroyed; // whose handles are not reused soon, so that the use of one is an error
 
 Event *event_of(void *handle) {
     std::lock_guard<std::mutex> guard(event_lock);
@@ -63,21 +63,21 @@ Event *event_of(void *handle) {
     return found == events.end() ? nullptr : *found;
 }
 
-bool has_come(const std::vector<Mark> &marks) {
+bool have_completed(const std::vector<Mark> &marks) {
     for (const Mark &mark : marks) {
-        if (!mark.stream->has_reached(mark.number)) {
+        if (!mark.stream->has_completed(mark.number)) {
             return false;
         }
     }
     return true;
 }
 
-/* An event of a capture is none that can be asked, and no event can while another is captured in the global mode (torch#104555). */
-int may_be_asked(Event *event) {
+/* An event of a capture is none that can be submitted, and no event can while another is captured in the global mode (torch#104555). */
+int query_error(Event *event) {
     if (event == nullptr) {
         return INVALID_HANDLE;
     }
-    return event->capturing() != nullptr ? int(CAPTURE_UNSUPPORTED) : outside_of_captures();
+    return event->capturing() != nullptr ? int(CAPTURE_UNSUPPORTED) : error_in_capture();
 }
 
 } // namespace
@@ -118,7 +118,7 @@ EXPORT cudaEventRecord(void *event, void *stream) {
     NEEDS(CONTEXT);
     Event *found = event_of(event);
     Stream *there = stream_of(stream);
-    say("cudaEventRecord %p", stream);
+    log_call("cudaEventRecord %p", stream);
     if (found == nullptr || there == nullptr || found->device != there->device) {
         return INVALID_HANDLE;
     }
@@ -140,22 +140,22 @@ EXPORT cudaEventRecordWithFlags(void *event, void *stream, unsigned) { return cu
 EXPORT cudaEventQuery(void *event) {
     NEEDS(CONTEXT);
     Event *found = event_of(event);
-    if (int status = may_be_asked(found)) {
+    if (int status = query_error(found)) {
         return status;
     }
-    return has_come(found->place()) ? SUCCESS : NOT_READY;
+    return have_completed(found->place()) ? SUCCESS : NOT_READY;
 }
 
 /* CUDA Runtime API, cudaEventSynchronize: returns when the work that an event stands for is done. */
 EXPORT cudaEventSynchronize(void *event) {
     NEEDS(CONTEXT);
     Event *found = event_of(event);
-    say("cudaEventSynchronize");
-    if (int status = may_be_asked(found)) {
+    log_call("cudaEventSynchronize");
+    if (int status = query_error(found)) {
         return status;
     }
-    reach(found->place());
-    return broken();
+    wait_for(found->place());
+    return context_error();
 }
 
 /* CUDA Runtime API, cudaStreamWaitEvent: has later work of a stream wait for what an event stands for at this call, across devices too; the
@@ -164,7 +164,7 @@ EXPORT cudaStreamWaitEvent(void *stream, void *event, unsigned) {
     NEEDS(CONTEXT);
     Event *found = event_of(event);
     Stream *there = stream_of(stream);
-    say("cudaStreamWaitEvent %p", stream);
+    log_call("cudaStreamWaitEvent %p", stream);
     if (found == nullptr || there == nullptr) {
         return INVALID_HANDLE;
     }
@@ -176,7 +176,7 @@ EXPORT cudaStreamWaitEvent(void *stream, void *event, unsigned) {
         there->invalid = true;
         return CAPTURE_ISOLATION;
     }
-    return give(there, [] {}, found->place());
+    return submit(there, [] {}, found->place());
 }
 
 /* CUDA Runtime API, cudaEventElapsedTime: stores the milliseconds between two events; cudaErrorInvalidResourceHandle unless both have times

@@ -38,8 +38,8 @@ EXPORT cudaGraphGetNodes(void *graph, void **nodes, size_t *count) {
  * other. */
 EXPORT cudaGraphLaunch(void *runnable, void *stream) {
     NEEDS(CONTEXT);
-    say("cudaGraphLaunch %p", stream);
-    return give(stream_of(stream), [graph = static_cast<Handle *>(runnable)->graph] { graph->run(); });
+    log_call("cudaGraphLaunch %p", stream);
+    return submit(stream_of(stream), [graph = static_cast<Handle *>(runnable)->graph] { graph->run(); });
 }
 
 /* CUDA Runtime API, cudaGraphUpload: puts a graph on the device in the order of a stream and executes nothing. Not emulated: there is

@@ -8,7 +8,7 @@ namespace {
 
 int cannot_launch() {
     NEEDS(CONTEXT);
-    fail(NO_KERNEL_IMAGE);
+    set_last_error(NO_KERNEL_IMAGE);
     return NO_KERNEL_IMAGE;
 }
 
@@ -81,11 +81,11 @@ EXPORT cuModuleGetFunction(void **function, void *module, const char *name) {
 EXPORT cuLaunchKernel(void *function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *stream, void **parameters,
                       void **) {
     DRIVER_NEEDS(CONTEXT);
-    say("cuLaunchKernel %p", stream);
+    log_call("cuLaunchKernel %p", stream);
     if (!static_cast<Function *>(function)->is_delay) {
         return NO_KERNEL_IMAGE;
     }
     uint64_t nanoseconds;
     memcpy(&nanoseconds, parameters[0], sizeof nanoseconds); // parameters are copied when a kernel is launched
-    return give(stream_of(stream), [=] { take_time(nanoseconds / 1000); });
+    return submit(stream_of(stream), [=] { delay(nanoseconds / 1000); });
 }

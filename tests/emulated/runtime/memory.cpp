@@ -17,12 +17,12 @@ int allocate_host(Blocks &blocks, void **pointer, size_t size) {
     return SUCCESS;
 }
 
-bool forget(Blocks &blocks, void *pointer) {
+bool erase_block(Blocks &blocks, void *pointer) {
     std::lock_guard<std::mutex> guard(memory_lock);
     return blocks.erase(reinterpret_cast<uintptr_t>(pointer)) != 0;
 }
 
-void synchronize(int device) {
+void synchronize_device(int device) {
     int before = current;
     current = device;
     cudaDeviceSynchronize();
@@ -35,11 +35,11 @@ void synchronize(int device) {
  * cudaErrorMemoryAllocation where there is not enough. */
 EXPORT cudaMalloc(void **pointer, size_t size) {
     NEEDS(CONTEXT);
-    say("cudaMalloc %zu", size);
-    if (int status = outside_of_captures()) {
+    log_call("cudaMalloc %zu", size);
+    if (int status = error_in_capture()) {
         return status;
     }
-    *pointer = take(current, size, false);
+    *pointer = allocate(current, size, false);
     return *pointer == nullptr ? OUT_OF_MEMORY : SUCCESS;
 }
 
@@ -50,31 +50,31 @@ EXPORT cudaFree(void *pointer) {
     if (pointer == nullptr) {
         return SUCCESS;
     }
-    say("cudaFree");
-    if (int status = outside_of_captures()) {
+    log_call("cudaFree");
+    if (int status = error_in_capture()) {
         return status;
     }
     Range range = range_of(pointer);
     if (range.place == ON_DEVICE) {
-        synchronize(range.device);
-        return give_back(pointer) ? SUCCESS : INVALID_VALUE;
+        synchronize_device(range.device);
+        return release(pointer) ? SUCCESS : INVALID_VALUE;
     }
     if (range.place != MANAGED) {
         return INVALID_VALUE;
     }
     for (int n = 0; n < DEVICES; n++) {
         if (is_active(n)) {
-            synchronize(n);
+            synchronize_device(n);
         }
     }
-    return forget(managed, pointer) ? (free(pointer), SUCCESS) : INVALID_VALUE;
+    return erase_block(managed, pointer) ? (free(pointer), SUCCESS) : INVALID_VALUE;
 }
 
 /* CUDA Runtime API, cudaMallocManaged: allocates memory that host and devices reach by one address. Not emulated: where its pages are; they
  * are always the host's. */
 EXPORT cudaMallocManaged(void **pointer, size_t size, unsigned) {
     NEEDS(CONTEXT);
-    say("cudaMallocManaged %zu", size);
+    log_call("cudaMallocManaged %zu", size);
     return allocate_host(managed, pointer, size);
 }
 
@@ -82,8 +82,8 @@ EXPORT cudaMallocManaged(void **pointer, size_t size, unsigned) {
  * flags. */
 EXPORT cudaHostAlloc(void **pointer, size_t size, unsigned) {
     NEEDS(CONTEXT);
-    say("cudaHostAlloc %zu", size);
-    int status = outside_of_captures();
+    log_call("cudaHostAlloc %zu", size);
+    int status = error_in_capture();
     return status != SUCCESS ? status : allocate_host(page_locked, pointer, size);
 }
 
@@ -93,14 +93,14 @@ EXPORT cudaMallocHost(void **pointer, size_t size) { return cudaHostAlloc(pointe
 /* CUDA Runtime API, cudaFreeHost: frees memory of cudaHostAlloc or cudaMallocHost; another address is an error. */
 EXPORT cudaFreeHost(void *pointer) {
     NEEDS(CONTEXT);
-    say("cudaFreeHost");
-    return forget(page_locked, pointer) ? (free(pointer), SUCCESS) : INVALID_VALUE;
+    log_call("cudaFreeHost");
+    return erase_block(page_locked, pointer) ? (free(pointer), SUCCESS) : INVALID_VALUE;
 }
 
 /* CUDA Runtime API, cudaHostRegister: page-locks host memory that the caller has allocated. Not emulated: the flags. */
 EXPORT cudaHostRegister(void *pointer, size_t size, unsigned) {
     NEEDS(CONTEXT);
-    say("cudaHostRegister %zu", size);
+    log_call("cudaHostRegister %zu", size);
     if (range_of(pointer).place != PAGEABLE) {
         return ALREADY_REGISTERED;
     }
@@ -112,7 +112,7 @@ EXPORT cudaHostRegister(void *pointer, size_t size, unsigned) {
 /* CUDA Runtime API, cudaHostUnregister: ends what cudaHostRegister began; the memory stays the caller's. */
 EXPORT cudaHostUnregister(void *pointer) {
     NEEDS(CONTEXT);
-    return forget(page_locked, pointer) ? SUCCESS : NOT_REGISTERED;
+    return erase_block(page_locked, pointer) ? SUCCESS : NOT_REGISTERED;
 }
 
 /* CUDA Runtime API, cudaMemGetInfo: stores the free and the total bytes of the current device. */
@@ -131,11 +131,11 @@ struct PointerAttributes {
 
 /* CUDA Runtime API, cudaPointerGetAttributes: stores whose memory an address is in; since CUDA 11 an address that CUDA does not know is no
  * error, and its type is cudaMemoryTypeUnregistered. */
-EXPORT cudaPointerGetAttributes(PointerAttributes *said, const void *pointer) {
+EXPORT cudaPointerGetAttributes(PointerAttributes *attributes, const void *pointer) {
     NEEDS(CONTEXT);
     void *same = const_cast<void *>(pointer);
     Range range = range_of(pointer);
     const int types[] = {UNREGISTERED, HOST, MANAGED_MEMORY, DEVICE};
-    *said = {types[range.place], range.device, range.place == PAGEABLE ? nullptr : same, range.place == ON_DEVICE ? nullptr : same};
+    *attributes = {types[range.place], range.device, range.place == PAGEABLE ? nullptr : same, range.place == ON_DEVICE ? nullptr : same};
     return SUCCESS;
 }

@@ -13,11 +13,11 @@ enum PoolAttribute { RELEASE_THRESHOLD = 4, RESERVED = 5, RESERVED_HIGH = 6, USE
 EXPORT cudaMallocAsync(void **pointer, size_t size, void *stream) {
     NEEDS(CONTEXT);
     Stream *there = stream_of(stream);
-    say("cudaMallocAsync %zu %p", size, stream);
+    log_call("cudaMallocAsync %zu %p", size, stream);
     if (there == nullptr) {
         return INVALID_HANDLE;
     }
-    *pointer = take(there->device, size, true);
+    *pointer = allocate(there->device, size, true);
     return *pointer == nullptr ? OUT_OF_MEMORY : SUCCESS;
 }
 
@@ -28,8 +28,8 @@ EXPORT cudaMallocFromPoolAsync(void **pointer, size_t size, void *, void *stream
 /* CUDA Runtime API, cudaFreeAsync: frees in the order of a stream: work that was given to the stream before may still use the memory. */
 EXPORT cudaFreeAsync(void *pointer, void *stream) {
     NEEDS(CONTEXT);
-    say("cudaFreeAsync %p", stream);
-    return give(stream_of(stream), [=] { give_back(pointer); });
+    log_call("cudaFreeAsync %p", stream);
+    return submit(stream_of(stream), [=] { release(pointer); });
 }
 
 /* CUDA Runtime API, cudaDeviceGetDefaultMemPool: stores the pool that a device has from the start. */
@@ -57,7 +57,7 @@ EXPORT cudaMemPoolSetAttribute(uintptr_t pool, int which, uint64_t *value) {
         return NOT_SUPPORTED;
     }
     arenas[pool - 1].threshold = *value;
-    say("cudaMemPoolSetAttribute threshold %d %llu", int(pool - 1), static_cast<unsigned long long>(*value));
+    log_call("cudaMemPoolSetAttribute threshold %d %llu", int(pool - 1), static_cast<unsigned long long>(*value));
     return SUCCESS;
 }
 

@@ -8,7 +8,7 @@
 
 namespace {
 
-// A stream is never freed: a handle that was given up is noticed when it is used.
+// A stream is never freed, so that the use of a destroyed handle is an error and no crash.
 std::mutex stream_lock;
 std::set<Stream *> streams;
 Stream *legacy_streams[DEVICES];
@@ -23,7 +23,7 @@ std::vector<Mark> of_blocking_streams(int device) {
     std::vector<Mark> marks;
     for (Stream *one : all_streams()) {
         if (one->device == device && one->is_blocking()) {
-            marks.push_back(one->now());
+            marks.push_back(one->position());
         }
     }
     return marks;
@@ -58,7 +58,7 @@ bool Stream::next(Task &task) {
 
 void Stream::run() {
     for (Task task; next(task); task = {}) {
-        ::reach(task.first);
+        ::wait_for(task.first);
         task.work();
         task.work = nullptr;
         std::lock_guard<std::mutex> guard(lock);
@@ -67,31 +67,31 @@ void Stream::run() {
     }
 }
 
-void Stream::ask(Task task) {
+void Stream::enqueue(Task task) {
     std::lock_guard<std::mutex> guard(lock);
     queue.push_back(std::move(task));
-    asked++;
+    submitted++;
     changed.notify_all();
 }
 
-void Stream::reach(uint64_t number) {
+void Stream::wait_for(uint64_t number) {
     std::unique_lock<std::mutex> guard(lock);
     changed.wait(guard, [&] { return done >= number; });
 }
 
-Mark Stream::now() {
+Mark Stream::position() {
     std::lock_guard<std::mutex> guard(lock);
-    return {this, asked};
+    return {this, submitted};
 }
 
-bool Stream::has_reached(uint64_t number) {
+bool Stream::has_completed(uint64_t number) {
     std::lock_guard<std::mutex> guard(lock);
     return done >= number;
 }
 
 bool Stream::is_idle() {
     std::lock_guard<std::mutex> guard(lock);
-    return done == asked;
+    return done == submitted;
 }
 
 void Stream::close() {
@@ -136,25 +136,25 @@ std::vector<Stream *> open_streams() {
 }
 
 /* The legacy stream comes behind all blocking ones, and they behind it. */
-std::vector<Mark> now(Stream *stream) {
+std::vector<Mark> position(Stream *stream) {
     std::vector<Mark> marks;
     if (is_legacy(stream)) {
         marks = of_blocking_streams(stream->device);
     } else if (stream->is_blocking()) {
-        marks.push_back(legacy(stream->device)->now());
+        marks.push_back(legacy(stream->device)->position());
     }
-    marks.push_back(stream->now());
+    marks.push_back(stream->position());
     return marks;
 }
 
-void reach(const std::vector<Mark> &marks) {
+void wait_for(const std::vector<Mark> &marks) {
     for (const Mark &mark : marks) {
-        mark.stream->reach(mark.number);
+        mark.stream->wait_for(mark.number);
     }
 }
 
 /* Gives work to a stream, or to the graph that it captures; returns CUDA's error. */
-int give(Stream *stream, Work work, std::vector<Mark> first) {
+int submit(Stream *stream, Work work, std::vector<Mark> first) {
     if (stream == nullptr) {
         return INVALID_HANDLE;
     }
@@ -167,17 +167,17 @@ int give(Stream *stream, Work work, std::vector<Mark> first) {
             return status;
         }
     }
-    for (const Mark &mark : now(stream)) {
+    for (const Mark &mark : position(stream)) {
         if (mark.stream != stream) {
             first.push_back(mark);
         }
     }
-    stream->ask({std::move(first), std::move(work)});
+    stream->enqueue({std::move(first), std::move(work)});
     return SUCCESS;
 }
 
 /* Waits for a stream; an error of its work, which ends the context, comes to light here. */
-int finish(Stream *stream) {
+int synchronize(Stream *stream) {
     if (stream == nullptr) {
         return INVALID_HANDLE;
     }
@@ -185,8 +185,8 @@ int finish(Stream *stream) {
         stream->invalid = true;
         return CAPTURE_UNSUPPORTED;
     }
-    reach(now(stream));
-    return broken();
+    wait_for(position(stream));
+    return context_error();
 }
 
 std::vector<Stream *> streams_with_legacy() {

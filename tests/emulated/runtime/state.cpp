@@ -14,9 +14,9 @@ thread_local bool has_context = false;
 namespace {
 
 std::atomic<bool> started{false}, lost{false}, active[DEVICES];
-std::atomic<int> broken_by{SUCCESS};
+std::atomic<int> error_of_context{SUCCESS};
 
-/* A child has neither the threads nor the context of the process it was forked from: all that it asks is an error, to its end. */
+/* A child has neither the threads nor the context of the process it was forked from: every call is an error there, until it ends. */
 void in_the_child() {
     if (started) {
         lost = true;
@@ -26,8 +26,8 @@ void in_the_child() {
 const int registered = pthread_atfork(nullptr, nullptr, in_the_child);
 
 int use_context() {
-    if (broken_by != SUCCESS) {
-        return broken_by;
+    if (error_of_context != SUCCESS) {
+        return error_of_context;
     }
     has_context = active[current] = true;
     return SUCCESS;
@@ -59,11 +59,11 @@ int enter_driver(Need need) {
 
 bool is_active(int device) { return active[device]; }
 
-void break_context(int status) { broken_by = status; }
+void break_context(int status) { error_of_context = status; }
 
-int broken() { return broken_by; }
+int context_error() { return error_of_context; }
 
-void say(const char *format, ...) {
+void log_call(const char *format, ...) {
     if (!is_writing) {
         return;
     }

@@ -43,8 +43,8 @@ EXPORT cudaStreamGetPriority(void *, int *priority) {
  * work. */
 EXPORT cudaStreamSynchronize(void *stream) {
     NEEDS(CONTEXT);
-    say("cudaStreamSynchronize %p", stream);
-    return finish(stream_of(stream));
+    log_call("cudaStreamSynchronize %p", stream);
+    return synchronize(stream_of(stream));
 }
 
 /* CUDA Runtime API, cudaStreamQuery: returns cudaSuccess if all work of a stream is done, and cudaErrorNotReady if not, without waiting;
@@ -52,7 +52,7 @@ EXPORT cudaStreamSynchronize(void *stream) {
 EXPORT cudaStreamQuery(void *stream) {
     NEEDS(CONTEXT);
     Stream *found = stream_of(stream);
-    if (int status = outside_of_captures()) {
+    if (int status = error_in_capture()) {
         return status;
     }
     return found == nullptr ? INVALID_HANDLE : found->is_idle() ? SUCCESS : NOT_READY;
@@ -61,5 +61,5 @@ EXPORT cudaStreamQuery(void *stream) {
 /* CUDA Runtime API, cudaLaunchHostFunc: calls a function of the host in the stream's turn; the work after it waits until it returns. */
 EXPORT cudaLaunchHostFunc(void *stream, void (*function)(void *), void *data) {
     NEEDS(CONTEXT);
-    return give(stream_of(stream), [=] { function(data); });
+    return submit(stream_of(stream), [=] { function(data); });
 }

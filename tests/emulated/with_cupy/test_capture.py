@@ -1,4 +1,4 @@
-"""Inside of a capture nothing is asked or waited for, and what is released there waits for its end."""
+"""Inside of a capture no event is queried or waited for, and what is dropped there is released after its end."""
 
 import gc
 import threading
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("implementation")
 
 
 def test_a_handoff_inside_of_a_capture_leaves_it_whole(gpu):
-    """On the stream that captures, and dropped inside: no event is asked, nothing is waited for."""
+    """On the stream that captures, and dropped inside: no event is queried or waited for."""
     stream = cp.cuda.Stream(non_blocking=True)
     array = cp.zeros(N)
     with stream:
@@ -101,10 +101,10 @@ def test_a_stream_that_is_named_in_a_capture_blocks_no_release_for_good(gpu):
     with capturing:
         capturing.begin_capture()
         made = to_cupy(array, copy=True, stream=named)
-        to_cupy(array, copy=True, stream=named)  # looks after what the first has kept
+        to_cupy(array, copy=True, stream=named)  # releases what the first has deferred, if it may
         capturing.wait_event(named.record())
         assert len(_cupy_release.deferred) == 2
-        capturing.end_capture()  # an error if something was asked that must not be
+        capturing.end_capture()  # an error if an event was queried inside
     for _ in range(3):
         to_cupy(array, copy=True, stream=named)
     named.synchronize()

@@ -1,4 +1,4 @@
-"""CuPy's memory from CUDA's own stream-ordered pool, and what the reports say of pools."""
+"""CuPy's memory from CUDA's own stream-ordered pool, and the reports of pools."""
 
 import threading
 
@@ -110,7 +110,7 @@ def test_the_release_of_stream_ordered_memory_is_deferred_and_in_order(cudas):
         assert cudas.see(result).tolist() == [3] * N
 
 
-# What is said of it.
+# Reports.
 
 
 def test_a_report_asks_and_changes_nothing(gpu):

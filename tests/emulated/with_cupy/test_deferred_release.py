@@ -129,9 +129,9 @@ HANDOVERS = {
 @pytest.mark.parametrize("how", HANDOVERS)
 def test_a_stream_that_is_dropped_early_corrupts_no_data(gpu, how):
     assert dropped_stream(gpu, HANDOVERS[how]).tolist() == [3] * N
-    said = [one for one in gpu.calls() if one.startswith("cudaDeviceSynchronize")]
+    calls = [one for one in gpu.calls() if one.startswith("cudaDeviceSynchronize")]
     # Three are the test's. A number has no owner that could be kept: with the stream gone, only the device can be waited for.
-    assert len(said) == (4 if how == "its number" else 3)
+    assert len(calls) == (4 if how == "its number" else 3)
 
 
 def test_a_streams_object_lives_until_the_release_that_waits_for_it(gpu):

@@ -19,9 +19,9 @@ def test_the_consumers_stream_waits_for_cupys(gpu):
     with producer:
         gpu.calls()
         taken = exported(array, consumer.ptr)
-        said = gpu.calls()
-    assert waited(said) == []
-    assert any(one.startswith("cudaStreamWaitEvent") and one.endswith(f"{consumer.ptr:#x}") for one in said)
+        calls = gpu.calls()
+    assert waited(calls) == []
+    assert any(one.startswith("cudaStreamWaitEvent") and one.endswith(f"{consumer.ptr:#x}") for one in calls)
     with consumer:
         copied = taken.copy()
         assert copied.get().tolist() == [3] * N

@@ -1,4 +1,4 @@
-"""From CuPy to the host: the values, the order, what is called for it, and what is kept alive for how long."""
+"""From CuPy to the host: the values, the order, the CUDA calls, and the lifetimes."""
 
 import gc
 import weakref
@@ -26,7 +26,7 @@ DTYPES = ["bool", "int8", "uint64", "float16", "float32", "complex128", "bfloat1
 
 @pytest.mark.parametrize("status", [1, 719])
 def test_what_the_runtime_does_not_know_is_plain_memory(gpu, monkeypatch, status):
-    """HIP before ROCm 6 says so by an error (ROCm/hip#3057); others are none of this."""
+    """HIP before ROCm 6 returns an error for it (ROCm/hip#3057); other errors are raised."""
 
     def ask(pointer):
         raise cp.cuda.runtime.CUDARuntimeError(status)
@@ -138,14 +138,14 @@ def test_large_arrays_go_through_two_buffers(gpu, small_chunks, layout, dtype):
     array = LAYOUTS[layout](on_device(data))
     gpu.calls()
     made = to_numpy(array, device="cpu")
-    said = [one for one in gpu.calls() if one.startswith("cudaMemcpy")]
+    calls = [one for one in gpu.calls() if one.startswith("cudaMemcpy")]
     assert np.array_equal(made, LAYOUTS[layout](data))
     if layout in "CF":
         assert made.strides == LAYOUTS[layout](data).strides
-        assert len(said) == -(-data.nbytes // 1024)
-        assert all("device0 pinned" in one for one in said)
+        assert len(calls) == -(-data.nbytes // 1024)
+        assert all("device0 pinned" in one for one in calls)
     else:
-        assert len(said) == 1
+        assert len(calls) == 1
 
 
 def test_large_arrays_wait_for_the_work_before_and_for_no_device(gpu, small_chunks):
