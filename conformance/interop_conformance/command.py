@@ -124,7 +124,7 @@ def _run(
     cases: Sequence[Case], adapters: Mapping[str, Adapter], selection: Selection, extra: Sequence[str], jobs: int | None, *, quiet: bool
 ) -> Results:
     with Progress(len(cases), quiet=quiet) as progress:
-        return run(cases, adapters, selection=selection.header(), extra=extra, jobs=jobs, told=progress.told)
+        return run(cases, adapters, selection=selection.header(), extra=extra, jobs=jobs, on_result=progress.on_result)
 
 
 def _check_folder(folder: Path) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from interop_conformance.results.files import Results
     from interop_conformance.results.records import Case
 
-__all__ = ["FINDINGS", "JOBS", "NOT_ALL", "NO_DEVICE", "SECONDS", "SELECTION", "main", "said"]
+__all__ = ["FINDINGS", "JOBS", "NOT_ALL", "NO_DEVICE", "SECONDS", "SELECTION", "main", "summary_of"]
 
 JOBS = 4
 """Each process has a context of its own on the device, and the device has one clock: more of them would wait for each other."""
@@ -71,11 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Stop as stop:
         print(f"{stop}, before the first case: nothing is written", file=sys.stderr)
         return NOT_ALL
-    results = run(cases, adapters, selection=SELECTION.header(), jobs=given.jobs, told=written.told, known=written.known)
+    results = run(cases, adapters, selection=SELECTION.header(), jobs=given.jobs, on_result=written.on_result, known=written.known)
     _stop_no_more()
     left = written.finish(results)
     found = findings(results)
-    print(said(results, found, left))
+    print(summary_of(results, found, left))
     return NOT_ALL if left else FINDINGS if found else 0
 
 
@@ -131,7 +131,7 @@ class _Written:
             return answers
         return answers | {event["case"]: Observed(event["outcome"], event["reason"]) for event in events[1:]}
 
-    def told(self, case: Case, observed: Observed) -> None:
+    def on_result(self, case: Case, observed: Observed) -> None:
         """Note an answer."""
         self.journal.write(case=case.id, outcome=observed.outcome, reason=observed.reason)
         self.answers[case.id] = observed
@@ -163,7 +163,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def said(results: Results, found: Sequence[Finding], left: int = 0) -> str:
+def summary_of(results: Results, found: Sequence[Finding], left: int = 0) -> str:
     """Return the outcome in a few lines: what was found, then the counts, and how many cases have no answer."""
     found = [one for one in found if not one.text.startswith(NOT_REACHED)]
     lines = [f"{one.kind}: {one.about}: {one.text}" for one in found[:SHOWN]]

@@ -69,7 +69,7 @@ class Progress:
         if self.console.is_terminal and not self.quiet:  # it prints a line even if it was never started
             self.bar.stop()
 
-    def told(self, case: Case, observed: Observed) -> None:
+    def on_result(self, case: Case, observed: Observed) -> None:
         """Count one answer."""
         self.done += 1
         self.counts[observed.outcome] += 1
@@ -140,7 +140,7 @@ def show_findings(found: Sequence[Finding]) -> None:
 
 
 def _together(found: Sequence[Finding]) -> list[list[Finding]]:
-    """Return the findings with those together that say the same of the same two libraries, by the same route, about the same rule or state."""
+    """Return the findings, grouped where they report the same of the same two libraries, by the same route, about the same rule or state."""
     groups: dict[tuple[str, ...], list[Finding]] = {}
     for finding in found:
         layer, *parts = finding.about.split("/")
@@ -181,7 +181,7 @@ def show_one(record: Record, environment: Mapping[str, Any]) -> None:
 
 def _judged(rule: Rule, outcome: str) -> str:
     if outcome in NEUTRAL:
-        return "says nothing of it"
+        return "leaves it open"
     return "violates it" if rule.violated_by(outcome) else "fulfils it"
 
 

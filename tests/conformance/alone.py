@@ -33,12 +33,12 @@ def alone(run: Callable[[], Observed], limit: float = 30.0) -> Observed:
         finally:
             os._exit(0)
     os.close(writing)
-    said, deadline = b"", time.monotonic() + limit
+    answer, deadline = b"", time.monotonic() + limit
     while select.select([reading], [], [], max(0.0, deadline - time.monotonic()))[0]:
         part = os.read(reading, 1 << 16)
         if not part:
             break
-        said += part
+        answer += part
     else:
         os.kill(pid, signal.SIGKILL)
     os.close(reading)
@@ -46,4 +46,4 @@ def alone(run: Callable[[], Observed], limit: float = 30.0) -> Observed:
     if os.WIFSIGNALED(status):
         hung = os.WTERMSIG(status) == signal.SIGKILL
         return Observed("timeout" if hung else "crash", f"signal {os.WTERMSIG(status)}")
-    return Observed(*json.loads(said))
+    return Observed(*json.loads(answer))

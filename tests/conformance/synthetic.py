@@ -1,4 +1,4 @@
-"""Results that nobody ran, small and with one of everything, for the tests of the reports."""
+"""Made-up results, small and with one of everything, for the tests of the reports."""
 
 from itertools import product
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""A library from outside: the tutorial's toy, its adapter, and what is said of an adapter that is none."""
+"""A library from outside: the tutorial's toy, its adapter, and the message about an adapter that is none."""
 
 import importlib.metadata
 import json
@@ -143,9 +143,9 @@ def test_an_entry_point_makes_an_adapter(folder):
     command = [sys.executable, "-m", "interop_conformance", "run", "--case", CASE, "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=here(folder))
     assert ran.returncode == 1, ran.stderr
-    said = json.loads(ran.stdout)
-    assert said["environment"]["libraries"]["toyarray"] == {"distribution": "toyarray", "version": "0.1", "unavailable": ""}
-    assert [finding["about"] for finding in said["findings"]] == [CASE]
+    printed = json.loads(ran.stdout)
+    assert printed["environment"]["libraries"]["toyarray"] == {"distribution": "toyarray", "version": "0.1", "unavailable": ""}
+    assert [finding["about"] for finding in printed["findings"]] == [CASE]
 
 
 def here(folder):
@@ -232,7 +232,7 @@ def test_an_adapter_may_be_an_object(folder):
     sys.modules.pop("odd")
 
 
-# What an adapter does wrong is told as its own fault, and not a library's.
+# An adapter's fault is reported as its own, and not a library's.
 
 FAULTY = """
 from interop_conformance.adapters import Unsupported

@@ -123,11 +123,11 @@ def test_a_bad_outcome_that_nothing_explains_is_a_finding(monkeypatch):
 
 def test_json_is_all_that_is_printed():
     done = conformance(f"run --case {ONE} --json")
-    said = json.loads(done.stdout)
+    printed = json.loads(done.stdout)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert said["summary"]["total"] == said["summary"]["outcomes"]["shared"] == 1
-    assert said["findings"] == []
-    assert said["environment"]["selection"] == {"case": [ONE]}
+    assert printed["summary"]["total"] == printed["summary"]["outcomes"]["shared"] == 1
+    assert printed["findings"] == []
+    assert printed["environment"]["selection"] == {"case": [ONE]}
 
 
 def test_plain_lines_where_nobody_sees_a_terminal():
@@ -174,8 +174,8 @@ def test_what_is_written_is_what_is_reported(tmp_path):
     assert all(file.read_text(encoding="utf-8") for file in files.values())
     shown = conformance(f"report {path}")
     assert (shown.exit_code, "= shared" in shown.stdout) == (0, True)
-    said = json.loads(conformance(f"report {path} --json").stdout)
-    assert [summary["total"] for summary in said["summaries"]] == [1]
+    printed = json.loads(conformance(f"report {path} --json").stdout)
+    assert [summary["total"] for summary in printed["summaries"]] == [1]
 
 
 def test_two_runs_write_the_same_bytes(tmp_path):
@@ -185,7 +185,7 @@ def test_two_runs_write_the_same_bytes(tmp_path):
     assert (one.name, one.read_bytes()) == (two.name, two.read_bytes())
 
 
-# Results that somebody has written: reports and differences.
+# Results that are written already: reports and differences.
 
 
 def results(**outcomes):
@@ -311,8 +311,8 @@ def test_differences_are_status_1_each_with_its_direction(file):
         "- handoff/dlpack/alpha/beta/int8/compact/plain: wrong, now shared",
         "- handoff/dlpack/alpha/beta/int16/compact/plain: shared, now copied",
     ]
-    said = json.loads(conformance(f"diff {one} {two} --json").stdout)["differences"]
-    assert [(one["kind"], one["old"]["outcome"], one["new"]["outcome"]) for one in said] == [
+    printed = json.loads(conformance(f"diff {one} {two} --json").stdout)["differences"]
+    assert [(one["kind"], one["old"]["outcome"], one["new"]["outcome"]) for one in printed] == [
         ("worse", "shared", "crash"),
         ("better", "wrong", "shared"),
         ("other", "shared", "copied"),

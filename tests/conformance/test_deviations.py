@@ -157,7 +157,7 @@ def named_in(path):
 
 def test_every_workaround_names_its_deviation_and_the_other_way_round():
     """Both directions: when the deviation heals and is taken out, this fails until the workaround goes too."""
-    by_file = {path: named_in(path) for path in BACKENDS.glob("*.py")}
+    by_file = {path: named_in(path) for path in BACKENDS.rglob("*.py")}
     declared = {(ROOT / one.workaround, one.id) for one in deviations() if one.workaround}
     named = {(path, name) for path, names in by_file.items() for name in names}
     assert declared

@@ -1,4 +1,4 @@
-"""CuPy and CUDA torch as the suite sees them: on the host's memory, whose streams happen when somebody waits; and, with a GPU, for real."""
+"""CuPy and CUDA torch as the suite sees them: on the host's memory, whose streams run when they are waited for; and, with a GPU, for real."""
 
 import ctypes
 import os
@@ -35,7 +35,7 @@ ONE, OTHER = 11, 12
 
 
 class HostDevice:
-    """The device, played by the host's memory: what is on a stream happens when somebody waits for that stream."""
+    """The device, played by the host's memory: what is on a stream runs when that stream is waited for."""
 
     def __init__(self):
         self.streams = {0: ONE, -1: OTHER, LEGACY: LEGACY, PER_THREAD: PER_THREAD}
@@ -190,8 +190,8 @@ def test_streams_are_set_and_kept_busy_before_the_true_values_are_written(device
 def test_a_library_that_is_not_in_use_gets_no_stream(device, monkeypatch):
     monkeypatch.setattr(_cuda, "_in_use", lambda name: False)
     with ExitStack() as stack:
-        kept = source(HostTorch(), "float32", "compact", "stream-other", stack)
-    assert kept.array is not None
+        made = source(HostTorch(), "float32", "compact", "stream-other", stack)
+    assert made.array is not None
     assert not any(entry.startswith("cupy") for entry in device.log)
 
 
@@ -396,7 +396,7 @@ def test_values_by_strides_reach_no_byte_too_far():
 
 
 class FakeDriver:
-    """Stands for libcuda: notes what is called, and returns the status that it is told to."""
+    """Stands for libcuda: notes what is called, and returns the status that it is set to."""
 
     def __init__(self, **statuses):
         self.statuses, self.calls = statuses, []
@@ -498,7 +498,7 @@ def test_without_a_driver_there_is_nothing_to_settle(monkeypatch):
 # Whether there is a device.
 
 
-class Said:
+class Finished:
     def __init__(self, returncode, stdout="", stderr=""):
         self.returncode, self.stdout, self.stderr = returncode, stdout, stderr
 
@@ -506,9 +506,9 @@ class Said:
 @pytest.mark.parametrize(
     ("outcome", "answer"),
     [
-        (Said(0, "a warning\nNVIDIA H200\n"), ("NVIDIA H200", "")),
-        (Said(1, "", "Traceback\nRuntimeError: No CUDA GPUs are available\n"), ("", "RuntimeError: No CUDA GPUs are available")),
-        (Said(-11), ("", "exit status -11")),
+        (Finished(0, "a warning\nNVIDIA H200\n"), ("NVIDIA H200", "")),
+        (Finished(1, "", "Traceback\nRuntimeError: No CUDA GPUs are available\n"), ("", "RuntimeError: No CUDA GPUs are available")),
+        (Finished(-11), ("", "exit status -11")),
         (subprocess.TimeoutExpired("python", 120), ("", "asking for one failed (TimeoutExpired)")),
     ],
     ids=["one", "none", "crash", "hang"],

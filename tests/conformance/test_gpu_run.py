@@ -33,7 +33,7 @@ def pretended(monkeypatch):
 def answering(count, *, then=lambda: None, outcome="shared", asked=None):
     """Return what stands for `interop_conformance.running.run.run`: so many answers, and then something that may stop it."""
 
-    def run(cases, adapters, *, selection, jobs, told, known):
+    def run(cases, adapters, *, selection, jobs, on_result, known):
         answers, reason = dict(known), "it just ended"
         left = [case for case in cases if case.id not in answers]
         if asked is not None:
@@ -41,7 +41,7 @@ def answering(count, *, then=lambda: None, outcome="shared", asked=None):
         try:
             for case in left[:count]:
                 answers[case.id] = Observed(outcome, "")
-                told(case, answers[case.id])
+                on_result(case, answers[case.id])
             then()
         except Stop as stop:
             reason = str(stop)

@@ -59,7 +59,7 @@ class DropsMask(Consumer):
 
 class Unseals(Consumer):
     def from_dlpack(self, x, /, **keywords):
-        bare = SimpleNamespace(__array_interface__={**x.__array_interface__, "data": (x.__array_interface__["data"][0], False)}, kept=x)
+        bare = SimpleNamespace(__array_interface__={**x.__array_interface__, "data": (x.__array_interface__["data"][0], False)}, owner=x)
         return np.asarray(bare)
 
 

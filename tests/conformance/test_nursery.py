@@ -1,4 +1,4 @@
-"""Isolation: a case that dies or hangs kills only itself, is recorded with its last words, and nobody else is blamed for it."""
+"""Isolation: a case that dies or hangs kills only itself, is recorded with its last words, and no other case is blamed for it."""
 
 import os
 import subprocess

@@ -23,7 +23,7 @@ def installed_version(distribution: str) -> str:
     return importlib.metadata.version(distribution)
 
 
-class Unsupported(Exception):  # noqa: N818 - not an error: the library has no such thing, and says why
+class Unsupported(Exception):  # noqa: N818 - not an error: the library has no such thing; the message is the reason
     """The library has no such array, dtype, layout, state or route; the message is the reason."""
 
 
@@ -35,7 +35,7 @@ class Idiom(NamedTuple):
     """What people write to bring one library's array into another, past DLPack's own verb.
 
     `permits` names what the line gives up by name (``detach()`` gives up ``grad``); `refuses` the exception classes that the
-    documentation, or its source, gives for what it cannot do. `again`, if the route has it, does what a refusal says would help.
+    documentation, or its source, gives for what it cannot do. `again`, if the route has it, does what a refusal proposes.
     """
 
     text: str
@@ -60,7 +60,7 @@ class Adapter(ABC):
     states : tuple of str
         The states that `put` knows, ``plain`` first. See `interop_conformance.matrix.states`.
     produces, consumes : bool
-        Whether its arrays are handed out, and whether it takes others' by `from_dlpack`.
+        Whether its arrays are exported, and whether it imports others' by `from_dlpack`.
     refuses : tuple of exception classes
         What its documentation gives, besides the specification's `BufferError`, for an import or export that it cannot do.
     target : str or None
@@ -110,7 +110,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def writeable(self, x: Any) -> bool:
-        """Return whether whoever holds the array can write through it, or hand it on as writeable."""
+        """Return whether the array can be written through, or exported as writeable."""
 
     # What may stay as it is.
 

@@ -2,10 +2,10 @@
 
 No library's copy, kernel or pool is trusted with what the suite itself does, so that a missing wait is seen: an array in one of the
 stream states lies in memory that holds something else, behind a kernel that keeps its stream busy, behind which the true values are
-written. Meanwhile it is handed over and read on the consumer's stream, and on no other. Who does not wait reads what was there before.
+written. Meanwhile it is exported, and read on the consumer's stream only. A consumer that does not wait reads what was there before.
 
 DLPack's streams are the libraries' current ones, and a library has one. So the state's stream is made current in the producer's
-library, and the consumer's stream in every other; a library that hands over to itself has nothing to wait for.
+library, and the consumer's stream in every other; a handoff within one library has nothing to wait for.
 
 CUDA does not survive a fork. Nothing here starts it but in the child that runs a case: whether there is a device, and what it is
 called, is asked in a process of its own, and what a library asks while it is imported is answered from there.
@@ -84,7 +84,7 @@ class Device(Driver):
 
     @functools.cached_property
     def streams(self) -> Mapping[int, int]:
-        """Return the handles, by what stands for them in `STREAMS`; two are made, and kept for the process."""
+        """Return the handles, by what stands for them in `STREAMS`; two are made, and live as long as the process."""
         return {_NEW: self.stream(), _OTHER: self.stream(), LEGACY: LEGACY, PER_THREAD: PER_THREAD}
 
     def synchronise(self) -> None:
@@ -188,16 +188,16 @@ class CUDAAdapter(Adapter):
         writing, others = (gpu.streams[one] for one in STREAMS[state])
         address, nbytes = self.span(x)
         gpu.synchronise()
-        kept = gpu.keep(address, nbytes) if nbytes else 0
-        if kept:
-            stack.callback(gpu.release, kept)
+        copy = gpu.keep(address, nbytes) if nbytes else 0
+        if copy:
+            stack.callback(gpu.release, copy)
             gpu.fill(address, nbytes, POISON)
         for name, on in _CURRENT.items():
             if name == self.module or _in_use(name):
                 stack.enter_context(on(writing if name == self.module else others))
-        if kept:
+        if copy:
             gpu.spin(BUSY_NS, writing)
-            gpu.copy(address, kept, nbytes, writing)
+            gpu.copy(address, copy, nbytes, writing)
         return x
 
     def pending(self, state: str) -> bool:
@@ -279,8 +279,8 @@ def ask(module: str) -> tuple[str, str]:
         done = subprocess.run([sys.executable, "-c", _ASK[module]], capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 - our own words
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", f"asking for one failed ({type(error).__name__})"
-    said = [line for line in (done.stderr if done.returncode else done.stdout).splitlines() if line.strip()] or [""]
-    return ("", first_sentence(said[-1]) or f"exit status {done.returncode}") if done.returncode else (said[-1].strip(), "")
+    lines = [line for line in (done.stderr if done.returncode else done.stdout).splitlines() if line.strip()] or [""]
+    return ("", first_sentence(lines[-1]) or f"exit status {done.returncode}") if done.returncode else (lines[-1].strip(), "")
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ class JAX(Adapter):
         return _jax().dlpack.from_dlpack(x, **keywords)
 
     def values(self, x: Any) -> np.ndarray:
-        # From memory: JAX remembers what it gave out last time, since nobody is to write to its arrays, and here somebody does.
+        # From memory: JAX caches the host copy of an array, as its arrays are immutable; here they are written to all the same.
         if x.dtype.name in {"int4", "float4_e2m1fn"}:  # two to a byte
             return np.array(x.tolist(), dtype=x.dtype).reshape(x.shape)
         order = x.format.layout.major_to_minor
@@ -80,9 +80,9 @@ class JAX(Adapter):
             x.delete()
             return x
         if state == "traced":
-            kept: list[Any] = []
-            _jax().make_jaxpr(kept.append)(x)
-            return kept[0]
+            tracers: list[Any] = []
+            _jax().make_jaxpr(tracers.append)(x)
+            return tracers[0]
         return super().put(x, state, stack)
 
     def idiom(self, producer: str) -> Idiom:

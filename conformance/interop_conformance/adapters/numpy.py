@@ -94,7 +94,7 @@ def _swapped(x: Any) -> Any:
 
 
 class ReadOnlyNumPy(NumPy):
-    """NumPy as pandas 3, memory maps and broadcasts hand it out: read-only. A source only."""
+    """NumPy as pandas 3, memory maps and broadcasts return it: read-only. A source only."""
 
     name: ClassVar[str] = "numpy-readonly"
     distribution: ClassVar[str] = "numpy"

@@ -99,7 +99,7 @@ class TVMFFI(Adapter):
         return int(data() if callable(data) else data)
 
     def writeable(self, x: Any) -> bool:
-        # Nobody writes through it, but it hands the memory on: what it then says counts.
+        # It has no writes of its own, but exports the memory: the flag of that export counts.
         return not (read(x.__dlpack__(max_version=(1, 1))).flags or 0) & READ_ONLY
 
     def looks(self, x: Any) -> Mapping[str, Any]:

@@ -1,1 +1,1 @@
-"""DLPack capsules: read as they are, crafted as a check needs them, in memory that tells who misuses it."""
+"""DLPack capsules: read as they are, crafted as a check needs them, in memory that shows misuse."""

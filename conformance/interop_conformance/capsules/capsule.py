@@ -66,12 +66,12 @@ _STRUCTURES: dict[bytes, type[DLManagedTensor | DLManagedTensorVersioned]] = {
 # Holding the GIL, as a consumer's array does that dies in Python.
 _DELETER = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
 
-# A library may have kept the pointer to a trampoline, so they live as long as the process.
+# A library may still hold the pointer to a trampoline, so they live as long as the process.
 _TRAMPOLINES: list[Any] = []
 
 
 class NotACapsuleError(TypeError):
-    """What was handed out is no capsule at all."""
+    """The export is no capsule at all."""
 
 
 class Tensor(NamedTuple):
@@ -92,7 +92,7 @@ class Tensor(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What a capsule says. `version` is None for the legacy structure, which has neither version nor flags.
+    """What a capsule holds. `version` is None for the legacy structure, which has neither version nor flags.
 
     `tensor` is None where its layout is not known: another major version, or a name that says nothing of the structure.
     """
@@ -115,7 +115,7 @@ def is_capsule(raw: Any) -> bool:
 
 
 def read(raw: Any) -> Facts:
-    """Return what a capsule says; it stays as it was. Raises `NotACapsuleError` for anything else."""
+    """Return what a capsule holds; it stays as it was. Raises `NotACapsuleError` for anything else."""
     name = _raw_name(raw)
     if name not in _STRUCTURES:
         return Facts(None if name is None else name.decode(errors="replace"), None, 0, 0, None)
@@ -238,7 +238,7 @@ def _in_a_foreign_thread(function: int, argument: int) -> None:
     thread = ctypes.c_size_t()
     threads.pthread_create.argtypes = [ctypes.POINTER(ctypes.c_size_t), ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
     threads.pthread_join.argtypes = [ctypes.c_size_t, ctypes.c_void_p]
-    # A deleter returns nothing where pthread_create expects a pointer; nobody looks at it.
+    # A deleter returns nothing where pthread_create expects a pointer; it is not used.
     if threads.pthread_create(ctypes.byref(thread), None, function, argument):
         raise OSError("no thread could be started")
     threads.pthread_join(thread, None)
@@ -259,7 +259,7 @@ class Counted:
         self._original: int = self._managed.deleter or 0
         self._trampoline = _DELETER(self._called)
         _TRAMPOLINES.append(self._trampoline)
-        if self._original:  # NULL means that nobody calls anything, and so it stays
+        if self._original:  # NULL means that there is nothing to call, and so it stays
             self._managed.deleter = ctypes.cast(self._trampoline, ctypes.c_void_p)
 
     @property

@@ -1,7 +1,7 @@
 """Producer capsules: a DLPack producer in pure Python, as honest or as odd as a check needs it, that notes what becomes of it.
 
 It exports memory of its own, with guard bytes around; a deleter fills it with poison but never frees it, so that who reads after
-the deleter sees poison instead of taking the process down. Everything is kept alive for as long as the process: destructors and
+the deleter sees poison instead of taking the process down. Everything lives as long as the process: destructors and
 deleters are called by the interpreter, or by a library's thread, at times of their own.
 """
 
@@ -68,7 +68,7 @@ def code_of(dtype: np.dtype) -> tuple[int, int, int]:
 
 
 def rename(capsule: Any, name: bytes) -> None:
-    """Give a capsule another name; the capsule keeps the pointer, so the bytes are kept as well."""
+    """Give a capsule another name; the capsule keeps the pointer, so the bytes stay alive as well."""
     _ALIVE.append(name)
     _api.PyCapsule_SetName(capsule, name)
 
@@ -117,7 +117,7 @@ class Producer:
     copies : bool
         Whether only a copy can be exported; ``copy=False`` is a BufferError then.
     fenced : bool
-        Whether what lies behind the flags is memory that nobody may read.
+        Whether what lies behind the flags is memory that must not be read.
     knows : collection of str or None
         The keywords that ``__dlpack__`` takes; any other is a TypeError. None: all.
     advertised : tuple of int, optional
@@ -127,7 +127,7 @@ class Producer:
     device_raises
         What ``__dlpack_device__`` raises.
     hold : bool
-        Whether capsules are kept alive, to see their names at any time; `release` lets go of them.
+        Whether capsules stay alive, to see their names at any time; `release` lets go of them.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class Producer:
         self.asked: list[dict[str, Any]] = []
         self.devices_asked = 0
         self.tickets: list[Ticket] = []
-        self._kept: list[Any] = []
+        self._alive: list[Any] = []
         _ALIVE.append(self)
 
     @classmethod
@@ -181,7 +181,7 @@ class Producer:
 
     @property
     def made(self) -> int:
-        """Return how many capsules were handed out."""
+        """Return how many capsules were exported."""
         return len(self.tickets)
 
     @property
@@ -225,7 +225,7 @@ class Producer:
         return self.gives if self.gives is not None else self.capsule(asked)
 
     def capsule(self, asked: dict[str, Any]) -> Any:
-        """Return a new capsule; with ``copy=True`` over a copy that says so, whose memory is kept as well."""
+        """Return a new capsule; with ``copy=True`` over a copy that is flagged as one, whose memory stays alive as well."""
         if self.memory is not None and self._open() == 0:
             self.memory.restore()
         asked_device = asked.get("dl_device")
@@ -268,7 +268,7 @@ class Producer:
         else:
             owner = Memory(self.means()).array
             address = int(owner.ctypes.data)
-        self._kept.append(owner)
+        self._alive.append(owner)
         return address
 
     def _fill(self, tensor: DLTensor, device: tuple[int, int]) -> None:
@@ -287,7 +287,7 @@ class Producer:
 
     def _numbers(self, numbers: Sequence[int]) -> Any:
         made = (ctypes.c_int64 * max(len(numbers), 1))(*numbers)
-        self._kept.append(made)
+        self._alive.append(made)
         return made
 
     def _open(self) -> int:

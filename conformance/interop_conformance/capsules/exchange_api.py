@@ -26,7 +26,7 @@ __all__ = [
     "TO_OBJECT",
     "Api",
     "Header",
-    "Said",
+    "ReportedError",
     "SilentError",
     "Table",
     "address_in",
@@ -63,8 +63,8 @@ class Table(Structure):
     )
 
 
-class Said(NamedTuple):
-    """What the allocator's error callback was told."""
+class ReportedError(NamedTuple):
+    """What the allocator's error callback got."""
 
     kind: str
     message: str
@@ -77,7 +77,7 @@ _taken_over = ctypes.PYFUNCTYPE(None, c_void_p)(("Py_DecRef", _api))
 
 
 class SilentError(RuntimeError):
-    """A function of the table said that it failed, and set no Python exception."""
+    """A function of the table reported failure, and set no Python exception."""
 
 
 class Api:
@@ -128,13 +128,15 @@ class Api:
         _taken_over(out)  # the reference that the function gave away; `made` has one of its own
         return made
 
-    def allocate(self, prototype: DLTensor) -> tuple[int, int, list[Said]]:
-        """Ask for a new tensor; return the function's status, the managed tensor or 0, and what its error callback was told."""
-        said: list[Said] = []
-        callback = SET_ERROR(lambda _context, kind, message: said.append(Said((kind or b"").decode(), (message or b"").decode())))
+    def allocate(self, prototype: DLTensor) -> tuple[int, int, list[ReportedError]]:
+        """Ask for a new tensor; return the function's status, the managed tensor or 0, and what its error callback got."""
+        errors: list[ReportedError] = []
+        callback = SET_ERROR(
+            lambda _context, kind, message: errors.append(ReportedError((kind or b"").decode(), (message or b"").decode()))
+        )
         out = c_void_p()
         status = ALLOCATOR(self.table.allocator)(ctypes.byref(prototype), ctypes.byref(out), None, callback)
-        return status, out.value or 0, said
+        return status, out.value or 0, errors
 
     def stream(self, device_type: int, device_id: int = 0) -> int:
         """Return the device's current work stream, 0 for none."""

@@ -1,4 +1,4 @@
-"""Memory that tells who misuses it: guard bytes around, poison instead of a free, and a fence that nobody looks behind and lives."""
+"""Memory that shows misuse: guard bytes around, poison instead of a free, and a fence behind which any access ends the process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Memory:
         self._payload[:] = self.POISON
 
     def intact(self) -> bool:
-        """Return whether nobody wrote beside the payload."""
+        """Return whether the guard bytes are as they were."""
         return all((guard == self.GUARD).all() for guard in self._guards)
 
 

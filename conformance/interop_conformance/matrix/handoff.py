@@ -61,7 +61,7 @@ def observe(case: Case, producer: Adapter, consumer: Adapter) -> Observed:
     if producer.pending(case.state):
         if consumer is producer and case.state != "stream-same":
             raise Unsupported("a library has one current stream, so here is no other to hand over to")
-        # What is loaded and allocated on first use waits for the device, and would hide that nobody else waits.
+        # What is loaded and allocated on first use waits for the device, and would hide that nothing else waits.
         _observe(case, producer, consumer, route)
         producer.settle()
     return _observe(case, producer, consumer, route)
@@ -136,7 +136,7 @@ class _Handoff:
         try:
             result = self.route.call(self.made.array)
         except self.route.refuses as error:
-            return self._unless_changed(before, self._again(error) or Observed("refused", _said(error)))
+            return self._unless_changed(before, self._again(error) or Observed("refused", _reason_of(error)))
         if result is self.made.array:
             return self._unless_changed(before, Observed("shared", "the very same object"))
         return self._judge(result, before)
@@ -230,11 +230,11 @@ class _Handoff:
 def _is_cast(found: np.ndarray, expected: np.ndarray, *, lossy: bool) -> bool:
     """Return whether the values are those of a cast: one that keeps them all or, if it may, one that loses what NumPy's own loses."""
     with np.errstate(all="ignore"):
-        kept = np.array_equal(found.astype(expected.dtype), expected)
-        return kept or (lossy and np.array_equal(found, expected.astype(found.dtype)))
+        exact = np.array_equal(found.astype(expected.dtype), expected)
+        return exact or (lossy and np.array_equal(found, expected.astype(found.dtype)))
 
 
-def _said(error: BaseException) -> str:
+def _reason_of(error: BaseException) -> str:
     """Return an exception's class and what it is about, in words that do not change from run to run."""
     code = getattr(error, "code", None)
     refusals = getattr(error, "refusals", None)

@@ -21,7 +21,7 @@ __all__ = ["Source", "difference", "snapshot", "source"]
 
 
 class Source(NamedTuple):
-    """An array, and what it means; `expected` is None where there is nothing to hand over; of no elements, there always is."""
+    """An array, and what it means; `expected` is None where there are no values to hand over; of no elements, there always are."""
 
     array: Any
     expected: np.ndarray | None

@@ -8,7 +8,7 @@ __all__ = ["STATES", "State"]
 
 
 class State(NamedTuple):
-    """`carries` is what must not be lost without permission; `data` is False where there is nothing to hand over."""
+    """`carries` is what must not be lost without permission; `data` is False where there are no values."""
 
     meaning: str
     carries: str = ""

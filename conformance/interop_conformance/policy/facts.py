@@ -1,7 +1,7 @@
 """What the policy layer is asked about: arrays of every kind, described and not made, and the places they can be sent to.
 
-No library is loaded for it, and no GPU is needed: the arrays are `interop.Description`, and what a library can hold is said here
-once more, so that the planner is asked without the backends. A test holds both to what the backends say where they are installed.
+No library is loaded for it, and no GPU is needed: the arrays are `interop.Description`, and what a library can hold is listed here
+once more, so that the planner is asked without the backends. A test compares both with the backends where they are installed.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ HOLDS = {
         title="DLPack",
         dtypes=_WITHOUT_DATES,
         devices=frozenset({"cpu", "cuda"}),
-        lacking={"cuda": frozenset(DTYPES)},  # nobody casts for a producer on its device
+        lacking={"cuda": frozenset(DTYPES)},  # there is no cast for a producer on its device
         readonly_arrays=True,
         negative_strides=True,
     ),

@@ -287,4 +287,4 @@ def _matters(case: Situation) -> tuple[str, ...]:
 
 def _varies(table: Mapping[tuple[Any, ...], Verdict], place: int) -> bool:
     default = list(TABLE.values())[place][0]
-    return any(said != table[*values[:place], default, *values[place + 1 :]] for values, said in table.items())
+    return any(answer != table[*values[:place], default, *values[place + 1 :]] for values, answer in table.items())

@@ -74,15 +74,15 @@ def _against(plan: Plan, law: Verdict) -> str:
     if codes != law.codes:
         return f"{_listed(codes)}; the law: {_listed(law.codes)}"
     if plan.refusals:
-        said = dict(plan.permissions)
-        return "" if said == dict(law.permissions) else f"the refusal offers {_words(said)}; the law: {_words(dict(law.permissions))}"
+        offered = dict(plan.permissions)
+        return "" if offered == dict(law.permissions) else f"the refusal offers {_words(offered)}; the law: {_words(dict(law.permissions))}"
     sealed = any(step.kind == "protect" for step in plan.steps)
     found: dict[str, tuple[Any, Any]] = {
         "shares": (plan.shares_memory, law.shared),
         "read-only": (sealed, law.sealed),
         "where and as what": ((plan.device, plan.dtype), law.place),
     }
-    wrong = [f"{what}: {said}; the law: {right}" for what, (said, right) in found.items() if said != right]
+    wrong = [f"{what}: {answer}; the law: {right}" for what, (answer, right) in found.items() if answer != right]
     if plan.bytes_copied not in law.costs:
         wrong.append(f"{plan.bytes_copied} bytes copied; the law: {' or '.join(map(str, sorted(law.costs)))}")
     return ". ".join(wrong)

@@ -1,4 +1,4 @@
-"""The page: one HTML file with everything in it, that asks nobody for anything.
+"""The page: one HTML file with everything in it, without external requests.
 
 The tables are written here, so that they are there without a script; the script counts them anew under filters, and opens cells.
 The policy in the head lets just this style and this script run, by their hashes, and no request leave.

@@ -1,6 +1,6 @@
 """JUnit XML: a test case a record, so that any CI shows the findings.
 
-Bad is a failure. Bad and known is skipped with the deviation's id: it is nobody's news. Neutral is skipped with its reason, because it
+Bad is a failure. Bad and known is skipped with the deviation's id: it is no news. Neutral is skipped with its reason, because it
 never counts as good.
 """
 

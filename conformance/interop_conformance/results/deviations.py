@@ -205,10 +205,10 @@ def _unexplained(results: Results) -> Iterator[Finding]:
 
 
 def _unshared(results: Results) -> Iterator[Finding]:
-    """Find where interop refuses or copies what a raw route hands over shared: shared whenever it can be, is promised too.
+    """Find where interop refuses or copies what a raw route shares: shared whenever it can be, is promised too.
 
     Only of arrays that carry nothing, since what they carry must be given up by name, and of aligned ones: torch takes unaligned
-    memory, and may die of it later (pytorch#23213), so interop copies that. Managed memory is on the device as well, and so to hand it
+    memory, and may die of it later (pytorch#23213), so interop copies that. Managed memory is on the device as well, and so to pass it
     to a library of the host is to cross, which must be named too: the raw routes share it while the device may still be writing.
     """
     raw = {

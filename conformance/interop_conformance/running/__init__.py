@@ -1,1 +1,1 @@
-"""How cases are run: each in a process that a crash or a hang costs alone."""
+"""How cases are run: each in its own process, so that a crash or a hang is contained."""

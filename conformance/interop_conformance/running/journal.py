@@ -1,6 +1,6 @@
 """A file of JSON lines, each written at once: what is in it after a crash, a kill or a power cut is what happened before.
 
-Whoever reads it makes the results from it, so a run that was stopped at any moment has results, and can go on where it was.
+The results are made from it, so a run that was stopped at any moment has results, and can go on where it was.
 """
 
 from __future__ import annotations

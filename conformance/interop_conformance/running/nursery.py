@@ -1,8 +1,8 @@
-"""Runs cases where each can kill only itself: a process that has every library imported, and forks children for the cases.
+"""Runs cases in child processes, so that a crash is contained: one process imports every library, and forks the children.
 
 ``python -m interop_conformance.running.nursery`` reads a selection from its standard input, and writes one line for each answer. It never runs
 a case itself. A child runs a batch of them, one after the other; if it dies, the case it was at is run again alone in a
-fresh child, to tell what it does by itself from what an earlier one did to the heap; if it hangs, it is stopped. The libraries are imported once, before the
+fresh child, to separate what it does by itself from what an earlier one did to the heap; if it hangs, it is stopped. The libraries are imported once, before the
 first fork, and started in none but the children: threads do not survive a fork.
 
 `MALLOC_PERTURB_` is set by `interop_conformance.running.run`: fresh and freed memory is filled with a pattern, so that uninitialised memory is never right by luck.
@@ -64,7 +64,7 @@ class _Child:
 
 @dataclass
 class Nursery:
-    """Runs every case and hands each answer to `answered(index, observed)`."""
+    """Runs every case and calls `answered(index, observed)` with each answer."""
 
     adapters: Mapping[str, Adapter]
     cases: Sequence[Case]
@@ -174,7 +174,7 @@ class Nursery:
 
 
 def _die_with_parent() -> None:
-    """Leave nobody behind when the process above is killed; where the system has no such thing, they end by themselves."""
+    """End this process when its parent is killed; where the system has no such thing, it ends by itself."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
 
@@ -187,13 +187,13 @@ def _die_quietly() -> None:
 
 
 def _last_words(status: int, words: IO[bytes]) -> str:
-    """Return how a process died, and the first line of the last thing that it said."""
+    """Return how a process died, and the last message that it wrote."""
     how = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit status {os.waitstatus_to_exitcode(status)}"
-    words.seek(max(0, words.seek(0, os.SEEK_END) - (1 << 16)))  # the last ones; a case may have said much
+    words.seek(max(0, words.seek(0, os.SEEK_END) - (1 << 16)))  # the last ones; a case may have written much
     lines = [line for line in words.read().decode(errors="replace").splitlines() if line.strip()]
     # A C++ exception names itself in the line before the stack.
-    said = next((line for line in reversed(lines) if "what():" in line), lines[-1] if lines else "")
-    return f"{how}: {first_sentence(said)}" if said else how
+    last = next((line for line in reversed(lines) if "what():" in line), lines[-1] if lines else "")
+    return f"{how}: {first_sentence(last)}" if last else how
 
 
 def _prepare(adapter: Adapter, *, warm: bool) -> None:
@@ -227,7 +227,7 @@ def main() -> None:
         answers.flush()
 
     Nursery(adapters, cases, answered, asked["jobs"], asked["limit"]).run()
-    answers.write("[]\n")  # the end, said: somebody's grandchild may hold the pipe open
+    answers.write("[]\n")  # an explicit end: a grandchild may hold the pipe open
     answers.flush()
 
 

@@ -28,20 +28,20 @@ LIMIT = 20.0
 ENVIRONMENT = {
     # glibc fills what is allocated with one pattern and what is freed with its complement: uninitialised memory is never right by luck.
     "MALLOC_PERTURB_": "165",
-    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",  # its cache of small blocks would hand them out as they were left
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",  # its cache of small blocks would reuse them as they were left
     # One thread each: as many children as cores are at work already.
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     # JAX would take the GPU as its default, and its adapter is about the CPU.
     "JAX_PLATFORMS": "cpu",
-    # torch asks the driver whether there is a GPU, which no fork survives, unless it is told to ask NVML.
+    # torch asks the driver whether there is a GPU, which no fork survives, unless it is set to ask NVML.
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
     "PYTHONFAULTHANDLER": "",
 }
 
 
-class Stop(Exception):  # noqa: N818 - not an error: somebody has the run end
+class Stop(Exception):  # noqa: N818 - not an error: the run was stopped from outside
     """Ends a run from a signal handler: what has no answer by then is ``not-run``, and the message is the reason."""
 
 
@@ -53,7 +53,7 @@ def run(
     extra: Sequence[str] = (),
     jobs: int | None = None,
     limit: float = LIMIT,
-    told: Callable[[Case, Observed], None] = lambda _case, _observed: None,
+    on_result: Callable[[Case, Observed], None] = lambda _case, _observed: None,
     known: Mapping[str, Observed] | None = None,
 ) -> Results:
     """Run the cases and return the results, in the order of the cases.
@@ -72,7 +72,7 @@ def run(
         Processes at a time; default: one for each core.
     limit
         Seconds that a case may take.
-    told
+    on_result
         Is called with each case and what was observed, in the order in which they end.
     known
         Answers of an earlier run by the cases' ids; these cases are not run again.
@@ -89,7 +89,7 @@ def run(
 
     def answered(case: Case, observed: Observed) -> None:
         answers[case.id] = observed
-        told(case, observed)
+        on_result(case, observed)
 
     try:
         reason = _answers(asked, left, answered) if left else ""
@@ -119,11 +119,11 @@ def _answers(asked: Mapping[str, Any], cases: Sequence[Case], answered: Callable
             for line in nursery.stdout:
                 if line == b"[]\n":
                     break
-                index, *said = json.loads(line)
+                index, *answer = json.loads(line)
                 if index == "fault":
-                    (fault,) = said
+                    (fault,) = answer
                 else:
-                    answered(cases[index], Observed(*said))
+                    answered(cases[index], Observed(*answer))
         except BaseException:
             os.killpg(nursery.pid, signal.SIGKILL)  # its children too: an interrupted run leaves none behind
             raise

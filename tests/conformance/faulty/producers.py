@@ -103,8 +103,8 @@ def _destroy_twice(capsule: int) -> None:
     name = name_at(capsule)
     if name in (LEGACY, VERSIONED):
         address = pointer_at(capsule, name)
-        kept = EXPORTS[address]  # so that the second call, too, finds the structure
-        deleter = FUNCTION(kept[1].deleter)
+        export = EXPORTS[address]  # so that the second call, too, finds the structure
+        deleter = FUNCTION(export[1].deleter)
         deleter(address)
         deleter(address)
 
@@ -146,7 +146,7 @@ class DoesNotHold(Mini):
         made = super().export(copied=copied, versioned=versioned)
         address = pointer_at(id(made), self.name(versioned=versioned))
         EXPORTS[address] = (None, *EXPORTS[address][1:])
-        weakref.finalize(self, _scribble, self.values)  # as whoever gets the memory next
+        weakref.finalize(self, _scribble, self.values)  # as the next owner of the memory does
         return made
 
 

@@ -65,7 +65,7 @@ class Owner:
 
 
 class Array:
-    """An array of the miniature library: NumPy's, over memory that somebody owns."""
+    """An array of the miniature library: NumPy's, over memory that another object owns."""
 
     def __init__(self, held: np.ndarray, device: tuple[int, int], device_name: str = "mini") -> None:
         self.held, self.kind, self.device = held, device, device_name
@@ -267,8 +267,8 @@ class Mini(Adapter):
             return tuple(step or 1 for step in strides)
         return c_strides(shape) if self.fault in {"strides", "values"} else strides
 
-    def _dtype(self, said: Any, flags: int) -> np.dtype:
-        code, bits, lanes = said.code, said.bits, said.lanes
+    def _dtype(self, read: Any, flags: int) -> np.dtype:
+        code, bits, lanes = read.code, read.bits, read.lanes
         if lanes != 1 and self.fault != "dtype-lanes":
             raise BufferError("no vectors here")
         if code == 17 and bits == 8 and self.fault == "dtype-subbyte-bits":

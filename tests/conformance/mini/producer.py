@@ -77,7 +77,7 @@ def aligned(values: np.ndarray) -> np.ndarray:
 
 
 class Streams:
-    """Streams on the host: what is queued on one happens when somebody waits for it there. Stands in for `producer_cuda.Driver`."""
+    """Streams on the host: what is queued on one happens when it is waited for there. Stands in for `producer_cuda.Driver`."""
 
     OTHER = 999  # where the library itself works
 
@@ -251,9 +251,9 @@ class Mini:
             managed.major, managed.minor = self.version()
             managed.flags = self.flags(copied=copied)
         managed.deleter = ctypes.cast(self.deleter(), ctypes.c_void_p)
-        kept = self.fill(managed.tensor)
+        arrays = self.fill(managed.tensor)
         address = ctypes.addressof(managed)
-        EXPORTS[address] = (self, managed, kept)
+        EXPORTS[address] = (self, managed, arrays)
         return _new(address, self.name(versioned=versioned), ctypes.cast(self.destructor(), ctypes.c_void_p))
 
     def fill(self, tensor: DLTensor) -> Any:
@@ -261,9 +261,9 @@ class Mini:
         tensor.device.type, tensor.device.id = self.exported_device()
         tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes = self.code()
         tensor.ndim = self.ndim()
-        kept = [_numbers(self.shape()), _numbers(self.strides())]
-        tensor.shape, tensor.strides = (ctypes.cast(numbers, ctypes.POINTER(ctypes.c_int64)) for numbers in kept)
-        return kept
+        arrays = [_numbers(self.shape()), _numbers(self.strides())]
+        tensor.shape, tensor.strides = (ctypes.cast(numbers, ctypes.POINTER(ctypes.c_int64)) for numbers in arrays)
+        return arrays
 
 
 def _numbers(numbers: tuple[int, ...] | None) -> Any:

@@ -1,8 +1,8 @@
 """What the consumer checks share: something crafted to take, the taking, and what is then seen.
 
 A check here is a function of an `Offer` that returns what it observed, or raises a `Finding`. `BufferError`, and what the library's
-documentation adds to it, is a refusal; where the rule's texts name no class, the check says so (`ANY`). What is left goes through, for
-whoever runs the check to call it unexplained.
+documentation adds to it, is a refusal; where the rule's texts name no class, the check says so (`ANY`). What is left goes through, and
+the caller of the check records it as unexplained.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class Offer:
             return finding.observed
 
     def refuses(self, producer: Any, **keywords: Any) -> Observed:
-        """Take what must be refused: any exception does, and an array is wrong, whatever it holds: nobody looks into it."""
+        """Take what must be refused: any exception does, and an array is wrong, whatever it holds: it is not read."""
         try:
             self.array(producer, refusals=ANY, **keywords)
         except Finding as finding:
@@ -179,7 +179,7 @@ class Offer:
     def look(self, result: Any, producer: Producer, expected: np.ndarray) -> Observed:
         """Return whether an array holds what it should, and whether it is over the producer's memory: proven by a written bit.
 
-        The bit is written before the one look at the values, since a library may keep what it once told.
+        The bit is written before the one look at the values, since a library may cache what it returned once.
         """
         if expected.size and not self.adapter.pointer(result):
             return Observed("wrong", "the array has no memory behind it")

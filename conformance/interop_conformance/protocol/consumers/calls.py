@@ -22,7 +22,7 @@ def _keywords(offer: Offer) -> Observed:
     try:
         return offer.take(offer.craft(), device=offer.host(), copy=None)
     except Unsupported as reason:
-        # Elsewhere a keyword that is not there is nobody's fault; here it is what is asked.
+        # Elsewhere a keyword that is missing is no fault; here it is what is checked.
         return Observed("unexplained", str(reason))
 
 
@@ -32,7 +32,7 @@ def _keywords(offer: Offer) -> Observed:
 @consumer_check("consumer.device-of-capsule")
 def _device_of_capsule(offer: Offer) -> Observed:
     offer.need("cpu")
-    # The memory is the host's, whatever the capsule says: who reads it as the CPU's finds the values there.
+    # The memory is the host's, whatever the capsule's device: a consumer that reads it as the CPU's finds the values there.
     result = offer.array(offer.craft(device=ODD_DEVICE, advertised=CPU), refusals=ANY)
     if _device_of(result) == ODD_DEVICE:
         return Observed("shared", "the array is on the capsule's device")

@@ -141,9 +141,9 @@ def _view_of(offer: Offer, result: Any) -> Any:
 def _deleter_thread(offer: Offer) -> Observed:
     producer = offer.craft()
     expected = producer.means().copy()
-    kept = [offer.array(producer)]
-    observed = offer.look(kept[0], producer, expected)
-    thread = threading.Thread(target=kept.clear)
+    holder = [offer.array(producer)]
+    observed = offer.look(holder[0], producer, expected)
+    thread = threading.Thread(target=holder.clear)
     thread.start()
     thread.join()
     if not until(lambda: producer.deleted >= producer.made) or _twice(producer):

@@ -53,7 +53,7 @@ def _dtype_lanes(offer: Offer) -> Observed:
     producer = offer.craft(values, dtype=(_FLOAT, 32, 4))
     producer.array = values_over(producer.array, "V16")
     result = offer.array(producer, refusals=ANY)
-    if _hands_on(result, producer):
+    if _exports_again(result, producer):
         return Observed("shared", "handed on as it came")
     found = offer.adapter.values(result)
     return Observed("shared", "with all lanes") if found.tobytes() == values.tobytes() else Observed("wrong", "lanes are lost")
@@ -91,24 +91,24 @@ def _dtype_subbyte_bits(offer: Offer) -> Observed:
 
 
 def _sub_byte(offer: Offer, memory: np.ndarray, flags: int) -> Observed:
-    """Take six numbers of 4 bits, packed or padded; either what they mean must come, or what is handed on must say the same."""
+    """Take six numbers of 4 bits, packed or padded; either the values must arrive, or what is exported again must have the same dtype."""
     expected = values_of("float4_e2m1fn", (6,))
     producer = offer.craft(memory, dtype=(_FLOAT4, 4, 1), flags=flags)
     producer.array = np.lib.stride_tricks.as_strided(producer.array, (6,), (1,))
     result = offer.array(producer, refusals=ANY)
     if flags and not offer.asks_versioned(producer):
         return Observed("refused", "asks for legacy capsules only, which have no flags")
-    if _hands_on(result, producer):
+    if _exports_again(result, producer):
         return Observed("shared", "handed on as it came")
     fault = difference(offer.adapter.values(result), expected)
     return Observed("wrong", fault) if fault else Observed("shared")
 
 
-def _hands_on(result: Any, producer: Producer) -> bool:
-    """Return whether what the library says of its array to others is what was said to it."""
+def _exports_again(result: Any, producer: Producer) -> bool:
+    """Return whether the library's own export has what it imported: dtype, flag and shape."""
     try:
         facts = read(result.__dlpack__(max_version=(1, 3)))
-    except Exception:  # it hands nothing on, for whatever reason; then its values count
+    except Exception:  # it exports nothing, for whatever reason; then its values count
         return False
     tensor, padded = facts.tensor, producer.flags & SUBBYTE_PADDED
     if tensor is None or facts.flags & SUBBYTE_PADDED != padded:

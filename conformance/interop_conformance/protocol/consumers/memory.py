@@ -132,7 +132,7 @@ def _zero_size(offer: Offer) -> Observed:
 
 @consumer_check("consumer.null-data")
 def _null_data(offer: Offer) -> Observed:
-    # Nobody looks at the values: they would be at NULL, or whatever was in fresh memory.
+    # The values are not read: they would be at NULL, or whatever was in fresh memory.
     observed = offer.refuses(offer.craft(null=True))
     return observed if observed.outcome == "refused" else Observed("wrong", "there were no data, and an array came")
 

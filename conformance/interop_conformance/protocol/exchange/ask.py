@@ -72,7 +72,7 @@ class Exchange:
             managed.delete()
 
     def export(self) -> Consumed:
-        """Return the managed tensor that the table's function makes, for whoever calls its deleter."""
+        """Return the managed tensor that the table's function makes, for a caller that calls its deleter."""
         self.api.require("from_object")
         address = self.api.from_object(self.array)
         if not address:

@@ -40,7 +40,7 @@ def _import_round_trip(exchange: Exchange) -> Observed:
 
 
 def _crafted(exchange: Exchange, **how: Any) -> tuple[Producer, int]:
-    """Return a producer, and a managed tensor of it that belongs to whoever is given it."""
+    """Return a producer, and a managed tensor of it that the callee owns."""
     producer = Offer(exchange.adapter, exchange.variant).craft(version=(1, 3), polite=False, **how)
     return producer, consume(producer.capsule({})).address
 
@@ -75,7 +75,7 @@ def _import_failure(exchange: Exchange) -> Observed:
 
 
 def _prototype(exchange: Exchange, dtype: tuple[int, int, int]) -> DLTensor:
-    """Return a prototype whose data and strides are addresses that nobody can read."""
+    """Return a prototype whose data and strides are addresses that cannot be read."""
     prototype = DLTensor()
     prototype.data, prototype.byte_offset, prototype.ndim = 8, 0, 2
     prototype.device.type, prototype.device.id = (2, 0) if exchange.adapter.device == "cuda" else (1, 0)
@@ -92,9 +92,9 @@ _FLOAT32, _UNKNOWN = (2, 32, 1), (200, 32, 1)
 def _allocator_prototype(exchange: Exchange) -> Observed:
     exchange.api.require("allocator")
     prototype = _prototype(exchange, _FLOAT32)
-    status, address, said = exchange.api.allocate(prototype)
+    status, address, errors = exchange.api.allocate(prototype)
     if status or not address:
-        return Observed("unexplained", f"{said[0].kind}: {first_sentence(said[0].message)}" if said else "it failed and said nothing")
+        return Observed("unexplained", f"{errors[0].kind}: {first_sentence(errors[0].message)}" if errors else "it failed and said nothing")
     managed = Consumed(address, versioned=True)
     tensor = managed.facts().tensor
     fits = tensor is not None and (tensor.shape, tensor.dtype) == ((2, 3), _FLOAT32)
@@ -112,15 +112,15 @@ def _allocator_prototype(exchange: Exchange) -> Observed:
 @exchange_check("exchange.allocator-error")
 def _allocator_error(exchange: Exchange) -> Observed:
     exchange.api.require("allocator")
-    told = 0
+    failures = 0
     for dtype in (_FLOAT32, _UNKNOWN):
-        status, address, said = exchange.api.allocate(_prototype(exchange, dtype))
+        status, address, errors = exchange.api.allocate(_prototype(exchange, dtype))
         failed = bool(status or not address)
-        if failed != bool(said):
+        if failed != bool(errors):
             return Observed("wrong", "it failed and SetError was not called" if failed else "SetError was called, and a tensor came")
-        told += failed
+        failures += failed
         if address:
             Consumed(address, versioned=True).delete()
-    if told == 2:
+    if failures == 2:
         raise Unsupported("allocates nothing, which exchange.allocator-prototype is about")
-    return Observed("refused", f"{said[0].kind}") if failed else Observed("shared", "an unknown type code is allocated")
+    return Observed("refused", f"{errors[0].kind}") if failed else Observed("shared", "an unknown type code is allocated")

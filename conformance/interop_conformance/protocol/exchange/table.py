@@ -88,8 +88,8 @@ def _work_stream_cuda(exchange: Exchange) -> Observed:
     # What the library's own from_dlpack tells a producer is the stream that it works on; 1 is the legacy default one, which is NULL in C.
     producer: Producer = Offer(exchange.adapter, exchange.variant).craft()
     exchange.adapter.from_dlpack(producer)
-    told = next((asked["stream"] for asked in producer.asked if asked.get("stream")), None)
-    return Observed("shared") if (stream or 1) == (told or 1) else Observed("wrong", "another stream than its from_dlpack works on")
+    requested = next((asked["stream"] for asked in producer.asked if asked.get("stream")), None)
+    return Observed("shared") if (stream or 1) == (requested or 1) else Observed("wrong", "another stream than its from_dlpack works on")
 
 
 def _given(exchange: Exchange) -> Api:

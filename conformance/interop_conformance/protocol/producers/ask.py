@@ -1,7 +1,7 @@
-"""What the producer checks share: an array, the capsules asked of it, and how a check says what it found.
+"""What the producer checks share: an array, the capsules asked of it, and how a check reports what it found.
 
 A check is a function of an `Ask` that returns what it observed, or raises a `Finding` at the first thing that is not as it should be.
-The specification's `BufferError` is a refusal; any other exception goes through, for whoever runs the check to call it unexplained.
+The specification's `BufferError` is a refusal; any other exception goes through, and the caller of the check records it as unexplained.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Ask:
     # Asking.
 
     def export(self, **keywords: Any) -> Any:
-        """Return what ``__dlpack__`` hands out."""
+        """Return what ``__dlpack__`` returns."""
         return self.array.__dlpack__(**keywords)
 
     def device(self) -> tuple[int, int]:
@@ -144,26 +144,26 @@ class Ask:
             except (BufferError, TypeError):
                 continue
             found.append(keywords)
-        # If it hands out neither, the refusal is the answer.
+        # If it exports neither, the refusal is the answer.
         return iter(found) if found else iter([{}])
 
     # Judging.
 
     def facts(self, raw: Any) -> Facts:
-        """Return what a capsule says, or find that nobody can read it."""
+        """Return what a capsule holds, or find that it cannot be read."""
         return readable(read(raw))
 
     def tensor(self, raw: Any) -> Tensor:
         """Return the tensor of a capsule."""
         return tensor_of(read(raw))
 
-    def handed(self, tensor: Tensor) -> Observed:
-        """Return how the memory was handed over: ``shared`` if it is the array's own, ``copied`` otherwise."""
+    def outcome_of(self, tensor: Tensor) -> Observed:
+        """Return how the memory was exported: ``shared`` if it is the array's own, ``copied`` otherwise."""
         return Observed("shared" if self.size == 0 or tensor.pointer == self.adapter.pointer(self.array) else "copied")
 
-    def handed_over(self, raw: Any) -> Observed:
-        """Return how a capsule hands the memory over."""
-        return self.handed(self.tensor(raw))
+    def outcome_of_capsule(self, raw: Any) -> Observed:
+        """Return how a capsule exports the memory: ``shared`` or ``copied``."""
+        return self.outcome_of(self.tensor(raw))
 
     @property
     def size(self) -> int:
@@ -203,11 +203,11 @@ class Ask:
             if tensor.device[0] not in HOST_READABLE:
                 raise Unsupported("narrow elements in memory that the host cannot read")
             self.check_reach(tensor)
-            told = subbyte_difference(facts, self.expected)
+            fault = subbyte_difference(facts, self.expected)
         else:
-            told = difference(self.seen(tensor), self.expected)
-        if told:
-            raise Finding("wrong", told)
+            fault = difference(self.seen(tensor), self.expected)
+        if fault:
+            raise Finding("wrong", fault)
 
     # Lifetime.
 
@@ -227,15 +227,15 @@ class Ask:
 
 
 def readable(facts: Facts) -> Facts:
-    """Return the facts, or find that nobody can read what is behind them."""
+    """Return the facts, or find that the structure cannot be read."""
     if facts.tensor is None:
-        told = f"a capsule named {facts.name}" if facts.version is None else f"major version {facts.version[0]}"
-        raise Finding("wrong", told)
+        fault = f"a capsule named {facts.name}" if facts.version is None else f"major version {facts.version[0]}"
+        raise Finding("wrong", fault)
     return facts
 
 
 def tensor_of(facts: Facts) -> Tensor:
-    """Return the tensor, or find that nobody can read it."""
+    """Return the tensor, or find that it cannot be read."""
     tensor = readable(facts).tensor
     assert tensor is not None
     return tensor

@@ -37,7 +37,7 @@ def _named(ask: Ask, raw: Any, name: str) -> Observed:
         return Observed("wrong", f"the capsule is named {found}")
     if looks_versioned(raw) is not (name == "dltensor_versioned"):
         return Observed("wrong", f"the structure in the capsule named {found} is the other one")
-    return ask.handed_over(raw)
+    return ask.outcome_of_capsule(raw)
 
 
 @producer_check("producer.capsule-name-static", PLAIN)
@@ -47,7 +47,7 @@ def _name_static(ask: Ask) -> Observed:
         alive = [ask.export(**keywords) for _ in range(3)]
         if len({name_pointer(raw) for raw in alive}) > 1:
             return Observed("wrong", "each capsule has a name in memory of its own")
-    return ask.handed_over(alive[0])
+    return ask.outcome_of_capsule(alive[0])
 
 
 @producer_check("producer.capsule-each-call", PLAIN)
@@ -56,7 +56,7 @@ def _each_call(ask: Ask) -> Observed:
         first, second = ask.export(**keywords), ask.export(**keywords)
         if first is second:
             return Observed("wrong", "the second call hands out the capsule of the first")
-        observed = ask.handed_over(second)
+        observed = ask.outcome_of_capsule(second)
         name = read(second).name
         managed = consume(first)
         if read(second).name != name:
@@ -74,7 +74,7 @@ def _unconsumed(ask: Ask) -> Observed:
     silent = None
     for keywords in ask.structures():
         raw = ask.export(**keywords)
-        observed = ask.handed_over(raw)
+        observed = ask.outcome_of_capsule(raw)
         counted = Counted(raw)
         del raw
         gc.collect()
@@ -102,7 +102,7 @@ def _find_leak(ask: Ask, keywords: Mapping[str, Any]) -> None:
 def _consumed(ask: Ask) -> Observed:
     for keywords in ask.structures():
         raw = ask.export(**keywords)
-        observed = ask.handed_over(raw)
+        observed = ask.outcome_of_capsule(raw)
         counted = Counted(raw)
         managed = consume(raw)
         del raw

@@ -13,7 +13,7 @@ _STRIDED = ("transposed", "offset", "stepped", "reversed", "broadcast")
 def _true(ask: Ask) -> Observed:
     ask.need_known("copy")
     tensor = ask.tensor(ask.newest(copy=True))
-    observed = ask.handed(tensor)
+    observed = ask.outcome_of(tensor)
     assert ask.expected is not None
     off = tensor.pointer - ask.adapter.pointer(ask.array)
     if observed.outcome == "copied" and tensor.device == ask.device() and abs(off) < ask.expected.nbytes:
@@ -24,22 +24,22 @@ def _true(ask: Ask) -> Observed:
 @producer_check("producer.copy-false", *variants(layouts=("compact", *_STRIDED)))
 def _false(ask: Ask) -> Observed:
     ask.need_known("copy")
-    return ask.handed_over(ask.newest(copy=False))
+    return ask.outcome_of_capsule(ask.newest(copy=False))
 
 
 @producer_check("producer.copy-false-refusal", *variants(states=("plain", "odd-device", "pinned", "managed")))
 def _false_refusal(ask: Ask) -> Observed:
     ask.need_known("copy", "dl_device")
     # Another device takes a copy; if there is none, BufferError is what it takes as well.
-    return ask.handed_over(ask.newest(copy=False, dl_device=_CUDA if ask.device() == CPU else CPU))
+    return ask.outcome_of_capsule(ask.newest(copy=False, dl_device=_CUDA if ask.device() == CPU else CPU))
 
 
 @producer_check("producer.copy-none", PLAIN)
 def _none(ask: Ask) -> Observed:
     ask.need_known("copy")
-    return ask.handed_over(ask.newest(copy=None))
+    return ask.outcome_of_capsule(ask.newest(copy=None))
 
 
 @producer_check("producer.zero-copy", PLAIN)
 def _zero_copy(ask: Ask) -> Observed:
-    return ask.handed_over(ask.export())
+    return ask.outcome_of_capsule(ask.export())

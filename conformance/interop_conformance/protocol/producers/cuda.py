@@ -62,7 +62,7 @@ _CUDA = 2  # kDLCUDA
 
 
 def need_readable(tensor: Tensor) -> None:
-    """Raise `Unsupported` for memory of which nobody here can tell what is in it."""
+    """Raise `Unsupported` for memory that cannot be read from here."""
     if tensor.device[0] not in {*HOST_READABLE, _CUDA}:
         raise Unsupported("memory that the host cannot read")
 

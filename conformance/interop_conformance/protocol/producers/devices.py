@@ -35,7 +35,7 @@ def _agrees(ask: Ask) -> Observed:
         raw = ask.export(**keywords)
         if ask.tensor(raw).device != ask.device():
             return Observed("wrong", f"the capsule says {ask.tensor(raw).device}, the array {ask.device()}")
-    return ask.handed_over(raw)
+    return ask.outcome_of_capsule(raw)
 
 
 @producer_check("producer.device-id-zero", *_EVERYWHERE)
@@ -46,7 +46,7 @@ def _id_zero(ask: Ask) -> Observed:
     raw = ask.newest()
     if index or ask.tensor(raw).device[1]:
         return Observed("wrong", f"the array says {(kind, index)}, the capsule {ask.tensor(raw).device}")
-    return ask.handed_over(raw)
+    return ask.outcome_of_capsule(raw)
 
 
 @producer_check("producer.dl-device-own", *_EVERYWHERE)
@@ -70,9 +70,9 @@ def _cpu(ask: Ask) -> Observed:
 def _unknown(ask: Ask) -> Observed:
     ask.need_known("dl_device")
     raw = ask.newest(dl_device=_VERILOG)
-    return Observed(ask.handed_over(raw).outcome, f"handed out a capsule on {ask.tensor(raw).device} for dl_device={_VERILOG}")
+    return Observed(ask.outcome_of_capsule(raw).outcome, f"handed out a capsule on {ask.tensor(raw).device} for dl_device={_VERILOG}")
 
 
 def _on(ask: Ask, raw: object, device: tuple[int, int]) -> Observed:
     found = ask.tensor(raw).device
-    return ask.handed_over(raw) if found == device else Observed("wrong", f"the capsule is on {found} instead of {device}")
+    return ask.outcome_of_capsule(raw) if found == device else Observed("wrong", f"the capsule is on {found} instead of {device}")

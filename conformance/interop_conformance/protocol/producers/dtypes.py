@@ -20,7 +20,7 @@ _CODES = frozenset(range(18))
 
 @producer_check("producer.dtype-standard", *variants(dtypes=_STANDARD), _BOOLS)
 def _standard(ask: Ask) -> Observed:
-    return ask.handed_over(ask.newest())
+    return ask.outcome_of_capsule(ask.newest())
 
 
 def _coded(ask: Ask) -> Observed:
@@ -30,7 +30,7 @@ def _coded(ask: Ask) -> Observed:
     expected = dlpack_code(ask.expected.dtype)
     if tensor.dtype[:2] != (expected or ())[:2]:
         return Observed("wrong", f"code {tensor.dtype[0]} and {tensor.dtype[1]} bits instead of {expected}")
-    return ask.handed(tensor)
+    return ask.outcome_of(tensor)
 
 
 @producer_check("producer.dtype-number", *variants(dtypes=(*_INTEGERS, "float16", "float32", "float64")))
@@ -62,7 +62,7 @@ def _float8(ask: Ask) -> Observed:
 def _subbyte_bits(ask: Ask) -> Observed:
     raw = ask.newest()
     _, bits, lanes = ask.tensor(raw).dtype
-    return ask.handed_over(raw) if (bits, lanes) == (4, 1) else Observed("wrong", f"{bits} bits and {lanes} lanes")
+    return ask.outcome_of_capsule(raw) if (bits, lanes) == (4, 1) else Observed("wrong", f"{bits} bits and {lanes} lanes")
 
 
 @producer_check("producer.dtype-subbyte-order", *variants(dtypes=("float4_e2m1fn", "int4")))
@@ -73,22 +73,22 @@ def _subbyte_order(ask: Ask) -> Observed:
     if tensor.dtype[1] >= 8 or facts.flags & SUBBYTE_PADDED:
         raise Unsupported("is not packed: an element fills a byte")
     ask.check_reach(tensor)
-    told = subbyte_difference(facts, ask.expected)
+    fault = subbyte_difference(facts, ask.expected)
     # One element in each byte without a flag is another rule's, producer.flag-subbyte-padded.
-    return Observed("wrong", told) if told and "no flag" not in told else ask.handed(tensor)
+    return Observed("wrong", fault) if fault and "no flag" not in fault else ask.outcome_of(tensor)
 
 
 @producer_check("producer.dtype-lanes", *variants(dtypes=_STANDARD))
 def _lanes(ask: Ask) -> Observed:
     raw = ask.newest()
     lanes = ask.tensor(raw).dtype[2]
-    return ask.handed_over(raw) if lanes == 1 else Observed("wrong", f"{lanes} lanes")
+    return ask.outcome_of_capsule(raw) if lanes == 1 else Observed("wrong", f"{lanes} lanes")
 
 
 @producer_check("producer.dtype-unsupported", Variant("datetime64"))
 def _unsupported(ask: Ask) -> Observed:
     raw = ask.newest()
-    return Observed(ask.handed_over(raw).outcome, f"goes out as code {ask.tensor(raw).dtype[0]}")
+    return Observed(ask.outcome_of_capsule(raw).outcome, f"goes out as code {ask.tensor(raw).dtype[0]}")
 
 
 @producer_check("producer.byte-order", *variants(dtypes=("int16", "float32"), states=("big-endian",)))
@@ -97,7 +97,7 @@ def _byte_order(ask: Ask) -> Observed:
         raw = ask.newest()
     except Exception as error:  # "an explicit error message": no class is named
         return refused(error)
-    return Observed(ask.handed_over(raw).outcome, "goes out as if it were in the native order")
+    return Observed(ask.outcome_of_capsule(raw).outcome, "goes out as if it were in the native order")
 
 
 @producer_check("producer.not-strided", *variants(states=("sparse", "meta", "wrapper", "fake", "functional", "vmap", "traced")))

@@ -30,7 +30,7 @@ _COPIED_PERHAPS = (
 def _readonly(ask: Ask) -> Observed:
     _need_readonly(ask)
     facts = ask.facts(ask.versioned())
-    observed = _handed(ask, facts)
+    observed = _outcome_of(ask, facts)
     if observed.outcome == "shared" and not facts.flags & READ_ONLY:
         return Observed("unsafe", "read-only memory goes out without the flag")
     return observed
@@ -42,7 +42,7 @@ def _readonly_legacy(ask: Ask) -> Observed:
     raw = ask.export()
     if not read(raw).legacy:
         raise Unsupported("hands out a versioned capsule without being asked for one")
-    observed = ask.handed_over(raw)
+    observed = ask.outcome_of_capsule(raw)
     return (
         Observed("unsafe", "read-only memory goes out in the legacy structure, which cannot say so")
         if observed.outcome == "shared"
@@ -60,7 +60,7 @@ def _default(ask: Ask) -> Observed:
     if not ask.adapter.writeable(ask.array):
         raise Unsupported("is read-only, so there is something to say")
     facts = ask.facts(ask.versioned())
-    observed = _handed(ask, facts)
+    observed = _outcome_of(ask, facts)
     if facts.flags and observed.outcome == "shared":
         return Observed("wrong", f"the flags are {facts.flags}")
     return observed
@@ -73,7 +73,7 @@ def _copied(ask: Ask) -> Observed:
         facts = ask.facts(ask.versioned(copy=True))
     except BufferError as error:
         raise Unsupported(f"makes no copy: {first_sentence(str(error))}") from error
-    observed = _handed(ask, facts)
+    observed = _outcome_of(ask, facts)
     if observed.outcome == "shared":
         raise Unsupported("makes no copy: copy=True shares")
     return observed if facts.flags & IS_COPIED else Observed("wrong", "a copy without the flag")
@@ -83,7 +83,7 @@ def _copied(ask: Ask) -> Observed:
 def _copied_unasked(ask: Ask) -> Observed:
     keywords = {} if ask.device() == CPU else {"dl_device": CPU}
     facts = ask.facts(ask.versioned(**keywords))
-    observed = _handed(ask, facts)
+    observed = _outcome_of(ask, facts)
     if observed.outcome == "copied" and not facts.flags & IS_COPIED:
         return Observed("wrong", "a copy without the flag")
     return observed
@@ -92,7 +92,7 @@ def _copied_unasked(ask: Ask) -> Observed:
 @producer_check("producer.flag-copied-clear", *variants(layouts=("compact", "transposed", "offset")))
 def _copied_clear(ask: Ask) -> Observed:
     facts = ask.facts(ask.versioned())
-    observed = _handed(ask, facts)
+    observed = _outcome_of(ask, facts)
     if observed.outcome == "shared" and facts.flags & IS_COPIED:
         return Observed("wrong", "shared memory with the flag of a copy")
     return observed
@@ -101,17 +101,17 @@ def _copied_clear(ask: Ask) -> Observed:
 @producer_check("producer.flag-subbyte-padded", *variants(dtypes=("float4_e2m1fn", "int4")))
 def _padded(ask: Ask) -> Observed:
     assert ask.expected is not None
-    raw = ask.versioned()  # kept: the memory of a copy ends with it
+    raw = ask.versioned()  # by name: the memory of a copy ends with it
     facts, tensor = ask.facts(raw), ask.tensor(raw)
     if tensor.dtype[1] >= 8:
         raise Unsupported("goes out in whole bytes, as another dtype")
     ask.check_reach(tensor)
-    told = subbyte_difference(facts, ask.expected)
-    if told and not facts.flags & SUBBYTE_PADDED:
-        return Observed("wrong", told)
-    return ask.handed(tensor)
+    fault = subbyte_difference(facts, ask.expected)
+    if fault and not facts.flags & SUBBYTE_PADDED:
+        return Observed("wrong", fault)
+    return ask.outcome_of(tensor)
 
 
-def _handed(ask: Ask, facts: Facts) -> Observed:
+def _outcome_of(ask: Ask, facts: Facts) -> Observed:
     assert facts.tensor is not None
-    return ask.handed(facts.tensor)
+    return ask.outcome_of(facts.tensor)

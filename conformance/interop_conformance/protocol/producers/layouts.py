@@ -28,7 +28,7 @@ def _values(ask: Ask) -> Observed:
 
 def _right(ask: Ask) -> Observed:
     raw = ask.newest()
-    observed = ask.handed_over(raw)
+    observed = ask.outcome_of_capsule(raw)
     ask.same(read(raw))
     return observed
 
@@ -43,7 +43,7 @@ def _shape(ask: Ask) -> Observed:
         return Observed("wrong", f"{tensor.ndim} axes instead of {len(shape)}")
     if shape and tensor.shape != shape:
         return Observed("wrong", f"the shape {shape} became {tensor.shape}")
-    return ask.handed(tensor)
+    return ask.outcome_of(tensor)
 
 
 @producer_check("producer.strides-unit", *variants(dtypes=("int16", "float64"), layouts=_UNIT_STRIDE))
@@ -56,7 +56,7 @@ def _unit(ask: Ask) -> Observed:
     smallest = min(abs(step) for step, extent in zip(tensor.strides, ask.expected.shape, strict=True) if extent > 1)
     if smallest != 1:
         return Observed("wrong", f"neighbours are {smallest} apart, and an element has {ask.expected.itemsize} bytes")
-    return ask.handed(tensor)
+    return ask.outcome_of(tensor)
 
 
 @producer_check("producer.strides-given", *variants(layouts=("compact", "1d", "5d", "transposed", "empty")))
@@ -66,7 +66,7 @@ def _given(ask: Ask) -> Observed:
     assert facts.version is not None
     if facts.version < (1, 2):
         raise Unsupported("says a version before 1.2, which has NULL for compact arrays")
-    return Observed("wrong", "strides are NULL") if tensor.ndim and tensor.strides is None else ask.handed(tensor)
+    return Observed("wrong", "strides are NULL") if tensor.ndim and tensor.strides is None else ask.outcome_of(tensor)
 
 
 @producer_check(
@@ -77,7 +77,7 @@ def _null_compact(ask: Ask) -> Observed:
         raw = ask.export(**keywords)
         if ask.tensor(raw).strides is None:
             ask.same(read(raw))  # as row-major, which is what NULL says
-    return ask.handed_over(raw)
+    return ask.outcome_of_capsule(raw)
 
 
 @producer_check("producer.strides-transposed", Variant(layout="transposed"))
@@ -101,7 +101,7 @@ def _first(ask: Ask) -> Observed:
     tensor = ask.tensor(raw)
     _find_beside(ask, tensor.pointer)
     ask.same(read(raw))
-    return ask.handed(tensor)
+    return ask.outcome_of(tensor)
 
 
 def _find_beside(ask: Ask, pointer: int) -> None:
@@ -124,14 +124,14 @@ def _alignment(ask: Ask) -> Observed:
     tensor = ask.tensor(raw)
     if tensor.pointer != own and tensor.data == own & ~255:
         return Observed("wrong", f"the pointer is rounded, and its byte_offset is {tensor.byte_offset} instead of {own % 256}")
-    return ask.handed(tensor)
+    return ask.outcome_of(tensor)
 
 
 @producer_check("producer.zero-size", Variant(layout="empty"))
 def _zero_size(ask: Ask) -> Observed:
     raw = ask.newest()
     tensor = ask.tensor(raw)
-    return Observed("wrong", "data is not NULL") if tensor.data else ask.handed(tensor)
+    return Observed("wrong", "data is not NULL") if tensor.data else ask.outcome_of(tensor)
 
 
 @producer_check("producer.scalar-0d", Variant(layout="0d"))
@@ -143,9 +143,9 @@ def _scalar(ask: Ask) -> Observed:
 def _no_null(ask: Ask) -> Observed:
     try:
         raw = ask.newest()
-    except Exception as error:  # whichever it is, nothing was handed out; producer.not-strided says which it should be
+    except Exception as error:  # whichever it is, nothing was exported; producer.not-strided is about the class
         return refused(error)
     tensor = ask.tensor(raw)
     if not tensor.data:
         return Observed("wrong", "data is NULL, and there are elements")
-    return Observed("shared") if ask.expected is None else ask.handed(tensor)
+    return Observed("shared") if ask.expected is None else ask.outcome_of(tensor)

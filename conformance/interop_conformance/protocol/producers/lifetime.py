@@ -23,7 +23,7 @@ _OF_SHAPES = variants(layouts=("compact", "transposed"))
 def _keeps_alive(ask: Ask) -> Observed:
     _need_host(ask)
     raw = ask.newest()
-    observed = ask.handed_over(raw)
+    observed = ask.outcome_of_capsule(raw)
     _end(ask)
     ask.same(read(raw))
     return observed
@@ -33,7 +33,7 @@ def _keeps_alive(ask: Ask) -> Observed:
 def _keeps_alive_consumed(ask: Ask) -> Observed:
     _need_host(ask)
     raw = ask.newest()
-    observed = ask.handed_over(raw)
+    observed = ask.outcome_of_capsule(raw)
     managed = consume(raw)
     del raw
     _end(ask)
@@ -59,7 +59,7 @@ def _end(ask: Ask) -> None:
 @producer_check("producer.deleter-releases", PLAIN)
 def _releases(ask: Ask) -> Observed:
     raw = ask.newest()
-    observed = ask.handed_over(raw)
+    observed = ask.outcome_of_capsule(raw)
     managed = consume(raw)
     del raw
     gone = ask.drop()
@@ -73,7 +73,7 @@ def _releases(ask: Ask) -> Observed:
 def _any_thread(ask: Ask) -> Observed:
     for keywords in ask.structures():
         raw = ask.export(**keywords)
-        observed = ask.handed_over(raw)
+        observed = ask.outcome_of_capsule(raw)
         managed = consume(raw)
         del raw
         # If it takes the GIL for granted, this ends the process.
@@ -96,12 +96,12 @@ def _usable(ask: Ask) -> Observed:
 
 
 def _all_the_way(ask: Ask) -> Observed:
-    """Hand the array out, take it and give it back."""
+    """Export the array, consume the capsule and call its deleter."""
     try:
         raw: Any = ask.newest()
     except BufferError as error:
         return refused(error)
-    observed = ask.handed_over(raw)
+    observed = ask.outcome_of_capsule(raw)
     managed = consume(raw)
     del raw
     managed.delete()

@@ -22,7 +22,7 @@ _BUSY = Variant(state="stream-other")
 @producer_check("producer.stream-none", PLAIN, device="cpu")
 def _none(ask: Ask) -> Observed:
     ask.need_known("stream")
-    return ask.handed_over(ask.newest(stream=None))
+    return ask.outcome_of_capsule(ask.newest(stream=None))
 
 
 @producer_check("producer.stream-cpu", PLAIN, device="cpu")
@@ -46,7 +46,7 @@ def _refuses(ask: Ask, streams: Iterable[int]) -> Observed:
         except Exception as error:  # an argument that is not allowed: "other errors are raised"
             observed = refused(error)
         else:
-            return Observed(ask.handed_over(raw).outcome, f"stream={stream} is accepted")
+            return Observed(ask.outcome_of_capsule(raw).outcome, f"stream={stream} is accepted")
     return observed
 
 
@@ -76,7 +76,7 @@ def _no_sync(ask: Ask) -> Observed:
         return refused(error)
     if _found(ask, raw, driver_of(ask.adapter).stream()) == _meant(ask):
         return Observed("wrong", "the writing stream had been waited for")
-    return ask.handed_over(raw)
+    return ask.outcome_of_capsule(raw)
 
 
 @producer_check("producer.dl-device-cpu-synchronised", *variants(states=("plain", "stream-other", "stream-per-thread", "managed")))
@@ -86,7 +86,7 @@ def _synchronised(ask: Ask) -> Observed:
     if ask.tensor(raw).device[0] not in HOST_READABLE:
         return Observed("wrong", f"the capsule is on {ask.tensor(raw).device}")
     ask.same(read(raw))
-    return ask.handed_over(raw)
+    return ask.outcome_of_capsule(raw)
 
 
 def _complete_on(ask: Ask, stream: int, **keywords: Any) -> Observed:
@@ -100,7 +100,7 @@ def _complete_on(ask: Ask, stream: int, **keywords: Any) -> Observed:
 def _complete(ask: Ask, raw: Any, stream: int) -> Observed:
     if _found(ask, raw, stream) != _meant(ask):
         return Observed("wrong", "the consumer's stream finds data that were not written yet")
-    return ask.handed_over(raw)
+    return ask.outcome_of_capsule(raw)
 
 
 def _found(ask: Ask, raw: Any, stream: int) -> bytes:

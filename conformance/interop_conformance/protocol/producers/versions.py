@@ -14,7 +14,7 @@ _SINCE_1_1 = range(7, 18)  # type codes: float8, float6 and float4
 
 @producer_check("producer.keywords", PLAIN)
 def _keywords(ask: Ask) -> Observed:
-    return ask.handed_over(ask.export(stream=None, max_version=VERSION, dl_device=None, copy=None))
+    return ask.outcome_of_capsule(ask.export(stream=None, max_version=VERSION, dl_device=None, copy=None))
 
 
 @producer_check("producer.keyword-only", PLAIN)
@@ -23,7 +23,7 @@ def _keyword_only(ask: Ask) -> Observed:
         raw = ask.array.__dlpack__(None)
     except Exception as error:  # no text says which class; Python's own is TypeError
         return refused(error)
-    return Observed(ask.handed_over(raw).outcome, "takes a positional argument")
+    return Observed(ask.outcome_of_capsule(raw).outcome, "takes a positional argument")
 
 
 @producer_check("producer.max-version-none", PLAIN)
@@ -31,7 +31,7 @@ def _none(ask: Ask) -> Observed:
     raw = ask.export()
     if not read(raw).legacy:
         return Observed("wrong", "a versioned capsule, which a consumer that asks for none cannot read")
-    return ask.handed_over(raw)
+    return ask.outcome_of_capsule(raw)
 
 
 @producer_check("producer.max-version-same", PLAIN)
@@ -44,7 +44,7 @@ def _versioned(ask: Ask, asked: tuple[int, int]) -> Observed:
     facts = read(raw)
     if facts.legacy:
         return Observed("wrong", f"a legacy capsule for max_version={asked}")
-    return ask.handed_over(raw)
+    return ask.outcome_of_capsule(raw)
 
 
 def _own(ask: Ask) -> tuple[int, int]:
@@ -78,7 +78,7 @@ def _old_major(ask: Ask) -> Observed:
     raw = ask.export(max_version=OLD)
     if not read(raw).legacy:
         return Observed("wrong", f"a versioned capsule for max_version={OLD}")
-    return ask.handed_over(raw)
+    return ask.outcome_of_capsule(raw)
 
 
 def _text(version: tuple[int, int] | None) -> str:
