@@ -183,10 +183,10 @@ def run_all(run: Run, facts: dict[str, Any]) -> int:
 
 
 def _tidy(run: Run, document: dict[str, Any], stages: dict[str, str]) -> None:
-    """Write what was said of failures; remove the journals that nobody goes on from."""
+    """Write the texts of failures; remove the journals that no run goes on from."""
     tests, benchmarks = (_journal_of(run, stage) for stage in ("tests", "benchmarks"))
-    if said := failures(tests.events()):
-        run.path("tests").with_suffix(".failures.txt").write_text(said, encoding="utf-8")
+    if texts := failures(tests.events()):
+        run.path("tests").with_suffix(".failures.txt").write_text(texts, encoding="utf-8")
     measured = any(event["event"] == "finished" for event in benchmarks.events())
     if "footer" in document and measured and stages["conformance"] in {"", f"exit status {FINDINGS}"}:
         for journal in (tests, benchmarks):
@@ -287,8 +287,8 @@ def variables(output: Path | None = None) -> dict[str, str]:
     own = {"INTEROP_REQUIRE_GPU": os.environ.get("INTEROP_REQUIRE_GPU", "1"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": path}
     # JAX would take three quarters of the card when it starts: docs.jax.dev, "GPU memory allocation".
     own["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    own["PYTHONUNBUFFERED"] = "1"  # what a process said before it died
-    # Streams share the queues of the device, 8 unless set: two that share one are in order whoever waits (CUDA C++ Programming Guide).
+    own["PYTHONUNBUFFERED"] = "1"  # what a process printed before it died
+    # Streams share the queues of the device, 8 unless set: two that share one are in order without a wait (CUDA C++ Programming Guide).
     own["CUDA_DEVICE_MAX_CONNECTIONS"] = "32"
     if output is not None:
         own["INTEROP_GPU_TRACES"] = str((output / "benchmarks" / "results").resolve())

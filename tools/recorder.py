@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["POISONED", "Recorder", "anonymous", "line"]
 
 LONGEST, WHOLE = 300, 20_000
-"""Characters of a reason, and of all that is said of a failure."""
+"""Characters of a reason, and of the text of a failure."""
 
 POISONED = 70
 """The exit status of a process whose CUDA context has died."""
@@ -49,8 +49,8 @@ def anonymous(text: str) -> str:
 
 def line(text: str) -> str:
     """Return the first line of a text that says something, anonymous and not too long."""
-    said = next((part.strip() for part in text.splitlines() if part.strip()), "")
-    return anonymous(said)[:LONGEST]
+    first = next((part.strip() for part in text.splitlines() if part.strip()), "")
+    return anonymous(first)[:LONGEST]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

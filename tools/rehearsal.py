@@ -91,7 +91,7 @@ class Rehearsal:
         runner, begun = self.start(*words), time.monotonic()
         while runner.poll() is None and len(_done(self.journal(stage).events())) < count:
             time.sleep(0.1)
-        said = f"killed in {stage} after {time.monotonic() - begun:.0f} s"
+        line = f"killed in {stage} after {time.monotonic() - begun:.0f} s"
         if runner.poll() is not None:
             self.wrong.append(f"the run ended with status {runner.returncode} before {stage} had {count} results")
         runner.kill()
@@ -102,7 +102,7 @@ class Rehearsal:
         self.again()
         self.note()
         known = ", ".join(f"{len(items)} of {name}" for name, items in self.done.items() if items)
-        print(f"{said}; the journals know {known}. Written: {self.state()}", flush=True)
+        print(f"{line}; the journals know {known}. Written: {self.state()}", flush=True)
 
     def note(self) -> None:
         """Note what has a result now, and how often it was begun: once more than that is once too often."""

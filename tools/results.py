@@ -44,9 +44,9 @@ def compose(events: Sequence[dict[str, Any]], environment: dict[str, Any], stopp
 
 
 def failures(events: Sequence[dict[str, Any]]) -> str:
-    """Return all that was said of what failed, as text."""
-    said = [event for event in events if event.get("text")]
-    return "\n".join(f"==== {event['item']} ({event.get('when', 'import')})\n\n{event['text']}\n" for event in said)
+    """Return the texts of what failed."""
+    failed = [event for event in events if event.get("text")]
+    return "\n".join(f"==== {event['item']} ({event.get('when', 'import')})\n\n{event['text']}\n" for event in failed)
 
 
 def counts(tests: Iterable[dict[str, Any]]) -> dict[str, int]:
@@ -65,7 +65,7 @@ def _records(events: Sequence[dict[str, Any]]) -> Iterable[dict[str, Any]]:
         item = event.get("item", "")
         match event["event"]:
             case "started":
-                phases[item] = []  # also of one that is run again, as somebody had stopped it
+                phases[item] = []  # also of one that is run again because the run was stopped
             case "phase":
                 phases[item].append(event)
             case "broken":

@@ -2,7 +2,7 @@
 
 The process notes in a journal (`interop_conformance.running.journal`) which item it begins (``started``), what came of it, and that it has come to
 the end of its list (``finished``). It skips what the journal has already. Here it is watched: where it dies or hangs, the item that
-it was at gets the blame (``died``), and another process goes on with the next one. Who stops the watcher stops all, and blames nobody.
+it was at gets the blame (``died``), and another process goes on with the next one. Stopping the watcher stops all, and blames no test.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SILENT = "it ended without a word"
 """Why a process has no result that ended with status 0 before the end of its list."""
 
 END_S = 10.0
-"""Seconds that a process has to end once its list is at its end: what libraries do then may hang, and is nobody's result."""
+"""Seconds that a process has to end once its list is at its end: what libraries do then may hang, and is no test's result."""
 
 POLL_S = 0.1
 """Seconds between two looks at the journal."""
@@ -60,7 +60,7 @@ class Watched:
 
 
 class Ending(NamedTuple):
-    """How a list was worked off: whether to its end, and what the last process said of it; why not, if it was not."""
+    """How a list was worked off: whether to its end, and the last words of its process; why not, if it was not."""
 
     finished: bool
     because: str
