@@ -51,7 +51,7 @@ class Bridged(Protocol[P, R_co]):
         """Take a function as the rule of forward mode, ``(ctx, *tangents)``; a decorator."""
 
     def setup_context(self, rule: Rule, /) -> Rule:
-        """Take a function that says what is saved, ``(ctx, inputs, output)``; a decorator."""
+        """Take a function that saves what the rules need, ``(ctx, inputs, output)``; a decorator."""
 
 
 def with_gradients(function: Any, signature: CallSignature, permissions: dict[str, Any], **target: Unpack[Target]) -> Any:
@@ -150,7 +150,7 @@ class _Bridge(ArgumentConverter):
         return self._take("jvp", rule)
 
     def setup_context(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """Take a function that says what is saved; a decorator."""
+        """Take a function that saves what the rules need; a decorator."""
         return self._take("setup_context", rule)
 
     def _take(self, what: str, rule: Callable[..., Any]) -> Callable[..., Any]:

@@ -49,7 +49,7 @@ def neutral(
 
     The arrays of a call are its arguments, by position and by keyword, and the arrays inside of them (lists, dicts,
     dataclasses, ...); a leading ``self`` or ``cls`` is left alone. Python's numbers and NumPy's scalars mix with anything.
-    Arrays of several libraries, or on several devices, are refused, each by name, unless `like` or `to` says what to do.
+    Arrays of several libraries, or on several devices, are refused, each by name, unless `like` or `to` is given.
 
     Parameters
     ----------

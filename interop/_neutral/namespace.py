@@ -118,7 +118,7 @@ def refuse_mixed(function: str, found: list[Found], given: dict[str, Any] | None
 
 
 def _remedy(found: list[Found], given: dict[str, Any], library: str | None) -> str:
-    """Return what to write so that these arrays are brought together, with every permission that it takes."""
+    """Return what to write to convert these arrays to one library and device, with every permission that it takes."""
     leader = next((one for one in found if one.backend.name == library), found[0])
     permissions = {name: value for name, value in given.items() if name not in ("like", "to", "runs_on")}
     runs_on = None if library else given.get("runs_on")

@@ -32,7 +32,7 @@ COMMANDS = {
     "doctor": "What is installed, what is wrong with it, and known issues of these versions.",
     "explain": "Say what a conversion would do, from a short text instead of an array.",
 }
-"""Each command's name (its file, here) and what ``interop --help`` says of it."""
+"""Each command's name (its file, here) and its line in ``interop --help``."""
 
 SEPARATE = {
     "conformance": (

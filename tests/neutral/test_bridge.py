@@ -302,7 +302,7 @@ ARRAYS = {
 
 @pytest.mark.parametrize("make", ARRAYS.values(), ids=ARRAYS)
 @pytest.mark.parametrize("rules", [False, True])
-def test_what_nobody_follows_goes_as_without_a_bridge(make, rules):
+def test_a_call_that_autograd_does_not_track_is_as_without_a_bridge(make, rules):
     def function(x, log=(), *, xp=None):
         return {"x": x, "writes": getattr(x, "flags", None) and x.flags.writeable, "xp": xp, "float": float(xp.sum(x)), "log": log}
 
@@ -340,7 +340,7 @@ def test_a_scope_does_not_take_the_bridge_away():
             without_rules()(x)
 
 
-# What is refused, and what the text says works.
+# What is refused, and that its hint works.
 
 
 def test_without_a_rule_it_is_refused_in_words_that_work():
@@ -431,7 +431,7 @@ def test_mixed_arguments_are_refused_as_always():
         ({"grad": "bridge", "runs_on": "numpy", "casting": "save"}, ValueError, "did you mean 'safe'"),
     ],
 )
-def test_wrong_words_are_told_when_the_function_is_decorated(words, kind, text):
+def test_wrong_keywords_are_refused_when_the_function_is_decorated(words, kind, text):
     with pytest.raises(kind, match=text):
         neutral(**words)(lambda x: x)
 
@@ -444,7 +444,7 @@ def test_a_bridge_is_no_permission():
         pass
 
 
-def test_what_cannot_be_bridged_is_told():
+def test_what_cannot_be_bridged_is_refused():
     async def later(x):
         return x
 

@@ -455,7 +455,7 @@ def test_only_types_that_live_as_long_as_their_module_are_learnt():
 
 
 @pytest.mark.parametrize("scope", [False, True], ids=["in the decorator", "in scope"])
-def test_what_the_hint_says_works(scope):
+def test_the_hint_works(scope):
     def total(x):
         return x.sum()
 
@@ -482,7 +482,7 @@ def plus(x, y, z=None):
 
 
 def hinted(hint):
-    """Return the keywords that a hint says to write into @neutral."""
+    """Return the keywords that a hint proposes for @neutral."""
     return eval(f"dict({hint.partition('let the function do it: ')[2].partition(' in ')[0]})")
 
 
@@ -525,7 +525,7 @@ def test_the_hint_to_convert_them_first_works_to_the_letter(case):
     neutral(plus)(one, eval(call, {"interop": interop, "x": other, "one": one}))
 
 
-def test_where_nothing_brings_them_together_the_hint_says_so():
+def test_arrays_that_cannot_be_converted_get_a_hint_without_keywords():
     with pytest.raises(MixedBackendsError) as caught:
         neutral(plus)(torch.ones(2), torch.ones(2, device="meta"))
     assert caught.value.hint.startswith("Give arrays of one library, on one device. Not all of these can follow x: ")
@@ -660,12 +660,12 @@ def test_functions_written_in_c_are_taken():
         ({"runs_on": "numpy", "policy": "strickt"}, ValueError, "did you mean 'strict'"),
     ],
 )
-def test_wrong_words_are_told_when_the_function_is_decorated(words, kind, text):
+def test_wrong_keywords_are_refused_when_the_function_is_decorated(words, kind, text):
     with pytest.raises(kind, match=text):
         neutral(**words)(lambda point, *, xp=None, **more: point)
 
 
-def test_what_cannot_be_decorated_is_told():
+def test_what_cannot_be_decorated_is_refused():
     def generator(x):
         yield x
 
@@ -677,7 +677,7 @@ def test_what_cannot_be_decorated_is_told():
             neutral(wrong)
 
 
-def test_an_xp_that_could_not_be_given_is_told():
+def test_an_xp_that_could_not_be_given_is_refused():
     def by_position(x, xp=None, /):
         pass
 
@@ -695,7 +695,7 @@ def test_an_xp_that_could_not_be_given_is_told():
     assert neutral(functools.partial(own, xp=torch))(np.ones(1)) is torch
 
 
-def test_what_is_missing_is_told_and_not_that_there_is_no_array():
+def test_a_missing_argument_is_named_before_a_missing_array():
     with pytest.raises(TypeError, match="missing a required argument: 'x'"):
         ratio()
     with pytest.raises(TypeError, match="unexpected keyword argument 'z'"):

@@ -284,7 +284,7 @@ def test_jax_finds_the_same_gradient(name):
     assert_close(gradient, torch_gradient(function, data), roundings=1e6)
 
 
-# What is said beside the values.
+# What is asserted beside the values.
 
 
 def test_libraries_are_not_mixed():
