@@ -174,7 +174,7 @@ def test_interop_keeps_the_law_everywhere():
 
 def test_no_library_but_numpy_is_loaded():
     code = (
-        "import sys; from conformance import policy; cases = list(policy.cases()); [policy.observe(case) for case in cases[::40]];"
+        "import sys; from interop_conformance.policy import layer as policy; cases = list(policy.cases()); [policy.observe(case) for case in cases[::40]];"
         "print(sorted({'torch', 'cupy', 'jax', 'array_api_strict', 'pyarrow', 'numpy'} & sys.modules.keys()))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -192,9 +192,9 @@ def test_the_facts_are_those_of_the_backends(name):
     for device in listed.devices:
         assert listed.alignment_on(Device(device)) == backend.alignment_on(Device(device))
         assert listed.dtypes_on(Device(device)) == backend.dtypes_on(Device(device)) & set(DTYPES)
-    for trait in ("name", "title", "home", "readonly_arrays", "negative_strides", "foreign_byte_order", "unaligned", "odd_strides"):
+    for trait in ("name", "title", "default_device", "readonly_arrays", "negative_strides", "foreign_byte_order", "unaligned", "odd_strides"):
         assert getattr(listed, trait) == getattr(backend, trait)
-    for trait in ("compact", "why_lacking"):
+    for trait in ("compact", "shares", "why_lacking"):
         assert getattr(listed, trait) == getattr(backend, trait)
 
 
