@@ -9,6 +9,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from interop._model.call_signature import PLAIN, CallSignature
+from interop._model.spelling import type_name
 from interop._trees.structure import flatten, flatten_named
 from interop.backends import find_backend, is_array
 from interop.errors import GradError, UnsupportedTypeError
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Sequence
 
-    from interop._trees.structure import FlatTree
+from interop._trees.structure import FlatTree
 
-__all__ = ["Arguments", "FunctionSignature", "Results", "taken"]
+__all__ = ["Arguments", "FunctionSignature", "Results", "not_an_array", "taken"]
 
 
 _TENSOR = object()
@@ -210,8 +211,12 @@ def _is_result(leaf: Any, name: str) -> bool:
         raise UnsupportedTypeError(f"{name} returned a Python {kind}, which no gradient can flow through.", hint=hint)
     if type(leaf) in PLAIN or isinstance(leaf, int | str):
         return False
-    kind = f"{type(leaf).__module__}.{type(leaf).__qualname__}".removeprefix("builtins.")
-    raise UnsupportedTypeError(f"{name} returned a {kind}, which is no array.", hint="Return arrays, or trees of them.")
+    raise not_an_array(leaf, name, "arrays")
+
+
+def not_an_array(leaf: Any, name: str, wanted: str) -> UnsupportedTypeError:
+    """Return the error for a result that is none of the `wanted` ones."""
+    return UnsupportedTypeError(f"{name} returned a {type_name(leaf)}, not {wanted}.", hint=f"Return {wanted}, or trees of them.")
 
 
 def taken(signature: CallSignature, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: frozenset[type]) -> Arguments:

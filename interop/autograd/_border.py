@@ -100,9 +100,10 @@ class Border:
         views = not self.protects or self.policy().readonly == "share"
         return apart(made, same=same, beside=beside if views else ()) if len(made) > 1 or views else made
 
-    def to_saved_tensors(self, arrays: list[Any], device: Any, text: str, names: Names) -> list[Any]:
+    def to_saved_tensors(self, arrays: list[Any], device: Any, text: str, names: Names | None = None) -> list[Any]:
         """Return tensors on the memory of arrays that are saved for a rule; nothing writes to those."""
-        return self._converted(arrays, self._to_tensors, text, names, {"to": "torch", "device": device})
+        saved = names or (lambda: [f"what it saved[{at}]" for at in range(len(arrays))])
+        return self._converted(arrays, self._to_tensors, text, saved, {"to": "torch", "device": device})
 
     def tables(self) -> tuple[dict[type, Any], dict[type, Any]] | None:
         """Return the tables of the fast path, to arrays and to tensors; None where permissions have to be looked at."""

@@ -13,6 +13,7 @@ from interop.autograd._derived import DerivedTask
 from interop.autograd._residuals import ForwardResiduals, TensorSpec
 from interop.autograd._torch.tasks import Task
 from interop.backends.torch.modes import no_autocast
+from interop.errors import GradError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,10 +56,11 @@ class Operation:
     derivatives: Any = None
     casts: bool = False
 
-    @property
-    def word(self) -> str:
-        """What the function is called where its rules are given."""
-        return self.name if self.name.isidentifier() else "f"
+    def without(self, rule: str, consequence: str) -> GradError:
+        """Return the error for a rule that the function does not have."""
+        decorated = self.name if self.name.isidentifier() else "f"
+        hint = f"Give it one: wrap(..., {rule}=rule), or @{decorated}.{rule}."
+        return GradError(f"{self.name} has no {rule}, so {consequence}.", hint=hint)
 
     def task(self, arguments: Arguments) -> Task:
         """Return the run on the tensors of a call."""
@@ -110,7 +112,7 @@ class ForwardTask(Task):
         refs = [context.count_saved(outgoing[at]) for at in range(len(outgoing))]
         made = operation.border.to_tensors(outgoing, device, text, results.names, beside=tensors, refs=refs)
         residuals.outputs = list(map(TensorSpec.of, made)) if operation.jvp is not None else []
-        made += operation.border.to_saved_tensors(others, device, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
+        made += operation.border.to_saved_tensors(others, device, text)
         context.release_saved()
         return made, residuals
 

@@ -221,11 +221,7 @@ class Operator(Kernels):
         others = residuals.record_saved(everything[:cut])
         residuals.results.arrays = []
         residuals.context.release_saved()
-        return (
-            operation.border.to_saved_tensors(others, None, text, lambda: [f"what it saved[{at}]" for at in range(len(others))])
-            if operation.once
-            else others
-        )
+        return operation.border.to_saved_tensors(others, None, text) if operation.once else others
 
 
 def _owner(function: Any) -> str:

@@ -175,10 +175,7 @@ class ForwardResiduals(Residuals):
         """Run the forward-mode rule: return the tangent of each output as a tensor, None where there is none."""
         operation = self.operation
         if operation.jvp is None:
-            raise GradError(
-                f"{operation.name} has no jvp, so forward mode stops here.",
-                hint=f"Give it one: wrap(..., jvp=rule), or @{operation.word}.jvp.",
-            )
+            raise operation.without("jvp", "forward mode stops here")
         incoming, name = [*saved, *tangents], f"the jvp of {operation.name}"
         arrays = operation.border.to_arrays(incoming, name, self._incoming(saved, "the tangent of", self.arguments.names))
         context = self.context.with_saved(tuple(arrays[: len(saved)]))
@@ -200,22 +197,20 @@ class ForwardResiduals(Residuals):
         return [f"the tangent of {names[at]}" for at in moving]
 
     def _moving(self, tangent: Any, at: int) -> Any:
-        """Return a tangent in its result's dtype; raises if it is none of it."""
+        """Return a tangent in its result's dtype; raises if it does not fit the result."""
         if not self.outputs:
             return tangent
         spec, label = self.outputs[at], f"the jvp of {self.operation.name}: the tangent of {self.results.names()[at]}"
         tangent = self._in_dtype(tangent, spec, label, "the result")
         if tangent.shape != spec.shape:
-            message = f"{label} has shape {tuple(tangent.shape)}, the result {tuple(spec.shape)}."
-            raise GradError(message, hint="Return a tangent of the result's shape.")
+            raise _wrong_shape(label, tangent, "the result", spec, "Return a tangent of the result's shape.")
         return tangent
 
     def rule(self) -> Callable[..., Any]:
         """Return the backward rule; GradError without one."""
         operation = self.operation
         if operation.backward is None:
-            hint = f"Give it one: wrap(..., backward=rule), or @{operation.word}.backward."
-            raise GradError(f"{operation.name} has no backward, so no gradient can flow through it.", hint=hint)
+            raise operation.without("backward", "no gradient can flow through it")
         if self.specs and not self.saved and not operation.takes_ctx and operation.setup_context is None:
             message = f"{operation.name} was given its backward after this call, which saved nothing for it."
             raise GradError(message, hint="Give the rule before the function is called.")
@@ -247,7 +242,7 @@ class ForwardResiduals(Residuals):
         return f"the backward of {self.operation.name}: the gradient of {self._name(at)}"
 
     def _fitted(self, grad: Any, at: int) -> Any:
-        """Return a gradient in its input's dtype and shape; raises if it is none of it."""
+        """Return a gradient in its input's dtype and shape; raises if it does not fit the input."""
         spec = self.specs[at]
         if grad.dtype != spec.dtype:
             grad = self._in_dtype(grad, spec, self._gradient_of(at), "the input")
@@ -256,8 +251,8 @@ class ForwardResiduals(Residuals):
         if grad.shape == spec.shape:
             return grad
         if not _broadcasts(spec.shape, grad.shape):
-            message = f"{self._gradient_of(at)} has shape {tuple(grad.shape)}, the input {tuple(spec.shape)}."
-            raise GradError(message, hint="Return a gradient of the input's shape, or of one that it broadcasts to, which is summed.")
+            hint = "Return a gradient of the input's shape, or of one that it broadcasts to, which is summed."
+            raise _wrong_shape(self._gradient_of(at), grad, "the input", spec, hint)
         return grad.sum_to_size(spec.shape)
 
     def _on_input_device(self, grad: Any, spec: TensorSpec, at: int) -> Any:
@@ -282,6 +277,10 @@ class ForwardResiduals(Residuals):
 
 SINGLE = Results.flat(1, single=True)
 """Of a function that returned one array."""
+
+
+def _wrong_shape(label: str, made: Any, of: str, spec: TensorSpec, hint: str) -> GradError:
+    return GradError(f"{label} has shape {tuple(made.shape)}, {of} {tuple(spec.shape)}.", hint=hint)
 
 
 def _broadcasts(shape: Sequence[int], to: Sequence[int]) -> bool:

@@ -237,6 +237,8 @@ def _untouched_gradients(case: Case) -> Iterator[str]:
 
 def _report(name: str, checks: list[_Check], case: Case) -> None:
     __tracebackhide__ = True
+    from interop.testing._gradcheck.case import finding  # on request: it loads torch
+
     failed: list[tuple[_Check, list[str]]] = []
     cause: Exception | None = None
     made = 0
@@ -245,7 +247,7 @@ def _report(name: str, checks: list[_Check], case: Case) -> None:
         try:
             found = list(check.run())
         except Exception as error:  # of the function that is checked: whatever it is, it is the finding
-            found, raised, cause = [_raised(error)], True, cause or error
+            found, raised, cause = [finding(error)], True, cause or error
         made += 1
         if found:
             failed.append((check, found))
@@ -253,12 +255,6 @@ def _report(name: str, checks: list[_Check], case: Case) -> None:
                 break
     if failed:
         raise AssertionError("\n".join([_failure(name, failed, made, len(checks)), *_unchecked(case)])) from cause
-
-
-def _raised(error: Exception) -> str:
-    from interop.testing._gradcheck.case import summary
-
-    return f"raised {summary(error)}"
 
 
 def _failure(name: str, failed: list[tuple[_Check, list[str]]], made: int, count: int) -> str:

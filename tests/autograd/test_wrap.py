@@ -380,7 +380,7 @@ def test_python_numbers_cannot_carry_a_gradient(returned, kind):
 
 
 def test_results_that_are_no_arrays():
-    with pytest.raises(UnsupportedTypeError, match=r"returned a interop\.autograd\._context\.Context, which is no array"):
+    with pytest.raises(UnsupportedTypeError, match=r"returned a interop\.autograd\._context\.Context, not arrays"):
         wrap(lambda x: Context(), runs_on="numpy")(double(2))
     assert wrap(lambda x: (None, "a", 3), runs_on="numpy")(torch.ones(2)) == (None, "a", 3)
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from interop._model.policy import Policy, ReadOnly, TransferRule  # noqa: TC001 - as above
 from interop._model.spelling import no_value
-from interop.autograd._arguments import Arguments, FunctionSignature, Results
+from interop.autograd._arguments import Arguments, FunctionSignature, Results, not_an_array
 from interop.autograd._border import Border
 from interop.autograd._keywords import reject_unknown_keywords
 from interop.autograd._torch.gradients import by_itself, copied, specs_of, vjp
 from interop.backends import find_backend, is_array, load_backend
-from interop.errors import DTypeError, UnsupportedTypeError
+from interop.errors import DTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,8 +157,7 @@ class _Form:
         made, results.arrays = results.arrays, []
         for one in made:
             if not _is_tensor(one):
-                hint = "Return tensors, or trees of them."
-                raise UnsupportedTypeError(f"{self.name} returned a {type(one).__module__}.{type(one).__qualname__}.", hint=hint)
+                raise not_an_array(one, self.name, "tensors")
         self.results = results
         return made
 

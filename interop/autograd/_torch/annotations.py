@@ -1,7 +1,8 @@
 """The schema of an operator, from the annotations of a function: what `torch.library.infer_schema` does, for arrays of any library.
 
-That one wants every argument annotated, and tensors as `torch.Tensor`. Here what is no number is a tensor, since that is all
-that a wrapped function is differentiated by; and names that exist for type checkers only are arrays, since most are.
+It cannot be called for this: it wants every argument annotated, and tensors as `torch.Tensor`, and it takes no lists as defaults, no
+complex numbers and no positional-only arguments (torch/_library/infer_schema.py). Here what is no number is a tensor, since that
+is all that a wrapped function is differentiated by; and names that exist for type checkers only are arrays, since most are.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from interop.errors import UnsupportedTypeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from interop._model.call_signature import CallSignature
 
 __all__ = ["inferred", "needed"]
@@ -25,8 +28,8 @@ __all__ = ["inferred", "needed"]
 _NUMBERS = {float: "float", int: "SymInt", bool: "bool", str: "str", complex: "Scalar"}
 _TORCH = {"dtype": "ScalarType", "device": "Device"}
 _LISTS = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
-_TREES = (dict, tuple, set, frozenset, collections.abc.Mapping)
 _NONE = type(None)
+_TREES = (dict, tuple, set, frozenset, collections.abc.Mapping, _NONE)
 _EMPTY = inspect.Parameter.empty
 
 
@@ -42,9 +45,9 @@ def inferred(signature: CallSignature, function: Any) -> tuple[str, bool]:
         raise UnsupportedTypeError(
             f"{signature.name} has no signature to infer a schema from.", hint='Give one: schema="(Tensor x) -> Tensor".'
         )
-    asked = _Asked(signature.name, signature.signature, function)
-    arguments = [asked.argument(one) for one in signature.signature.parameters.values()]
-    returns, single = asked.returns()
+    inference = _Inference(signature.name, signature.signature, function)
+    arguments = [inference.argument(one) for one in signature.signature.parameters.values()]
+    returns, single = inference.returns()
     return f"({', '.join(arguments)}) -> {returns}", single
 
 
@@ -55,7 +58,7 @@ def needed(signature: inspect.Signature) -> list[str]:
 
 
 class _Arrays(type):
-    """What a name that cannot be found stands for: an array, whatever is written behind it."""
+    """The type of `_Array`: its attributes are arrays too."""
 
     def __getattr__(cls, name: str) -> type[_Array]:
         if name.startswith("__"):
@@ -64,6 +67,8 @@ class _Arrays(type):
 
 
 class _Array(metaclass=_Arrays):
+    """In the place of a name that cannot be found: an array, with or without attributes and parameters."""
+
     def __class_getitem__(cls, _: Any) -> type[_Array]:
         return cls
 
@@ -78,8 +83,8 @@ class _Names(dict[str, Any]):
         return self.known.get(name, getattr(builtins, name, _Array))
 
 
-class _Asked:
-    """A function that is asked for its schema."""
+class _Inference:
+    """The schema of one function, inferred."""
 
     def __init__(self, name: str, signature: inspect.Signature, function: Any) -> None:
         self.name, self.signature = name, signature
@@ -90,8 +95,7 @@ class _Asked:
         name, default = parameter.name, parameter.default
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             self.refuse(f"{parameter} can be any number of arguments", "Take a list of arrays: list[np.ndarray].")
-        annotation = self.read(parameter.annotation)
-        word = _of_default(default) if annotation is _EMPTY else self.word(annotation, name)
+        word = _of_default(default) if parameter.annotation is _EMPTY else self.word(parameter.annotation, name)
         if parameter.kind is parameter.KEYWORD_ONLY and word.startswith("Tensor"):
             self.refuse(f"{name!r} is an array by keyword only, which no gradient flows through", "Let it be given by position.")
         if default is _EMPTY:
@@ -112,7 +116,7 @@ class _Asked:
         if typing.get_origin(annotation) is tuple and (members := typing.get_args(annotation)):
             if ... in members:
                 self.refuse("a tuple of any length is returned", "Say how many arrays: tuple[np.ndarray, np.ndarray].")
-            words = [self.word(self.read(member), "the result") for member in members]
+            words = [self.word(member, "the result") for member in members]
         else:
             words = [self.word(annotation, "the result")]
         if set(words) != {"Tensor"}:
@@ -121,28 +125,31 @@ class _Asked:
 
     def word(self, annotation: Any, name: str) -> str:
         """Return an annotation as schemas write it."""
+        annotation = self.read(annotation)
         origin, members = typing.get_origin(annotation), typing.get_args(annotation)
         if origin is typing.Annotated:
-            return self.word(self.read(members[0]), name)
+            return self.word(members[0], name)
         if origin in (typing.Union, types.UnionType):
-            return self.union([self.read(one) for one in members], name)
+            return self.union(members, name)
         if origin is Literal:
             return self.union([type(one) for one in members], name)
         if (origin or annotation) in _LISTS:
-            return self.listed([self.read(one) for one in members], name)
-        if (origin or annotation) in _TREES or annotation is None or _is_tree(annotation):
+            return self.listed(members, name)
+        if _is_tree(origin or annotation):
             kind = getattr(annotation, "__name__", str(annotation))
             self.refuse(f"{name if ' ' in name else repr(name)} is a {kind}", "Take and return arrays one by one, or lists of them.")
-        return _word(annotation)
+        if getattr(annotation, "__module__", None) == "torch":
+            return _TORCH.get(annotation.__name__, "Tensor")
+        return _NUMBERS.get(annotation, "Tensor")
 
-    def union(self, members: list[Any], name: str) -> str:
+    def union(self, members: Sequence[Any], name: str) -> str:
         words = {self.word(one, name) for one in members if one is not _NONE}
         if len(words) > 1 and not words <= {"float", "SymInt", "bool", "Scalar"}:
             self.refuse(f"{name!r} can be {' or '.join(sorted(words))}", "Let it be one of them.")
         word = words.pop() if len(words) == 1 else "Scalar"
         return f"{word}?" if _NONE in members and not word.endswith("?") else word
 
-    def listed(self, members: list[Any], name: str) -> str:
+    def listed(self, members: Sequence[Any], name: str) -> str:
         if len(members) != 1:
             self.refuse(f"{name!r} is a list of unknown elements", "Annotate it, as in: list[float], list[np.ndarray].")
         word = self.word(members[0], name)
@@ -151,7 +158,7 @@ class _Asked:
         return f"{word}[]"
 
     def read(self, annotation: Any) -> Any:
-        """Return an annotation that may be text."""
+        """Return an annotation, evaluated where it is text."""
         if isinstance(annotation, typing.ForwardRef):
             annotation = annotation.__forward_arg__
         # eval is what typing.get_type_hints does; that one fails at a name that is there for type checkers only.
@@ -161,16 +168,8 @@ class _Asked:
         raise UnsupportedTypeError(f"{self.name} cannot be an operator: {what}.", hint=hint)
 
 
-def _word(annotation: Any) -> str:
-    if annotation in _NUMBERS:
-        return _NUMBERS[annotation]
-    if getattr(annotation, "__module__", None) == "torch":
-        return _TORCH.get(annotation.__name__, "Tensor")
-    return "Tensor"
-
-
-def _is_tree(annotation: Any) -> bool:
-    return isinstance(annotation, type) and (dataclasses.is_dataclass(annotation) or issubclass(annotation, dict | tuple))
+def _is_tree(kind: Any) -> bool:
+    return kind is None or (isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, _TREES)))
 
 
 def _of_default(default: Any) -> str:

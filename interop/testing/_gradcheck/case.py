@@ -17,7 +17,7 @@ from interop.errors import LayoutError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Case", "Limits", "differences", "spot", "summary", "tried"]
+__all__ = ["Case", "Limits", "differences", "finding", "spot", "summary", "tried"]
 
 Tensors = list[torch.Tensor]
 _DOUBLE = (torch.float64, torch.complex128)
@@ -99,9 +99,7 @@ class Case:
             raise AssertionError("gradcheck: no result requires a gradient, so none could be right.")
         for at in self.live:
             if (dtype := results[at].dtype) not in _DOUBLE:
-                raise TypeError(
-                    f"gradcheck: {self.outputs[at]} is {dtype}, and numerical derivatives need float64 or complex128 throughout."
-                )
+                raise _too_coarse(self.outputs[at], dtype, " throughout.")
         source = torch.Generator().manual_seed(0)
         for one in (results[at] for at in self.live):
             made = torch.randn(one.shape, dtype=one.dtype, generator=source)
@@ -182,10 +180,12 @@ def _check(tensor: torch.Tensor, name: str, *, wanted: bool) -> None:
     if tensor.layout is not torch.strided or tensor.is_meta:
         raise LayoutError(f"gradcheck: {name} is {tensor.layout} on {tensor.device}.", hint="Check with dense tensors that have data.")
     if wanted and tensor.dtype not in _DOUBLE:
-        raise TypeError(
-            f"gradcheck: {name} is {tensor.dtype}, and numerical derivatives need float64 or complex128: pass {name}.double(),"
-            " or let only those require a gradient that are to be differentiated."
-        )
+        choice = "or let only those require a gradient that are to be differentiated."
+        raise _too_coarse(name, tensor.dtype, f": pass {name}.double(), {choice}")
+
+
+def _too_coarse(name: str, dtype: torch.dtype, rest: str) -> TypeError:
+    return TypeError(f"gradcheck: {name} is {dtype}, and numerical derivatives need float64 or complex128{rest}")
 
 
 def differences(
@@ -219,10 +219,15 @@ def summary(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(map(str, error.args)).strip().partition(chr(10) + chr(10))[0]}"
 
 
+def finding(error: BaseException) -> str:
+    """Return the finding for an error of the function that is checked."""
+    return f"raised {summary(error)}"
+
+
 def tried(label: str, run: Callable[..., Iterable[str]], *args: Any) -> Iterator[str]:
     """Yield what a run finds, or raises, with a label."""
     try:
         found = list(run(*args))
     except Exception as error:  # of the function that is checked: whatever it is, it is the finding
-        found = [f"raised {summary(error)}"]
+        found = [finding(error)]
     yield from (f"{label}: {one}" for one in found)
