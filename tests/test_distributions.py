@@ -87,8 +87,8 @@ def files(made):
 
 
 def expected(folder, without=()):
-    """Return the files that a package's wheel must hold: all there are, less what only the compiler reads."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in {".pyc", ".so", *without})
+    """Return the files that a package's wheel must hold: all there are, less what is built, hidden, or for the compiler only."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in {".pyc", ".so", *without} and path.name[0] != ".")
     return {path.relative_to(folder.parent).as_posix() for path in found}
 
 
@@ -129,7 +129,6 @@ def test_from_a_checkout_that_is_not_installed(python):
     assert done.returncode == 0, done.stderr
     assert "exchange.stays-alive" in done.stdout
     assert run(python, "-c", "import tools, interop_conformance.selection", cwd=ROOT).returncode == 0
-    assert "PYTHONPATH=.:conformance" in (ROOT / "Makefile").read_text()
 
 
 def test_the_two_are_of_one_version():
