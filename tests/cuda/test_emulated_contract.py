@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-from elftools.elf.elffile import ELFFile
 
 from tests.emulated import building
 from tests.emulated.contract.cuda import ONLY_EMULATED
@@ -34,6 +33,8 @@ def exported_functions(tmp_path_factory):
     """Return the names of the functions that the emulated library exports."""
     if (reason := building.why_not()) is not None:
         pytest.skip(reason)
+    from elftools.elf.elffile import ELFFile  # here: `make gpu` collects this file where only the libraries are installed
+
     with building.build(tmp_path_factory.mktemp("library")).open("rb") as file:
         symbols = list(ELFFile(file).get_section_by_name(".dynsym").iter_symbols())
     defined = {one.name for one in symbols if one["st_info"]["type"] == "STT_FUNC" and one["st_shndx"] != "SHN_UNDEF"}
