@@ -66,7 +66,7 @@ _duals: Any = forward_ad
 _NUMPY, _ARRAY, _TOLIST, _DLPACK = _Tensor.numpy, _Tensor.__array__, _Tensor.tolist, _Tensor.__dlpack__
 _CUDA_ARRAY = _Tensor.__cuda_array_interface__.__get__
 _DETACHING = frozenset({torch.detach, _Tensor.detach, _Tensor.detach_, _Tensor.data.__get__})
-_SETTLING = frozenset({_Tensor.requires_grad_, _Tensor.requires_grad.__set__})
+_SETTING_GRAD = frozenset({_Tensor.requires_grad_, _Tensor.requires_grad.__set__})
 # Where Python numbers become tensors, on whatever device: the place of the data among the arguments.
 _MAKING = {torch.tensor: 0, torch.as_tensor: 0, torch.asarray: 0, _Tensor.new_tensor: 1}
 _INDEXING = frozenset({_Tensor.__getitem__, _Tensor.__setitem__})
@@ -111,7 +111,7 @@ def native_guard(forbidden: frozenset[str]) -> Iterator[None]:
         _leave(operations, _python_dispatch._get_current_dispatch_mode, _python_dispatch._pop_mode, _python_dispatch._push_mode)
         _leave(functions, overrides._get_current_function_mode, overrides._pop_mode, overrides._push_mode)
         _watching.set(tuple(other for other in _watching.get() if other is not watch))
-        watch.astray.refs.clear()
+        watch.detached_storages.refs.clear()
 
 
 def _leave(mode: Any, top: Callable[[], Any], pop: Callable[[], Any], push: Callable[[Any], None]) -> None:
@@ -129,7 +129,7 @@ class _Watch:
 
     def __init__(self, forbidden: frozenset[str]) -> None:
         self.transfers, self.grads = "transfers" in forbidden, "grads" in forbidden
-        self.astray = _Storages()
+        self.detached_storages = _Storages()
         self.thread = threading.get_ident()
         self.keys = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
         self.calling: Any = None  # torch's function that the user called, for the words of a refusal further down
@@ -142,18 +142,18 @@ class _Watch:
             return False
         return self in _watching.get() or threading.get_ident() != self.thread
 
-    def stop(self, func: Any, crossings: Iterable[tuple[Any, Device]]) -> None:
+    def check_crossings(self, func: Any, crossings: Iterable[tuple[Any, Device]]) -> None:
         """Raise for the first tensor that would go to another device."""
         for x, goal in crossings:
             here = kinds.device_of(x)
             if here not in (goal, Device("meta")) and not (self.literal and here == CPU):
                 raise self.refusal(TransferError, "transfers", func, x, f"copies from {here} to {goal}")
 
-    def hold(self, func: Any, x: Any) -> None:
+    def check_gradient(self, func: Any, x: Any) -> None:
         """Raise for a tensor that would leave torch without its gradient."""
         if _tracked(x):
             raise self.refusal(GradError, "grads", func, x, "exports without its gradient")
-        if x in self.astray:
+        if x in self.detached_storages:
             raise self.refusal(GradError, "grads", func, x, "exports values of a tracked tensor, taken out of their graph in this block")
 
     def refusal(self, kind: type[InteropError], forbidden: str, func: Any, x: Any, deed: str) -> InteropError:
@@ -215,9 +215,9 @@ class _Functions(overrides.TorchFunctionMode):
         with torch._C.DisableTorchFunction():
             if watch.here():
                 if watch.transfers:
-                    watch.stop(func, sent(func, x, kwargs))
+                    watch.check_crossings(func, sent(func, x, kwargs))
                 if watch.grads and not (func is _TOLIST and x.dim() == 0):
-                    watch.hold(func, x)
+                    watch.check_gradient(func, x)
         return self.call(func, args, kwargs)
 
     def call(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -229,7 +229,7 @@ class _Functions(overrides.TorchFunctionMode):
             literal = watch.transfers and (func in _MAKING or func in _INDEXING) and self.literal(func, args, kwargs)
             detached = watch.grads and func in _DETACHING and _tracked(args[0])
             if watch.grads and func == _CUDA_ARRAY and args[0].is_cuda:  # on the host there is none, and hasattr() asks
-                watch.hold(func, args[0])
+                watch.check_gradient(func, args[0])
         before, (watch.calling, watch.literal) = (watch.calling, watch.literal), (func, literal)
         try:
             result = func(*args, **kwargs)
@@ -237,9 +237,9 @@ class _Functions(overrides.TorchFunctionMode):
             watch.calling, watch.literal = before
         with torch._C.DisableTorchFunction():
             if detached:
-                watch.astray.add(result)
-            elif func in _SETTLING and not args[0].requires_grad:  # a leaf taken out of autograd for good
-                watch.astray.discard(args[0])
+                watch.detached_storages.add(result)
+            elif func in _SETTING_GRAD and not args[0].requires_grad:  # a leaf taken out of autograd for good
+                watch.detached_storages.discard(args[0])
         return result
 
     def literal(self, func: Any, args: Any, kwargs: Any) -> bool:
@@ -250,7 +250,7 @@ class _Functions(overrides.TorchFunctionMode):
         else:
             data = args[place : place + 1] or (kwargs.get("data", kwargs.get("obj")),)
         read = _leaves([item for item in data if isinstance(item, nested)])
-        self.watch.stop(func, ((leaf, CPU) for leaf in read if isinstance(leaf, torch.Tensor)))
+        self.watch.check_crossings(func, ((leaf, CPU) for leaf in read if isinstance(leaf, torch.Tensor)))
         return all(isinstance(leaf, _LITERALS) for leaf in _leaves(data))
 
 
@@ -274,7 +274,7 @@ class _Operations(_python_dispatch.TorchDispatchMode):
             return func(*args, **kwargs)
         if watch.transfers and packet in CROSSINGS:
             with torch._C.DisableTorchFunction():
-                watch.stop(func, CROSSINGS[packet](args, kwargs))
+                watch.check_crossings(func, CROSSINGS[packet](args, kwargs))
         result = func(*args, **kwargs)
         if watch.grads and (func.is_view or packet in COPIES):
             with torch._C.DisableTorchFunction():
@@ -289,14 +289,14 @@ class _Operations(_python_dispatch.TorchDispatchMode):
             source = next((x for x in args if isinstance(x, torch.Tensor)), None)
             found = [(output, source) for output in (result if isinstance(result, list | tuple) else (result,))]
         for output, source in found:
-            if source is not None and _differentiable(output) and self.strays(packet, source):
-                self.watch.astray.add(output)
+            if source is not None and _differentiable(output) and self.has_left_graph(packet, source):
+                self.watch.detached_storages.add(output)
 
-    def strays(self, packet: Any, x: Any) -> bool:
+    def has_left_graph(self, packet: Any, x: Any) -> bool:
         """Return whether a view or a copy of `x` has its values without its graph."""
         if x.requires_grad:
             return packet is _aten.detach or not torch.is_grad_enabled()
-        return x in self.watch.astray
+        return x in self.watch.detached_storages
 
 
 def _leaves(data: Any) -> Iterator[Any]:

@@ -55,6 +55,9 @@ class ArrayAPIBackend(Backend):
     Where the library imports something else than it was given (other memory, other strides, a writable array of read-only memory), the
     conversion is a LayoutError, which names the keyword that is missing here.
 
+    The standard knows no gradients either: an array that its library tracks has to refuse its export, as the standard demands, or a subclass
+    describes it with ``requires_grad=True`` and has `detach`.
+
     The standard has no current stream. So arrays on a CUDA device leave the library in order, and come to it only in a subclass that has
     `has_streams`, `stream_pointer` and `on_stream`.
 
