@@ -22,8 +22,9 @@ setup(
             [f"interop/native/{name}.c" for name in ("module", "guarded", "verb", "leaves", "flatten", "unflatten")],
             depends=[f"interop/native/{name}.h" for name in ("fastpath", "calls", "containers")],
             include_dirs=[np.get_include()],
-            # Said aloud: a CFLAGS in the environment replaces Python's own, and without -O the C is slower than Python.
-            extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
+            # Explicit: a CFLAGS in the environment replaces Python's own, and without -O the C is slower than Python. Hidden,
+            # so that the files call each other directly, and no other library's function of the same name instead.
+            extra_compile_args=[] if sys.platform == "win32" else ["-O3", "-fvisibility=hidden"],
             optional=True,
         ),
         Extension(

@@ -15,6 +15,7 @@
 /* One for each interpreter, and for each time the module is made: nothing is kept in C statics. */
 typedef struct {
     PyObject *no_arguments; /* the empty tuple */
+    PyObject *minus_one;    /* a small integer: one object in an interpreter */
     PyObject *word_grad;
     PyObject *word_detach;
     PyTypeObject *guarded_type;

@@ -44,7 +44,7 @@ struct Guarded {
 static int
 truth_of(PyObject *answer)
 {
-    int truth = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    int truth = answer == Py_False ? 0 : answer == Py_True ? 1 : answer == NULL ? -1 : PyObject_IsTrue(answer);
     Py_XDECREF(answer);
     return truth;
 }
@@ -75,7 +75,7 @@ all_are(PyObject *x, PyObject *paths, int expected)
 
 /* Return 1 if no level of the library is entered: each is a number in a dict of its own that is negative outside. */
 static int
-is_at_no_level(PyObject *levels)
+is_at_no_level(State *state, PyObject *levels)
 {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(levels); i++) {
         PyObject *pair = PyTuple_GET_ITEM(levels, i), *key = PyTuple_GET_ITEM(pair, 1);
@@ -85,6 +85,9 @@ is_at_no_level(PyObject *levels)
                 PyErr_SetObject(PyExc_KeyError, key);
             }
             return -1;
+        }
+        if (found == state->minus_one) { /* what it is nearly always */
+            continue;
         }
         Py_INCREF(found); /* one that is no int may run Python to become one */
         long level = PyLong_AsLong(found);
@@ -129,7 +132,7 @@ guards_allow(Guarded *self, PyObject *x)
         allowed = all_are(x, self->must_be_true, 1);
     }
     if (allowed > 0) {
-        allowed = is_at_no_level(self->no_level);
+        allowed = is_at_no_level(self->state, self->no_level);
     }
     return allowed > 0 ? is_in_no_mode(self->state, self->no_mode) : allowed;
 }

@@ -35,12 +35,14 @@ fastpath_exec(PyObject *module)
 {
     State *state = PyModule_GetState(module);
     state->no_arguments = PyTuple_New(0);
+    state->minus_one = PyLong_FromLong(-1);
     state->word_grad = PyUnicode_InternFromString("grad");
     state->word_detach = PyUnicode_InternFromString("detach");
     state->guarded_type = add_type(module, &guarded_spec);
     PyTypeObject *verb_type = add_type(module, &verb_spec);
     Py_XDECREF(verb_type); /* the module has one of its own */
-    int whole = state->no_arguments && state->word_grad && state->word_detach && state->guarded_type && verb_type;
+    int whole = state->no_arguments && state->minus_one && state->word_grad && state->word_detach &&
+                state->guarded_type && verb_type;
     return whole ? PyModule_AddIntConstant(module, "BUILD", BUILD) : -1; /* what was made goes with the module */
 }
 
@@ -48,7 +50,8 @@ static int
 fastpath_traverse(PyObject *module, visitproc visit, void *arg)
 {
     State *state = PyModule_GetState(module);
-    Py_VISIT(state->guarded_type); /* it refers back to the module; the others are strings and an empty tuple */
+    Py_VISIT(
+        state->guarded_type); /* it refers back to the module; the others are a number, strings and an empty tuple */
     return 0;
 }
 
@@ -57,6 +60,7 @@ fastpath_clear(PyObject *module)
 {
     State *state = PyModule_GetState(module);
     Py_CLEAR(state->no_arguments);
+    Py_CLEAR(state->minus_one);
     Py_CLEAR(state->word_grad);
     Py_CLEAR(state->word_detach);
     Py_CLEAR(state->guarded_type);

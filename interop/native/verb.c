@@ -174,7 +174,8 @@ verb_repr(PyObject *self)
     return text;
 }
 
-/* Bind as a function does (functools.lru_cache's objects too): by this, help() takes a verb for a routine and shows its signature. */
+/* Bind as a function does (functools.lru_cache's objects too): by this, help() takes a verb for a routine and shows its
+ * signature. */
 static PyObject *
 verb_descr_get(PyObject *self, PyObject *instance, PyObject *Py_UNUSED(owner))
 {
@@ -199,11 +200,16 @@ static PyGetSetDef verb_getset[] = {
 };
 
 static PyType_Slot verb_slots[] = {
-    {Py_tp_new, verb_new},           {Py_tp_repr, verb_repr},
-    {Py_tp_call, PyVectorcall_Call}, {Py_tp_traverse, verb_traverse},
-    {Py_tp_clear, verb_clear},       {Py_tp_dealloc, verb_dealloc},
-    {Py_tp_methods, verb_methods},   {Py_tp_members, verb_members},
-    {Py_tp_getset, verb_getset},     {Py_tp_descr_get, verb_descr_get},
+    {Py_tp_new, verb_new},
+    {Py_tp_repr, verb_repr},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_traverse, verb_traverse},
+    {Py_tp_clear, verb_clear},
+    {Py_tp_dealloc, verb_dealloc},
+    {Py_tp_methods, verb_methods},
+    {Py_tp_members, verb_members},
+    {Py_tp_getset, verb_getset},
+    {Py_tp_descr_get, verb_descr_get},
     {0, NULL},
 };
 
