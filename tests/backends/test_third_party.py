@@ -78,3 +78,19 @@ def test_without_the_entry_point_it_is_unknown(tmp_path):
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport interop, toy, numpy\ninterop.convert(numpy.ones(2), 'toy')"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ValueError: 'toy' is not a backend" in ran.stderr
+
+
+def test_the_names_for_authors_are_there_and_import_no_library():
+    code = """
+import sys
+from interop.backends import Backend, Capabilities, Description, Device, KnownIssue, Shortcut
+import interop.backends
+assert "numpy" not in sys.modules
+assert interop.backends.ArrayAPIBackend and "numpy" in sys.modules  # which needs it
+assert {"Backend", "ArrayAPIBackend", "Capabilities", "load_backend"} <= set(dir(interop.backends))
+assert not any(name.startswith("_") for name in dir(interop.backends))
+interop.backends.Bakcend
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "AttributeError: module 'interop.backends' has no attribute 'Bakcend'" in ran.stderr
+    assert "AssertionError" not in ran.stderr
