@@ -63,8 +63,7 @@ enter(int ordinal)
     if (ordinal < 0 || ordinal >= DEVICES) {
         return 0;
     }
-    if (contexts[ordinal] == NULL &&
-        (cuda.device(&device, ordinal) != 0 || cuda.retain(&contexts[ordinal], device) != 0)) {
+    if (contexts[ordinal] == NULL && (cuda.device(&device, ordinal) != 0 || cuda.retain(&contexts[ordinal], device) != 0)) {
         return 0;
     }
     return cuda.push(contexts[ordinal]) == 0;
@@ -160,6 +159,7 @@ release(void *pointer, ssize_t size, int device, void *stream)
     pthread_mutex_unlock(&guard);
 }
 
+/* Fill `cuda` from the driver's library, which is never closed: torch may call in until the process ends. */
 static PyObject *
 load(PyObject *Py_UNUSED(module), PyObject *args)
 {

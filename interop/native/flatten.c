@@ -34,10 +34,8 @@ schema_of(Flattening *at, PyObject *x)
         return Py_XNewRef(schema); /* counted: asking for the next may replace it in the dict */
     }
     schema = PyObject_CallOneArg(at->ask, x);
-    if (schema != NULL && schema != Py_None && schema != Py_False && !PyTuple_CheckExact(schema) &&
-        !is_walked(schema)) {
-        PyErr_Format(PyExc_TypeError,
-                     "a schema is None, False, a tuple of names, or a type of list, tuple or dict, not %R", schema);
+    if (schema != NULL && schema != Py_None && schema != Py_False && !PyTuple_CheckExact(schema) && !is_walked(schema)) {
+        PyErr_Format(PyExc_TypeError, "a schema is None, False, a tuple of names, or a type of list, tuple or dict, not %R", schema);
         Py_CLEAR(schema);
     }
     if (schema != NULL && PyDict_SetItem(at->schemas, (PyObject *)Py_TYPE(x), schema) < 0) {
@@ -141,9 +139,7 @@ append_leaves(Flattening *at, PyObject *x)
         fine = at->depth == DEPTH ? 0 : PyType_Check(schema) ? 1 : is_first(at, x);
         if (fine > 0) {
             at->depth++;
-            fine = !PyType_Check(schema)  ? append_fields(at, x, schema)
-                   : PyDict_CheckExact(x) ? append_values(at, x)
-                                          : append_items(at, x);
+            fine = !PyType_Check(schema) ? append_fields(at, x, schema) : PyDict_CheckExact(x) ? append_values(at, x) : append_items(at, x);
             at->depth--;
         }
     }

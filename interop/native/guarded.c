@@ -36,7 +36,7 @@
 
 struct Guarded {
     PyObject_HEAD OWNED(FIELD) int read_only; /* whether such a result is made read-only */
-    State *state; /* the module's, which lives as long as its types, and these as long as their objects */
+    State *state;                             /* the module's, which lives as long as its types, and these as long as their objects */
     vectorcallfunc vectorcall;
 };
 
@@ -154,8 +154,7 @@ checked_view(Guarded *self, PyObject *x, PyObject *result)
 {
     /* The type first: under a mode of the library the result can be anything at all, and only of an ndarray itself is
      * the structure known. One that owns its memory is a copy, or was made around a null pointer. */
-    int is_view = (PyObject *)Py_TYPE(result) == self->expects_view &&
-                  !(PyArray_FLAGS((PyArrayObject *)result) & NPY_ARRAY_OWNDATA);
+    int is_view = (PyObject *)Py_TYPE(result) == self->expects_view && !(PyArray_FLAGS((PyArrayObject *)result) & NPY_ARRAY_OWNDATA);
     if (is_view) {
         is_view = has_memory(self, x, (PyArrayObject *)result);
     }
@@ -247,14 +246,12 @@ guarded_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     PyObject *checks_itself, *must_be_false, *must_be_true, *no_level, *no_mode;
     PyObject *getter, *handoff, *declines, *expects_view, *has_storage;
     int read_only;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O!O!O!OO!OOp", names, &checks_itself, &PyTuple_Type,
-                                     &must_be_false, &PyTuple_Type, &must_be_true, &PyTuple_Type, &no_level,
-                                     &PyTuple_Type, &no_mode, &PyTuple_Type, &getter, &handoff, &PyTuple_Type,
-                                     &declines, &expects_view, &has_storage, &read_only)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O!O!O!OO!OOp", names, &checks_itself, &PyTuple_Type, &must_be_false, &PyTuple_Type,
+                                     &must_be_true, &PyTuple_Type, &no_level, &PyTuple_Type, &no_mode, &PyTuple_Type, &getter, &handoff,
+                                     &PyTuple_Type, &declines, &expects_view, &has_storage, &read_only)) {
         return NULL;
     }
-    int sound = all_pass(must_be_false, is_path) && all_pass(must_be_true, is_path) && is_path(getter) &&
-                all_pass(no_level, is_level);
+    int sound = all_pass(must_be_false, is_path) && all_pass(must_be_true, is_path) && is_path(getter) && all_pass(no_level, is_level);
     Guarded *self = sound ? (Guarded *)type->tp_alloc(type, 0) : NULL;
     if (self == NULL) {
         return NULL;

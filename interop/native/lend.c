@@ -39,20 +39,24 @@ typedef struct Versioned {
     Tensor tensor;
 } Versioned;
 
+/* A capsule keeps the pointer to its name, not the name: these live as long as the process. */
 static const char *const FRESH[] = {"dltensor", "dltensor_versioned"};
 static const char *const USED[] = {"used_dltensor", "used_dltensor_versioned"};
 static const char *const MEMORY = "interop.memory";
 
+/* Owned by the capsule of ours until a consumer takes it, then by the consumer; freed by our deleter, which is called
+ * once. */
 typedef struct {
     union {
         Legacy legacy;
         Versioned versioned;
-    } ours;
-    void *theirs;
+    } ours;       /* what the new capsule points to: a copy of theirs, shape and strides still theirs */
+    void *theirs; /* owned: its deleter is due, and called by the destructor of the memory object */
     int is_versioned;
-    PyObject *on_release;
+    PyObject *on_release; /* owned */
 } DeferredRelease;
 
+/* Release what a producer exported. Its deleter may run Python: the GIL is held wherever this is called. */
 static void
 call_deleter(void *theirs, int is_versioned)
 {
@@ -76,11 +80,13 @@ memory_destructor(PyObject *memory)
     call_deleter(PyCapsule_GetPointer(memory, MEMORY), PyCapsule_GetContext(memory) != NULL);
 }
 
+/* Return the memory as an object, which owns `theirs` from then on. */
 static PyObject *
 memory_of(DeferredRelease *deferred)
 {
     PyObject *memory = PyCapsule_New(deferred->theirs, MEMORY, memory_destructor);
     if (memory != NULL) {
+        /* A flag, and never followed: the object outlives what it points to. */
         PyCapsule_SetContext(memory, deferred->is_versioned ? deferred : NULL);
     }
     return memory;
@@ -95,10 +101,10 @@ end(DeferredRelease *deferred)
     }
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_Fetch(&type, &value, &traceback); /* a consumer may release while an error of its own is on the way */
     PyObject *memory = memory_of(deferred);
     if (memory == NULL) {
-        call_deleter(deferred->theirs, deferred->is_versioned);
+        call_deleter(deferred->theirs, deferred->is_versioned); /* too early is better than never */
         PyErr_WriteUnraisable(deferred->on_release);
     } else {
         PyObject *result = PyObject_CallOneArg(deferred->on_release, memory);
@@ -169,9 +175,10 @@ defer_release(PyObject *module, PyObject *const *args, Py_ssize_t count)
         ours = &deferred->ours.legacy;
     }
     PyObject *made = PyCapsule_New(ours, FRESH[is_versioned], delete_unconsumed);
+    /* The new name is what takes the other capsule: from here on its destructor leaves `theirs` alone. */
     if (made == NULL || PyCapsule_SetName(args[0], USED[is_versioned]) != 0) {
         if (made != NULL) {
-            PyCapsule_SetDestructor(made, NULL);
+            PyCapsule_SetDestructor(made, NULL); /* `theirs` stays the other capsule's */
             Py_DECREF(made);
         }
         PyMem_RawFree(deferred);
@@ -183,7 +190,8 @@ defer_release(PyObject *module, PyObject *const *args, Py_ssize_t count)
 
 static PyMethodDef methods[] = {
     {"defer_release", (PyCFunction)(void (*)(void))defer_release, METH_FASTCALL,
-     "defer_release(capsule, on_release): a capsule with the array of another one, which is consumed. When the consumer "
+     "defer_release(capsule, on_release): a capsule with the array of another one, which is consumed. When the "
+     "consumer "
      "calls its deleter, on_release(memory) is called; the memory is released with that object."},
     {NULL, NULL, 0, NULL},
 };

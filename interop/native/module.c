@@ -12,8 +12,7 @@
 
 static PyMethodDef functions[] = {
     {"flatten", (PyCFunction)(void (*)(void))flatten, METH_FASTCALL, "Return the leaves of plain containers, or None."},
-    {"unflatten", (PyCFunction)(void (*)(void))unflatten, METH_FASTCALL,
-     "Return plain containers rebuilt with other leaves."},
+    {"unflatten", (PyCFunction)(void (*)(void))unflatten, METH_FASTCALL, "Return plain containers rebuilt with other leaves."},
     {"is_opaque", is_opaque, METH_O, "Whether optree has to leave a node alone."},
     {"convert_all", (PyCFunction)(void (*)(void))convert_all, METH_FASTCALL, "Call the fast path of each leaf's type."},
     {NULL, NULL, 0, NULL},
@@ -41,8 +40,7 @@ fastpath_exec(PyObject *module)
     state->guarded_type = add_type(module, &guarded_spec);
     PyTypeObject *verb_type = add_type(module, &verb_spec);
     Py_XDECREF(verb_type); /* the module has one of its own */
-    int whole = state->no_arguments && state->minus_one && state->word_grad && state->word_detach &&
-                state->guarded_type && verb_type;
+    int whole = state->no_arguments && state->minus_one && state->word_grad && state->word_detach && state->guarded_type && verb_type;
     return whole ? PyModule_AddIntConstant(module, "BUILD", BUILD) : -1; /* what was made goes with the module */
 }
 
@@ -50,8 +48,7 @@ static int
 fastpath_traverse(PyObject *module, visitproc visit, void *arg)
 {
     State *state = PyModule_GetState(module);
-    Py_VISIT(
-        state->guarded_type); /* it refers back to the module; the others are a number, strings and an empty tuple */
+    Py_VISIT(state->guarded_type); /* it refers back to the module; the others are a number, strings and an empty tuple */
     return 0;
 }
 

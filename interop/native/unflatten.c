@@ -64,6 +64,8 @@ replace_fields(Rebuilding *at, PyObject *x, PyObject *names, PyObject *values)
     return changed;
 }
 
+/* A record that is met again is not walked again: what became of it stands in `rebuilt`, for whoever holds the other
+ * reference. */
 static PyObject *
 replaced_record(Rebuilding *at, PyObject *x, PyObject *names)
 {
@@ -88,6 +90,7 @@ replaced_record(Rebuilding *at, PyObject *x, PyObject *names)
 static PyObject *
 replaced_dict(Rebuilding *at, PyObject *x)
 {
+    /* A copy first, so that the keys stay in their order, whatever the order in which the values are replaced. */
     PyObject *keys = keys_of(x), *made = keys == NULL ? NULL : PyDict_Copy(x);
     int changed = 0;
     for (Py_ssize_t i = 0; made != NULL && i < count_of(keys); i++) {
@@ -156,11 +159,11 @@ replaced_sequence(Rebuilding *at, PyObject *x)
     return made;
 }
 
+/* The next result, if x is the leaf that flatten found at this place: compared by identity. */
 static PyObject *
 replaced_leaf(Rebuilding *at, PyObject *x)
 {
-    if (at->next >= PyList_GET_SIZE(at->results) || at->next >= PyList_GET_SIZE(at->leaves) ||
-        PyList_GET_ITEM(at->leaves, at->next) != x) {
+    if (at->next >= PyList_GET_SIZE(at->results) || at->next >= PyList_GET_SIZE(at->leaves) || PyList_GET_ITEM(at->leaves, at->next) != x) {
         return changed_meanwhile();
     }
     return Py_NewRef(PyList_GET_ITEM(at->results, at->next++));
@@ -177,8 +180,9 @@ replaced(Rebuilding *at, PyObject *x)
         return replaced_leaf(at, x);
     }
     if (PyTuple_CheckExact(schema) && PyTuple_GET_SIZE(schema) == 0) {
-        return Py_NewRef(x);
+        return Py_NewRef(x); /* None, or a record without fields */
     }
+    /* flatten went no deeper than DEPTH, but the tree may have grown since. */
     if (Py_EnterRecursiveCall(" while rebuilding a record")) {
         return NULL;
     }
@@ -198,8 +202,7 @@ unflatten(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
     if (count != 5 || !PyList_CheckExact(args[0]) || !PyDict_CheckExact(args[1]) || !PyList_CheckExact(args[2]) ||
         !PyList_CheckExact(args[3]) || (args[4] != Py_None && !PyDict_CheckExact(args[4]))) {
-        PyErr_SetString(PyExc_TypeError,
-                        "unflatten(items: list, schemas: dict, leaves: list, results: list, rebuilt: dict or None)");
+        PyErr_SetString(PyExc_TypeError, "unflatten(items: list, schemas: dict, leaves: list, results: list, rebuilt: dict or None)");
         return NULL;
     }
     Rebuilding at = {args[1], args[2], args[3], args[4], 0, 0};

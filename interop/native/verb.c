@@ -7,9 +7,9 @@ typedef struct {
     PyObject *detaching;           /* dict: type -> fast path, for grad="detach" */
     PyObject *fast_path_off;       /* context variable that is None where a fast path may be taken */
     PyObject *general;             /* callable: decides, and knows every keyword */
-    PyObject *dict;
-    PyObject *weakrefs;
-    State *state; /* the module's, see Guarded */
+    PyObject *dict;                /* made by PyObject_GenericGetDict on request; holds the signature's attributes */
+    PyObject *weakrefs;            /* borrowed: the weak references own themselves */
+    State *state;                  /* the module's, see Guarded */
     vectorcallfunc vectorcall;
 } Verb;
 
@@ -22,8 +22,7 @@ look_up(Verb *self, PyObject *table, PyObject *x)
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
     Py_INCREF(found); /* the handoff may run code that changes the table */
-    PyObject *result = Py_IS_TYPE(found, self->state->guarded_type) ? guarded_attempt((Guarded *)found, x)
-                                                                    : PyObject_CallOneArg(found, x);
+    PyObject *result = Py_IS_TYPE(found, self->state->guarded_type) ? guarded_attempt((Guarded *)found, x) : PyObject_CallOneArg(found, x);
     Py_DECREF(found);
     return result;
 }
@@ -82,6 +81,7 @@ attempted(Verb *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
     return on ? look_up(self, self->plain, args[0]) : Py_NewRef(Py_None);
 }
 
+/* What is called: borrowed arguments, keyword values behind the positional ones. */
 static PyObject *
 verb_vectorcall(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
@@ -100,8 +100,8 @@ verb_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"plain", "detaching", "fast_path_off", "general", NULL};
     PyObject *plain, *detaching, *fast_path_off, *general;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!O!O", names, &PyDict_Type, &plain, &PyDict_Type, &detaching,
-                                     &PyContextVar_Type, &fast_path_off, &general)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!O!O", names, &PyDict_Type, &plain, &PyDict_Type, &detaching, &PyContextVar_Type,
+                                     &fast_path_off, &general)) {
         return NULL;
     }
     Verb *self = (Verb *)type->tp_alloc(type, 0);
@@ -117,6 +117,7 @@ verb_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
+/* `state` is not visited: it is no object, and the type keeps the module that has it. */
 static int
 verb_traverse(Verb *self, visitproc visit, void *arg)
 {
@@ -163,8 +164,7 @@ verb_reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 verb_repr(PyObject *self)
 {
-    PyObject *name =
-        PyObject_GetAttrString(self, "__qualname__"); /* from `dict`: functools.update_wrapper puts it there */
+    PyObject *name = PyObject_GetAttrString(self, "__qualname__"); /* from `dict`: functools.update_wrapper puts it there */
     if (name == NULL) {
         PyErr_Clear();
         return PyUnicode_FromFormat("<verb of interop at %p>", self);
