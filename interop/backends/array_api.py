@@ -220,7 +220,7 @@ class ArrayAPIBackend(Backend):
 
     def from_dlpack(self, producer: Any, device: Device) -> Any:
         if device.type == "ext":
-            raise DeviceUnavailableError(f"{self.capabilities.title} and another library each have a device of its own behind {device}")
+            raise self._unshared(device)
         return self._xp.from_dlpack(producer)
 
     def report(self) -> dict[str, Any]:

@@ -322,9 +322,14 @@ def test_a_device_without_a_name_in_dlpack_is_described_all_the_same(library):
     assert convert(x, "numpy", transfer="allow").tolist() == [0, 1, 2]
 
 
-def test_a_device_of_its_own_is_no_other_librarys(library):
-    with pytest.raises(DeviceUnavailableError, match="a device of its own behind ext:1"):
-        library().from_dlpack(array_api_strict.ones(2), Device("ext", 1))
+def test_two_libraries_with_devices_of_their_own_share_no_memory_there(library):
+    library()
+    x = array_api_strict.ones(2, dtype=array_api_strict.float32, device=array_api_strict.Device("device1"))
+    y = Array(np.ones(2, "float32"), "side")
+    for source, target in ((x, "madeup"), (y, "array_api_strict")):
+        with pytest.raises(DeviceUnavailableError, match="shares no memory on ext:1"):
+            convert(source, target)
+        assert interop.to_numpy(convert(source, target, device="cpu")).tolist() == [1, 1]  # as the hint says
 
 
 def test_a_device_with_streams_needs_a_backend_that_knows_them(library):

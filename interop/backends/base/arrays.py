@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop._model.description import CPU, Description, Device
+from interop.errors import DeviceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,8 +208,13 @@ class Arrays(ABC):
         What the array is made of has to be ready for work on `stream` (None: not ordered). The memory stays the library's until the
         consumer calls the capsule's deleter, and must not be reused before work on `stream` by then has ended.
         """
-        raise AssertionError(f"the plan exported a {self.name} array")
+        raise self._unshared(self.device_of(x))
 
     def from_dlpack(self, producer: Any, device: Device) -> Any:
         """Return an array of this library on the device memory of a producer, which it keeps alive."""
-        raise AssertionError(f"the plan exported device memory to {self.name}")
+        raise self._unshared(device)
+
+    def _unshared(self, device: Device) -> DeviceUnavailableError:
+        # Two libraries may each have a device of their own ("ext:1"), which a plan takes for one.
+        title = self.capabilities.title
+        return DeviceUnavailableError(f"{title} shares no memory on {device}", hint="Ask for the host by name, with device='cpu'.")
