@@ -11,7 +11,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from interop._engine.batch_plan import TreePlan
-from interop._engine.call import KEYWORDS, Call, check_keywords, error_context, finish, plan_call, prepare, refused
+from interop._engine.call import KEYWORDS, NO_DATA, Call, check_keywords, error_context, finish, plan_call, prepare, refused
 from interop._engine.fastpath import convert_all, table
 from interop._model.description import Description
 from interop._model.scope import fast_path_off
@@ -64,7 +64,7 @@ class TreeConversion:
         only: Container[int] | None = None,
     ) -> None:
         self.call, self.node, self.keep, self.root, self.only = call, node, keep, root, only
-        self.words = {name: call.keywords[name] for name in KEYWORDS if name in call.keywords}
+        self.keywords = {name: call.keywords[name] for name in KEYWORDS if name in call.keywords}
         check_keywords(call)  # before anything is looked at, also where there is no array
 
     def run(self) -> Any:
@@ -74,7 +74,7 @@ class TreeConversion:
 
     def _converted(self) -> Any:
         leaves = self.node.leaves
-        results = self._shortcuts(leaves)
+        results = self._fast_results(leaves)
         some = any(map(is_, results, repeat(None)))  # in C first: there may be many thousands, and none left
         left = {id(leaf): leaf for leaf, result in zip(leaves, results, strict=True) if result is None} if some else {}
         ready = self._prepared(left)
@@ -105,7 +105,7 @@ class TreeConversion:
         return TreePlan(self.call.target, plans, aliases, tuple(kept), tuple(refusals))
 
     def _at(self, leaf: Any) -> Call:
-        return Call(self.call.verb, leaf, self.call.target, to=self.call.to, **self.words)
+        return Call(self.call.verb, leaf, self.call.target, to=self.call.to, **self.keywords)
 
     def _context(self, key: int) -> Callable[[], str]:
         return lambda: f"{self.call.text()}, at {', '.join(self.places[key])}"
@@ -128,23 +128,23 @@ class TreeConversion:
             found.setdefault(id(leaf), []).append(path)
         return found
 
-    def _shortcuts(self, leaves: list[Any]) -> list[Any]:
+    def _fast_results(self, leaves: list[Any]) -> list[Any]:
         """Convert what needs no decision; return a result for each leaf, None for those that are left."""
         none = [None] * len(leaves)
-        fast_paths = _FAST_PATHS.get(tuple(sorted(self.words.items()))) if _are_words(self.words) else None
+        fast_paths = _FAST_PATHS.get(tuple(sorted(self.keywords.items()))) if _are_all_text(self.keywords) else None
         if fast_paths is None or fast_path_off.get() is not None or self.only is not None:
             return none
-        if self.words.keys() & dict(_CROSSINGS) and not _is_on_the_host(self.call.target):
+        if self.keywords.keys() & dict(_CROSSINGS) and not _is_on_the_host(self.call.target):
             return none
         results = none
         for permitted in fast_paths:
-            swept = convert_all(leaves, table(self.call.target, permitted))
+            converted = convert_all(leaves, table(self.call.target, permitted))
             if permitted >= TO_HOST:
-                swept = self._fetched(swept)
-            results = swept if results is none else [one if two is None else two for one, two in zip(swept, results, strict=True)]
+                converted = self._copied_to_host(converted)
+            results = converted if results is none else [one if two is None else two for one, two in zip(converted, results, strict=True)]
         return results
 
-    def _fetched(self, found: list[Any]) -> list[Any]:
+    def _copied_to_host(self, found: list[Any]) -> list[Any]:
         """Return the values of those that were found on a device, each object once; None for the others."""
         groups: dict[tuple[str, Any], dict[int, Any]] = {}
         for x in found:
@@ -173,7 +173,7 @@ class TreeConversion:
                 else:
                     refusals += self._placed(key, ready[key].plan.refusals)
             elif isinstance(leaf, Description):
-                refusals += self._placed(key, (_NO_DATA,))
+                refusals += self._placed(key, (_DESCRIBED,))
             elif not self.keep:
                 refusals += self._placed(key, (_other(leaf),))
         if refusals:
@@ -196,11 +196,11 @@ def _is_on_the_host(target: str) -> bool:
     return load_backend(target).capabilities.devices == frozenset({"cpu"})
 
 
-def _are_words(words: dict[str, Any]) -> bool:
-    return all(type(value) is str for value in words.values())
+def _are_all_text(keywords: dict[str, Any]) -> bool:
+    return all(type(value) is str for value in keywords.values())
 
 
-_NO_DATA = Refusal(UnsupportedTypeError, "a Description has no data to convert", {}, "Plan with it: interop.tree.explain(tree, ...).")
+_DESCRIBED = Refusal(UnsupportedTypeError, NO_DATA, {}, "Plan with it: interop.tree.explain(tree, ...).")
 
 
 def _other(leaf: Any) -> Refusal:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEYWORDS",
+    "NO_DATA",
     "Call",
     "DecoratedCall",
     "Keywords",
@@ -74,6 +75,8 @@ class Keywords(Permissions, total=False):
     stream: Any
 
 
+NO_DATA = "a Description has no data to convert"
+
 KEYWORDS = tuple(Keywords.__annotations__)
 """Their names; `tests/test_signatures.py` holds them to the verbs' own."""
 
@@ -113,13 +116,13 @@ class DecoratedCall(Call):
         self.place = place
 
     def text(self, changes: dict[str, Any] | None = None) -> str:
-        """Return what the user wrote, or where these keywords would have to stand."""
+        """Return what the user wrote, or where these keywords would have to be written."""
         if not changes:
             return self.verb
         words = ", ".join(f"{name}={value!r}" for name, value in changes.items())
-        # What the decorator says comes before the scope.
-        said = changes.keys() & self.keywords.keys() or "policy" in self.keywords
-        return f"{words} into {self.place}" + ("" if said else f", or call it inside `with interop.policy({words})`")
+        # The decorator's permissions override the scope's.
+        overridden = changes.keys() & self.keywords.keys() or "policy" in self.keywords
+        return f"{words} into {self.place}" + ("" if overridden else f", or call it inside `with interop.policy({words})`")
 
 
 def _spell(name: str, value: Any) -> str:
@@ -131,7 +134,7 @@ def _spell(name: str, value: Any) -> str:
 
 
 class Prepared(NamedTuple):
-    """A conversion that was looked at and planned: all that carrying it out needs."""
+    """A conversion that was looked at and planned: all that executing it needs."""
 
     plan: Plan
     x: Any
@@ -163,7 +166,7 @@ def start(call: Call) -> Transfer:
 
 def _permitted(call: Call) -> Prepared:
     if isinstance(call.x, Description):
-        raise UnsupportedTypeError("a Description has no data to convert.", hint="Plan with it: interop.explain(x, ...).")
+        raise UnsupportedTypeError(f"{NO_DATA}.", hint="Plan with it: interop.explain(x, ...).")
     ready = prepare(call)
     if ready.plan.refusals:
         raise refused(call, ready.plan.refusals, ready.plan.description)
@@ -171,7 +174,7 @@ def _permitted(call: Call) -> Prepared:
 
 
 def finish(ready: Prepared, path: str = "") -> Any:
-    """Carry out a plan that has no refusals, and write it down; `path` says where in a tree the array is."""
+    """Execute a plan that has no refusals, and log it; `path` is the array's place in a tree."""
     result = execute(ready.plan, ready.x, ready.source, ready.target, ready.stream)
     log_plan(ready.plan, path)
     return result
@@ -187,7 +190,7 @@ def plan_call(call: Call) -> Plan:
 
 
 def _seen(x: Any) -> Description:
-    """Return what can be said of a source whose conversion could not even be planned."""
+    """Return what is known of a source whose conversion could not even be planned."""
     if isinstance(x, Description):
         return x
     with contextlib.suppress(InteropError):
@@ -213,30 +216,30 @@ def error_context(call: Callable[[], str]) -> Iterator[None]:
 
 def check_keywords(call: Call) -> None:
     """Raise what `prepare` would raise for the call's keywords, whatever its source is."""
-    words = call.keywords
-    resolve_policy(words.get("policy"), {name: words[name] for name in FIELDS if name in words})
+    keywords = call.keywords
+    resolve_policy(keywords.get("policy"), {name: keywords[name] for name in FIELDS if name in keywords})
     target = load_backend(call.target)
-    if "dtype" in words:
-        dtype_name(words["dtype"])
-    if "device" in words:
-        _named_device(words["device"], target)
+    if "dtype" in keywords:
+        dtype_name(keywords["dtype"])
+    if "device" in keywords:
+        _named_device(keywords["device"], target)
 
 
 def prepare(call: Call) -> Prepared:
     """Resolve the call's keywords, look at the source, and plan."""
-    words = call.keywords
-    permissions = {name: words[name] for name in FIELDS if name in words}
-    policy = resolve_policy(words.get("policy"), permissions)
-    dtype = dtype_name(words["dtype"]) if "dtype" in words else None
+    keywords = call.keywords
+    permissions = {name: keywords[name] for name in FIELDS if name in keywords}
+    policy = resolve_policy(keywords.get("policy"), permissions)
+    dtype = dtype_name(keywords["dtype"]) if "dtype" in keywords else None
     planned = isinstance(call.x, Description)
     target = load_backend(call.target)
     source = load_backend(call.x.backend) if planned else find_backend(call.x)
-    device = _device(words, target)
+    device = _device(keywords, target)
 
     def stream_for(at: Device) -> int | None:
-        # Where the target cannot work on the memory, it is only looked at: nobody has to wait.
+        # Where the target cannot work on the memory, it is only looked at: there is nothing to wait for.
         works = at.type in target.capabilities.devices and target.why_unavailable(at) is None
-        return target.stream_pointer(words.get("stream"), at) if works else -1
+        return target.stream_pointer(keywords.get("stream"), at) if works else -1
 
     x = call.x if planned or source is target else source.import_producer(call.x, stream_for)
     description = x if planned else source.describe(x)
@@ -247,25 +250,25 @@ def prepare(call: Call) -> Prepared:
         policy,
         home,
         device,
-        "device" in words,
+        "device" in keywords,
         dtype,
-        words.get("stream") is not None,
-        stream_problem=_stream_problem(words.get("stream")),
+        keywords.get("stream") is not None,
+        stream_problem=_stream_problem(keywords.get("stream")),
         forbidden=forbidden(),
     )
     result_device = resolve_device(description, request)
     if not planned and (result_device != description.device or source is not target):
         request = request._replace(unavailable=target.why_unavailable(result_device))
     plan = decide(description, request, result_device)
-    works = plan.ok and (plan.steps or "stream" in words) and not planned
-    stream = _stream(plan, source, target, words.get("stream")) if works else None
+    works = plan.ok and (plan.steps or "stream" in keywords) and not planned
+    stream = _stream(plan, source, target, keywords.get("stream")) if works else None
     return Prepared(plan, x, source, target, stream)
 
 
-def _device(words: dict[str, Any], target: Backend) -> Device | None:
-    if "device" in words:
-        return _named_device(words["device"], target)
-    return find_backend(words["like"]).describe(words["like"]).device if "like" in words else None
+def _device(keywords: dict[str, Any], target: Backend) -> Device | None:
+    if "device" in keywords:
+        return _named_device(keywords["device"], target)
+    return find_backend(keywords["like"]).describe(keywords["like"]).device if "like" in keywords else None
 
 
 def _named_device(device: Any, target: Backend) -> Device:

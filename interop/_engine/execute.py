@@ -1,4 +1,4 @@
-"""Carry out a plan: one verb of a backend for each step, nothing decided here."""
+"""Execute a plan: one verb of a backend for each step, nothing decided here."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Description:
     dtype : str
         Canonical name (see `interop._model.dtypes`); the library's own word if it has no numeric meaning elsewhere.
     device : Device
-        Where the bytes lie. Pinned and managed memory is told by `memory`.
+        Where the bytes lie. `memory` distinguishes pinned and managed memory.
     strides : tuple of int or None
         In elements; left out, those of C order. None if the storage is not strided, or if the strides are
         not whole elements.

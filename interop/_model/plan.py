@@ -31,7 +31,7 @@ class Request(NamedTuple):
 
     `device_named` tells an explicit ``device=`` (which permits the crossing) from the device of ``like=``.
     `home` is where data go that cannot stay; `unavailable` says why the target device is not there, and
-    `stream_problem` why the stream is none. `forbidden` is what a guard in scope lets nobody do (`interop._watch.ledger`).
+    `stream_problem` why the stream is none. `forbidden` is what the guards in scope forbid (`interop._watch.ledger`).
     """
 
     source: Capabilities

@@ -57,7 +57,7 @@ def _by_type(function: Callable[[Any], T]) -> Callable[[Any], T]:
 
 
 class _Construction(NamedTuple):
-    """What a class says of its objects; holds nothing that would keep the class alive."""
+    """How objects of a class are made; holds nothing that would keep the class alive."""
 
     new: Callable[[Any], Any]
     slots: tuple[str, ...]

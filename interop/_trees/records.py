@@ -50,7 +50,7 @@ _FIELD = type(vars(_Named)["field"])  # what gives a field of a named tuple
 
 
 BUILTIN = (list, tuple, dict)
-"""The types that nobody can register with optree as something else."""
+"""The types that cannot be registered with optree as something else."""
 
 DEPTH = 200
 """How deep it goes, in C; what is deeper is left to the general way, which has limits of its own."""

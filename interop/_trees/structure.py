@@ -90,7 +90,7 @@ class FlatTree(NamedTuple):
 
     @property
     def structure(self) -> Any:
-        """What trees, flattened without a namespace, have in common that differ in their leaves only; None where that cannot be said."""
+        """What trees, flattened without a namespace, have in common that differ in their leaves only; None where that cannot be told."""
         if self.containers or self.has_records:
             return None
         if self.schemas is None:
@@ -125,7 +125,7 @@ class FlatTree(NamedTuple):
 
     def unflatten(self, results: Sequence[Any]) -> Any:
         """Return the tree with its leaves replaced by results, one for each, in their order."""
-        if self.schemas is not None:  # all there is, so nobody asks what became of a record
+        if self.schemas is not None:  # all there is, so no other reference to a record has to be looked up
             return self.treespec.unflatten(_records.unflatten(self.items, self.schemas, self.leaves, list(results), None))
         return self._unflatten(iter(results), {})
 

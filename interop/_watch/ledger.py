@@ -1,7 +1,7 @@
 """Keep an eye on crossings: `record` writes them down, `guard` forbids them; both for this context only.
 
 A conversion asks `forbidden` while it is planned and calls `log_plan` when it is done. Either block turns the fast path off,
-so nothing gets past. How far a block reaches is said in `interop._model.scope`.
+so nothing gets past. `interop._model.scope` documents how far a block reaches.
 """
 
 from __future__ import annotations

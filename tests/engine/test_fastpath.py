@@ -1,4 +1,4 @@
-"""The quick path decides nothing: wherever it answers, it answers as the long way does; in C and in Python."""
+"""The fast path decides nothing: wherever it answers, it answers as the general way does; in C and in Python."""
 
 import contextlib
 import copy
@@ -38,7 +38,7 @@ WORDS = [{}, {"grad": "detach"}]
 
 
 @contextlib.contextmanager
-def long_way():
+def general_way():
     with put(Entry("this test", None)):
         yield
 
@@ -61,13 +61,13 @@ needs_c = pytest.mark.skipif(compiled is None, reason="interop.native.fastpath i
 
 
 @pytest.mark.skipif(os.environ.get("INTEROP_REQUIRE_C") != "1", reason="a compiler is not required everywhere; CI requires it")
-def test_the_compiled_half_was_built():
+def test_the_compiled_module_was_built():
     assert compiled is not None
 
 
 @pytest.fixture(params=[pytest.param("c", marks=needs_c), "python", "any target"])
 def implementation(request, monkeypatch):
-    """Put the short cuts of one implementation into the tables."""
+    """Put the fast paths of one implementation into the tables."""
     guarded = guarded_in_c if request.param == "c" else guarded_in_python
     for name in ("numpy", "torch"):
         for key, by_type in load_backend(name).shortcuts().items():
@@ -76,8 +76,8 @@ def implementation(request, monkeypatch):
     if request.param == "any target":
         convert = with_fast_path_for_any_target(interop.convert.__wrapped__)
         return {target: lambda *x, target=target, **words: convert(*x, target, **words) for target in VERBS}
-    front = {"c": verb_in_c, "python": verb_in_python}[request.param]
-    return {target: front(target, reject_unknown_keywords(verb.__wrapped__)) for target, verb in VERBS.items()}
+    make = {"c": verb_in_c, "python": verb_in_python}[request.param]
+    return {target: make(target, reject_unknown_keywords(verb.__wrapped__)) for target, verb in VERBS.items()}
 
 
 @pytest.mark.parametrize("target", VERBS)
@@ -91,13 +91,13 @@ def test_both_ways_agree_on_every_source(implementation, target, words):
             x = source.make()
             attempt = table(target).get(type(x)) or table(target, DETACH).get(type(x))
             answered += attempt is not None and attempt(x) is not None
-            quick = outcome(implementation[target], x, words)
-            with long_way():
-                assert outcome(VERBS[target], x, words) == quick, source.name
-    assert answered > 20  # the quick path did answer: the comparison is not of the long way with itself
+            fast = outcome(implementation[target], x, words)
+            with general_way():
+                assert outcome(VERBS[target], x, words) == fast, source.name
+    assert answered > 20  # the fast path did answer: the comparison is not of the general way with itself
 
 
-def test_the_quick_path_is_taken(implementation):
+def test_the_fast_path_is_taken(implementation):
     """The negative control: without the guards it would answer where it must not."""
     parameter = torch.nn.Parameter(torch.ones(2))
     assert table("numpy")[torch.nn.Parameter](parameter) is None
@@ -124,7 +124,7 @@ def test_a_verb_is_as_good_as_a_function(implementation):
         implementation["numpy"]()
 
 
-def test_always_copying_scopes_bar_it(implementation):
+def test_scopes_that_always_copy_turn_it_off(implementation):
     array = np.ones(3)
     with interop.policy(copy=True):
         assert not shares_memory(interop.to_numpy(array), array)
@@ -166,7 +166,7 @@ def test_a_guard_that_fails_is_not_swallowed():
 
 
 @needs_c
-def test_the_compiled_half_checks_what_it_is_given():
+def test_the_compiled_module_checks_what_it_is_given():
     from interop.backends.base import Shortcut
 
     for wrong in ({"must_be_false": (("name",),)}, {"no_level": ((1, 2),)}, {"getter": ("name",)}):
@@ -185,13 +185,11 @@ def test_a_misspelt_keyword_gets_the_nearest():
 
 # What trees ask for thousands of leaves: the same in C and in Python.
 
-COMPILED = pytest.mark.skipif(compiled is None, reason="a compiler is not required everywhere; CI requires it")
-
 
 @pytest.mark.parametrize(
-    "ask", [is_opaque_in_python, pytest.param(getattr(compiled, "is_opaque", None), marks=COMPILED)], ids=["python", "c"]
+    "ask", [is_opaque_in_python, pytest.param(getattr(compiled, "is_opaque", None), marks=needs_c)], ids=["python", "c"]
 )
-def test_where_optree_has_to_stop(ask):
+def test_what_optree_has_to_leave_alone(ask):
     plain, attributed = OrderedDict(a=1), OrderedDict(a=1)
     attributed._metadata = {}
 
@@ -208,9 +206,9 @@ def test_where_optree_has_to_stop(ask):
 
 
 @pytest.mark.parametrize(
-    "run", [convert_all_in_python, pytest.param(getattr(compiled, "convert_all", None), marks=COMPILED)], ids=["python", "c"]
+    "run", [convert_all_in_python, pytest.param(getattr(compiled, "convert_all", None), marks=needs_c)], ids=["python", "c"]
 )
-class TestSweep:
+class TestConvertAll:
     def test_each_leaf_is_asked_once_and_the_others_are_left(self, run):
         asked = []
 

@@ -360,7 +360,7 @@ def test_torch_on_another_kind_of_device_waits():
 
 @pytest.fixture(name="device")
 def host_for_a_device(monkeypatch):
-    """Let plain tensors be taken for tensors on a device: no short cut shares them, and those that copy to the host take them."""
+    """Let plain tensors be taken for tensors on a device: no fast path shares them, and those that copy to the host take them."""
     from interop._engine.fastpath import guarded, table
     from interop.backends import load_backend
     from interop.backends.base import Shortcut
