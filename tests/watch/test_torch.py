@@ -956,7 +956,7 @@ def test_compiled_numpy_code_works_or_fails_as_under_any_function_mode():
 # interop's own conversions, inside of the block.
 
 
-@pytest.mark.parametrize("forbidden", [TRANSFERS, GRADS, BOTH], ids="+".join)
+@pytest.mark.parametrize("forbidden", [TRANSFERS, GRADS, BOTH], ids=lambda forbidden: "+".join(sorted(forbidden)))
 def test_conversions_of_interop_are_not_seen(forbidden):
     p, a = weight(), np.arange(3.0)
     with native_guard(forbidden):
