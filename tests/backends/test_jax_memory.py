@@ -261,9 +261,9 @@ def test_a_legacy_capsule_is_handed_on_as_it_is():
 def test_memory_that_jax_holds_at_the_end_of_the_program_does_no_harm():
     code = """
     import torch
-    from interop.backends import load_backend
+    from interop.backends import Device, load_backend
     from interop.dlpack import VERSION, producer_of
-    kept = load_backend("jax").from_dlpack(producer_of(torch.arange(64.0).__dlpack__(max_version=VERSION)), CPU)
+    kept = load_backend("jax").from_dlpack(producer_of(torch.arange(64.0).__dlpack__(max_version=VERSION)), Device("cpu"))
     print(float(kept[1]))
     """
     assert run(code).strip() == "1.0"
