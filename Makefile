@@ -9,9 +9,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= auto
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
-# Each of the processes that the tests start would compile the whole package anew.
-unexport PYTHONDONTWRITEBYTECODE
-
 .PHONY: help conformance demo test test-docs test-matrix test-slow check typing format docs generate bench gpu gpu-rehearsal constraints clean
 .PRECIOUS: $(VENV)/.installed-%
 

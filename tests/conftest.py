@@ -2,10 +2,16 @@
 
 import gc
 import os
+import sys
 
 import pytest
 
 collect_ignore = ["typing"]  # programs for mypy (`make typing`): imported, they would run
+
+# Images of Docker often set it. Without bytecode pytest rewrites the assertions of every file anew, which is half of the time of collecting, and
+# each process that a test starts compiles the whole package.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before NumPy and torch are there, and for the processes that a test starts. The pools of threads of several workers spin for each
