@@ -61,7 +61,7 @@ def libraries() -> str:
     for name, adapter in ours.items():
         states = ", ".join(f"`{state}`" for state in adapter.states if state != "plain")
         rows.append((f"`{name}`", adapter.device, _yes(adapter.produces), _yes(adapter.consumes), states))
-    return _table(("library", "device", "hands out", "takes", "states besides `plain`"), rows)
+    return _table(("library", "device", "produces", "consumes", "states besides `plain`"), rows)
 
 
 def _yes(answer: bool) -> str:  # noqa: FBT001 - a cell

@@ -69,7 +69,7 @@ EVIDENCE = (
         {"replays_count": "replays", "capture_and_replays_ns": "all in"},
     ),
     Evidence(
-        "What the source lets go of stays with the consumer",
+        "Memory that the source releases stays valid for the consumer",
         f"{_LIFE}::test_cupy_keeps_memory_that_its_source_lets_go_of",
         {},
     ),
