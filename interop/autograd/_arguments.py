@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 from interop._trees.structure import FlatTree
 
-__all__ = ["Arguments", "FunctionSignature", "Results", "not_an_array", "taken"]
+__all__ = ["Arguments", "FunctionSignature", "Results", "is_tensor", "not_an_array", "taken"]
 
 
 _TENSOR = object()
@@ -231,7 +231,7 @@ def taken(signature: CallSignature, args: tuple[Any, ...], kwargs: dict[str, Any
         slots = [slot for slot, kind in enumerate(kinds) if kind in tensors]
         if len(slots) == len(kinds) or all(kind in tensors or kind in PLAIN for kind in kinds):
             return Arguments.flat(signature, args, slots)
-    return Arguments(signature, args, kwargs, _is_tensor)
+    return Arguments(signature, args, kwargs, is_tensor)
 
 
 def _by_position(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -247,5 +247,6 @@ def _by_position(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[s
     return bound.args, bound.kwargs
 
 
-def _is_tensor(leaf: Any) -> bool:
+def is_tensor(leaf: Any) -> bool:
+    """Whether a leaf is an array of torch's."""
     return is_array(leaf) and find_backend(leaf).name == "torch"

@@ -40,10 +40,11 @@ class Border:
     place : str
         Where the caller would write a permission, for messages: ``its autograd.wrap(...)``.
     permissions : dict
-        As `interop.convert` takes them.
+        As `interop.convert` takes them; None is the same as leaving it out.
     """
 
     def __init__(self, library: str, place: str, permissions: dict[str, Any]) -> None:
+        permissions = {name: value for name, value in permissions.items() if value is not None}
         self.library, self.place, self.permissions = library, place, permissions
         self.target, self.torch = load_backend(library), load_backend("torch")
         self.protects = self.target.capabilities.readonly_arrays and permissions.get("readonly") != "share"

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from interop.autograd._operation import Operation
 
     Names = Callable[[], list[str]]
+    Chosen = tuple[str, Names, Sequence[bool]]
 
-__all__ = ["DerivedTask"]
+__all__ = ["DerivedResiduals", "DerivedTask", "names_of"]
 
 
 @dataclass
@@ -84,26 +85,20 @@ class DerivedTask(Task):
 
     def vjp(self, needs: tuple[bool, ...], holes: tuple[bool, ...]) -> DerivedTask:
         """Return the backward rule."""
-
-        def incoming() -> list[str]:
-            return [*self.incoming(), *_chosen("the gradient of", self.outgoing(), [not hole for hole in holes])]
-
-        def outgoing() -> list[str]:
-            return _chosen("the gradient of", self.incoming(), needs)
-
-        name, text = f"{self.name}_backward", f"the backward of {self.text}"
-        return DerivedTask(self.border, name, text, self.pure.vjp(needs, holes), incoming, outgoing, needs)
+        grads = ("the gradient of", self.outgoing, [not hole for hole in holes])
+        return self._rule("backward", self.pure.vjp(needs, holes), grads, ("the gradient of", self.incoming, needs))
 
     def jvp(self, moves: tuple[bool, ...], present: tuple[bool, ...]) -> DerivedTask:
         """Return the forward-mode rule."""
+        tangents = ("the tangent of", self.incoming, moves)
+        return self._rule("jvp", self.pure.jvp(moves), tangents, ("the tangent of", self.outgoing, present))
 
+    def _rule(self, what: str, pure: Any, given: Chosen, returned: Chosen) -> DerivedTask:
         def incoming() -> list[str]:
-            return [*self.incoming(), *_chosen("the tangent of", self.incoming(), moves)]
+            return [*self.incoming(), *names_of(*given)]
 
-        def outgoing() -> list[str]:
-            return _chosen("the tangent of", self.outgoing(), present)
-
-        return DerivedTask(self.border, f"{self.name}_jvp", f"the jvp of {self.text}", self.pure.jvp(moves), incoming, outgoing, present)
+        name, text = f"{self.name}_{what}", f"the {what} of {self.text}"
+        return DerivedTask(self.border, name, text, pure, incoming, lambda: names_of(*returned), tuple(returned[2]))
 
 
 class DerivedResiduals(Residuals):
@@ -112,31 +107,25 @@ class DerivedResiduals(Residuals):
     materializes = False
 
     def __init__(self, task: DerivedTask, tensors: Sequence[Any], made: Sequence[Any]) -> None:
-        self.task = task
+        self.task, self.present = task, task.present
         self.results = task.form.results if task.form is not None else None
-        self.smooth, self.smooth_results = tuple(map(_is_smooth, tensors)), tuple(map(_is_smooth, made))
+        self.inexact, self.inexact_results = tuple(map(_is_inexact, tensors)), tuple(map(_is_inexact, made))
         self.saved = self.saved_forward = tuple(range(len(tensors)))
-
-    def spread(self, made: Sequence[Any]) -> list[Any]:
-        """Return what a rule found, with None where there is nothing."""
-        left = iter(made)
-        return [next(left) if present else None for present in self.task.present]
 
     def vjp_task(self, needs: Sequence[bool], holes: Sequence[bool]) -> DerivedTask:
         """Return the backward rule as a task."""
-        wanted = tuple(need and smooth for need, smooth in zip(needs, self.smooth, strict=True))
-        return self.task.vjp(wanted, tuple(holes[len(self.smooth) :]))
+        wanted = tuple(need and inexact for need, inexact in zip(needs, self.inexact, strict=True))
+        return self.task.vjp(wanted, tuple(holes[len(self.inexact) :]))
 
     def vjp(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
         """Run the backward rule."""
-        made, residuals = self.vjp_task(needs, [one is None for one in (*saved, *grads)]).run(
-            [*saved, *(one for one in grads if one is not None)]
-        )
+        given = [*saved, *grads]
+        made, residuals = self.vjp_task(needs, [one is None for one in given]).run([one for one in given if one is not None])
         return residuals.spread(made)
 
     def jvp_task(self, holes: Sequence[bool]) -> DerivedTask:
         """Return the forward-mode rule as a task."""
-        return self.task.jvp(tuple(not hole for hole in holes[len(self.smooth) :]), self.smooth_results)
+        return self.task.jvp(tuple(not hole for hole in holes[len(self.inexact) :]), self.inexact_results)
 
 
 class _Form:
@@ -168,7 +157,10 @@ class _Form:
             forms = [(at, node.structure) for at, node in arguments.node.containers[0].subtrees.items()]
             if any(form is None for _, form in forms):
                 return None
-        fixed = [(slot, type(leaf), _exactly(leaf)) for slot, leaf in enumerate(arguments.leaves) if leaf is not None]
+        # Numbers by their text: 0.0 is not -0.0, and all NaNs are the same.
+        fixed = [
+            (at, type(one), repr(one) if isinstance(one, Number) else one) for at, one in enumerate(arguments.leaves) if one is not None
+        ]
         key = (self.forward, arguments.positions, arguments.words, tuple(arguments.slots), *forms, *fixed)
         try:
             hash(key)
@@ -177,14 +169,10 @@ class _Form:
         return key
 
 
-def _exactly(leaf: Any) -> Any:
-    """Return what a value is compared by: 0.0 is not -0.0, and one NaN is as good as another."""
-    return repr(leaf) if isinstance(leaf, Number) else leaf
-
-
-def _is_smooth(tensor: Any) -> bool:
+def _is_inexact(tensor: Any) -> bool:
     return bool(tensor.is_floating_point() or tensor.is_complex())
 
 
-def _chosen(what: str, names: Sequence[str], chosen: Sequence[bool]) -> list[str]:
-    return [f"{what} {name}" for name, choice in zip(names, chosen, strict=True) if choice]
+def names_of(what: str, names: Names, chosen: Sequence[bool]) -> list[str]:
+    """Return what the gradients or tangents of some tensors are called in messages."""
+    return [f"{what} {name}" for name, choice in zip(names(), chosen, strict=True) if choice]

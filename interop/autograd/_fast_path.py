@@ -31,7 +31,6 @@ class FastTask(Task):
 
     def __init__(self, operation: Operation, arguments: Arguments) -> None:
         self.operation, self.arguments = operation, arguments
-        self._name = operation.name
         tables = operation.border.tables()
         assert tables is not None, "only a border with tables has a fast path"
         self.to_arrays, self.to_tensors = tables
@@ -50,7 +49,7 @@ class FastTask(Task):
     @property
     def name(self) -> str:
         """What it is called in the graph."""
-        return self._name
+        return self.operation.name
 
     def run(self, tensors: Sequence[Any]) -> tuple[list[Any], Residuals]:
         """Return the result as a tensor, and the residuals."""

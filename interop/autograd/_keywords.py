@@ -1,4 +1,4 @@
-"""Keywords that a public function does not have: an error that names the right one."""
+"""What the public functions share: each takes a function, or is a decorator; and a wrong keyword is answered with the right one."""
 
 from __future__ import annotations
 
@@ -11,25 +11,31 @@ from interop._model.policy import check_names
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["reject_unknown_keywords"]
+__all__ = ["function_or_decorator"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-RENAMED = {"backend": "runs_on"}
-"""Keywords that users bring from elsewhere. Their spelling is too far from the right one for a suggestion by spelling."""
 
+def function_or_decorator(verb: Callable[P, R]) -> Callable[P, R]:
+    """Make a decorator of a verb that is called without a function, and check its keywords; the signature stays what it is.
 
-def reject_unknown_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """Raise TypeError for a keyword that is none of the function's, with the right one; the signature stays what it is."""
-    known = [one.name for one in inspect.signature(function).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    Raises
+    ------
+    TypeError
+        For a keyword that the verb does not have, with the right one; for what is no function.
+    """
+    known = [one.name for one in inspect.signature(verb).parameters.values() if one.kind is one.KEYWORD_ONLY]
 
-    @functools.wraps(function)
-    def call(*args: Any, **keywords: Any) -> Any:
-        for name in keywords.keys() & RENAMED.keys():
-            if RENAMED[name] in known:
-                raise TypeError(f"{function.__name__} has no {name}=: write {RENAMED[name]}={keywords[name]!r}.")
-        check_names(keywords, known, f"keyword of {function.__name__}")
-        return function(*args, **keywords)
+    @functools.wraps(verb)
+    def call(*functions: Any, **keywords: Any) -> Any:
+        if "backend" in keywords and "runs_on" in known:  # too far apart for a suggestion by spelling
+            raise TypeError(f"{verb.__name__} has no backend=: write runs_on={keywords['backend']!r}.")
+        check_names(keywords, known, f"keyword of {verb.__name__}")
+        if not functions or functions[0] is None:
+            return functools.partial(call, **keywords)
+        if not callable(functions[0]):
+            raise TypeError(f"{verb.__name__} takes a function, got {functions[0]!r}.")
+        return verb(*functions, **keywords)
 
     return call

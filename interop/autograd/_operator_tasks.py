@@ -27,9 +27,9 @@ __all__ = ["OperatorResiduals", "OperatorTask", "OperatorVjpTask", "materialized
 def materialized_grads(residuals: ForwardResiduals, grads: Sequence[Any], results: Sequence[Any]) -> list[Any]:
     """Return the gradients as the rule expects them: of results without one, zeros or None, by ``ctx.set_materialize_grads``."""
     grads = [None if at in residuals.dead else grad for at, grad in enumerate(grads)]
-    if not residuals.materializes:
-        return grads
-    return [zeros(result) if grad is None and result is not None else grad for grad, result in zip(grads, results, strict=True)]
+    if residuals.materializes:
+        grads = [zeros(result) if grad is None and result is not None else grad for grad, result in zip(grads, results, strict=True)]
+    return list(grads)
 
 
 @dataclass

@@ -23,7 +23,7 @@ from interop.autograd._torch.schemas import OperatorSchema
 from interop.errors import GradError, NoDataError, UnsupportedTypeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from interop.autograd._arguments import FunctionSignature
     from interop.autograd._operation import Operation
@@ -54,14 +54,7 @@ class Operator(Kernels):
     """
 
     def __init__(
-        self,
-        operation: Operation,
-        signature: FunctionSignature,
-        name: str,
-        *,
-        fake: Callable[..., Any] | None,
-        schema: str | None,
-        cast: str | None,
+        self, operation: Operation, signature: FunctionSignature, name: str, *, fake: Any, schema: str | None, cast: str | None
     ) -> None:
         self.operation, self.signature, self._fake = operation, signature, fake
         self._check(name)
@@ -77,16 +70,13 @@ class Operator(Kernels):
     def _check(self, name: str) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"name={name!r} is not the name of an operator: write a library's and its own, as in 'lib::op'.")
+        function = self.signature.name
         if self.signature.takes_ctx:
             hint = "Let setup_context(ctx, inputs, output) save what the rules need; it is run in the backward pass."
-            raise UnsupportedTypeError(
-                f"{self.signature.name} stores things on ctx, and they cannot cross the operator {name!r}.", hint=hint
-            )
+            raise UnsupportedTypeError(f"{function} stores things on ctx, and they cannot cross the operator {name!r}.", hint=hint)
         if self.signature.skipped:
             hint = "Wrap a function, and call it in the method."
-            raise UnsupportedTypeError(
-                f"{self.signature.name} is a method, and no operator can be given its {self.signature.names[0]}.", hint=hint
-            )
+            raise UnsupportedTypeError(f"{function} is a method, and no operator can be given its {self.signature.names[0]}.", hint=hint)
 
     def _by_keyword(self) -> list[str]:
         """Return the arguments that are given to the function by keyword, which are the last; checks that it has them all."""
@@ -121,8 +111,6 @@ class Operator(Kernels):
 
     def _parted(self, args: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what is given by position, and by keyword."""
-        if not self._keywords:
-            return tuple(args), {}
         cut = len(args) - len(self._keywords)
         return tuple(args[:cut]), dict(zip(self._keywords, args[cut:], strict=True))
 

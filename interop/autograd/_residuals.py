@@ -41,7 +41,7 @@ class TensorSpec(NamedTuple):
         return cls(tensor.shape, tensor.dtype, tensor.device)
 
     @property
-    def is_smooth(self) -> bool:
+    def is_inexact(self) -> bool:
         """Whether it has derivatives."""
         return bool(self.dtype.is_floating_point or self.dtype.is_complex)
 
@@ -141,7 +141,7 @@ class ForwardResiduals(Residuals):
         incoming = [*saved, *grads]
         if self.once:
             incoming = self.operation.border.to_arrays(incoming, name, self._incoming(saved, "the gradient of", self.results.names))
-        context = self.context.with_saved(tuple(incoming[: len(saved)]), self.needs_tree(needs))
+        context = self.context.with_saved(tuple(incoming[: len(saved)]), self.arguments.filled(needs, rest=False)[0])
         given = self.results.spread(incoming[len(saved) :], None)
         with no_autocast() if self.operation.casts else nullcontext():
             box = [rule(context, *given)]
@@ -155,9 +155,7 @@ class ForwardResiduals(Residuals):
         found = self.arguments.gradients(box.pop(), name)
         wanted = [at for at, grad in enumerate(found) if grad is not None and needs[at]]
         for at in wanted:
-            self._check(found[at], self._gradient_of(at))
-            if not self.once:
-                self._check_tensor(found[at], self._gradient_of(at))
+            self._check(found[at], self._gradient_of(at), of_torch=not self.once)
         # A rule may return an array that it was given; the gradient is the tensor that the array came from.
         known = {id(array): grad for array, grad in zip(arrays, grads, strict=True)}
         made = {at: found[at] if not self.once else known.get(id(found[at])) for at in wanted}
@@ -181,27 +179,30 @@ class ForwardResiduals(Residuals):
         context = self.context.with_saved(tuple(arrays[: len(saved)]))
         args, _ = self.arguments.filled(arrays[len(saved) :], None)
         found = self.results.tangents(operation.jvp(context, *args), name)
-        moving = [at for at, tangent in enumerate(found) if tangent is not None and (not self.outputs or self.outputs[at].is_smooth)]
+        moving = [at for at, tangent in enumerate(found) if tangent is not None and (not self.outputs or self.outputs[at].is_inexact)]
         for at in moving:
             self._check(found[at], f"{name}: the tangent of {self.results.names()[at]}")
         outgoing = [found[at] for at in moving]
         del found
         device = next(tensor.device for tensor in incoming if tensor is not None)
         made = dict(
-            zip(moving, operation.border.to_tensors(outgoing, device, name, lambda: self._tangents(moving), beside=incoming), strict=True)
+            zip(
+                moving,
+                operation.border.to_tensors(
+                    outgoing, device, name, lambda: [f"the tangent of {self.results.names()[at]}" for at in moving], beside=incoming
+                ),
+                strict=True,
+            )
         )
         return [self._moving(made[at], at) if at in made else None for at in range(len(self.results.slots))]
-
-    def _tangents(self, moving: list[int]) -> list[str]:
-        names = self.results.names()
-        return [f"the tangent of {names[at]}" for at in moving]
 
     def _moving(self, tangent: Any, at: int) -> Any:
         """Return a tangent in its result's dtype; raises if it does not fit the result."""
         if not self.outputs:
             return tangent
         spec, label = self.outputs[at], f"the jvp of {self.operation.name}: the tangent of {self.results.names()[at]}"
-        tangent = self._in_dtype(tangent, spec, label, "the result")
+        if tangent.dtype != spec.dtype:
+            tangent = self._in_dtype(tangent, spec, label, "the result")
         if tangent.shape != spec.shape:
             raise _wrong_shape(label, tangent, "the result", spec, "Return a tangent of the result's shape.")
         return tangent
@@ -216,27 +217,20 @@ class ForwardResiduals(Residuals):
             raise GradError(message, hint="Give the rule before the function is called.")
         return operation.backward
 
-    def needs_tree(self, needs: Sequence[bool]) -> tuple[Any, ...]:
-        """Return which inputs need a gradient, in the form of the arguments."""
-        return self.arguments.filled(needs, rest=False)[0]
-
     def _incoming(self, saved: Sequence[Any], what: str, names: Callable[[], list[str]]) -> Callable[[], list[str]]:
         return lambda: [*(f"saved_tensors[{at}]" for at in range(len(saved))), *(f"{what} {name}" for name in names())]
 
     def _name(self, at: int) -> str:
         return repr(self.arguments.names()[at])
 
-    def _check(self, grad: Any, label: str) -> None:
+    def _check(self, grad: Any, label: str, *, of_torch: bool = False) -> None:
         what = f"{label} is a {type(grad).__name__}"
         if not is_array(grad):
             message, kind = f"{what}, not an array.", "an array of the function's library" if self.once else "a tensor"
             raise UnsupportedTypeError(message, hint=f"Return {kind}, or None where there is no gradient.")
-
-    def _check_tensor(self, grad: Any, label: str) -> None:
-        if find_backend(grad).name != "torch":
+        if of_torch and find_backend(grad).name != "torch":
             hint = "Make the rule of wrapped functions and torch's own, or leave once_differentiable=False out."
-            message = f"{label} is a {type(grad).__name__}, not a tensor: torch could not differentiate it."
-            raise UnsupportedTypeError(message, hint=hint)
+            raise UnsupportedTypeError(f"{what}, not a tensor: torch could not differentiate it.", hint=hint)
 
     def _gradient_of(self, at: int) -> str:
         return f"the backward of {self.operation.name}: the gradient of {self._name(at)}"
@@ -264,8 +258,6 @@ class ForwardResiduals(Residuals):
         return border.torch.transfer(grad, border.torch.parse_device(spec.device), None)
 
     def _in_dtype(self, made: Any, spec: TensorSpec, label: str, of: str) -> Any:
-        if made.dtype == spec.dtype:
-            return made
         border = self.operation.border
         have, want = dtype_name(made.dtype), dtype_name(spec.dtype)
         found = fallback(have, frozenset({want}))

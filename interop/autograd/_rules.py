@@ -93,25 +93,10 @@ class RuleResiduals(Residuals):
         present = [one is not None for one in found]
         return [one for one in found if one is not None], cls(rule, present)
 
-    def spread(self, made: list[Any]) -> list[Any]:
-        """Return what the rule returned."""
-        left = iter(made)
-        return [next(left) if present else None for present in self.present]
-
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         name, what = self.rule.residuals.operation.name, self.rule.what
         message = f"the {what} of {name} is not differentiable: it works on arrays, where torch cannot look."
         hint = "Make it of wrapped functions and torch's own, and write wrap(..., once_differentiable=False): then it is given tensors."
         raise GradError(message, hint=hint if what == "backward" else "Differentiate in reverse mode, or in forward mode only.")
 
-    def vjp(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse: that would be the second derivative."""
-        self._refuse()
-
-    def vjp_task(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    def jvp_task(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse."""
-        self._refuse()
+    vjp = vjp_task = jvp_task = _refuse

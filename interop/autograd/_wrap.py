@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable  # noqa: TC003 - typing.get_type_hints of `wrap` has to find it, and the permissions below
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,7 +11,7 @@ from interop._model.policy import Casting, Layout, Mask, Policy, ReadOnly, Trans
 from interop._model.spelling import no_value
 from interop.autograd._arguments import FunctionSignature
 from interop.autograd._border import Border
-from interop.autograd._keywords import reject_unknown_keywords
+from interop.autograd._keywords import function_or_decorator
 from interop.autograd._operation import Operation
 from interop.autograd._operators import Operator
 from interop.autograd._wrapped import Named, Wrapped
@@ -47,9 +46,9 @@ def wrap(
 def wrap(*, runs_on: Any, **options: Unpack[_Options]) -> Callable[[Callable[..., Any]], Wrapped]: ...
 
 
-@reject_unknown_keywords
+@function_or_decorator
 def wrap(
-    forward: Callable[..., Any] | None = None,
+    forward: Any = None,
     backward: Callable[..., Any] | None = None,
     /,
     *,
@@ -158,69 +157,29 @@ def wrap(
     tensor([[1., 0.],
             [0., 1.]])
     """
-    given: Ungraded = {
-        "copy": copy,
-        "policy": policy,
-        "transfer": transfer,
-        "readonly": readonly,
-        "casting": casting,
-        "mask": mask,
-        "layout": layout,
-    }
-    decorate = functools.partial(
-        _wrapped,
-        permissions={name: value for name, value in given.items() if value is not None},
-        runs_on=runs_on,
-        setup_context=setup_context,
-        jvp=jvp,
-        vmap=vmap,
-        once_differentiable=once_differentiable,
-        cast_inputs=cast_inputs,
-        name=name,
-        fake=fake,
-        schema=schema,
-    )
-    return decorate if forward is None else decorate(forward, backward)
-
-
-def _wrapped(
-    forward: Callable[..., Any],
-    backward: Callable[..., Any] | None = None,
-    *,
-    permissions: dict[str, Any],
-    runs_on: Any,
-    vmap: str,
-    once_differentiable: bool,
-    cast_inputs: Any,
-    name: str | None,
-    fake: Callable[..., Any] | None,
-    schema: str | None,
-    **rules: Any,
-) -> Wrapped:
-    if not callable(forward):
-        raise TypeError(f"wrap takes a function, got {forward!r}.")
+    given = {"copy": copy, "policy": policy, "transfer": transfer, "readonly": readonly, "casting": casting, "mask": mask, "layout": layout}
     if isinstance(forward, Wrapped):
         raise TypeError(f"{forward!r} is wrapped already: give it rules with its .backward and .jvp, or wrap the function inside of it.")
     if vmap not in _VMAP:
         raise ValueError(no_value("vmap", vmap, _VMAP))
     signature, library = FunctionSignature(forward), name_of_target(runs_on)
     if library == "torch":
-        raise ValueError(
-            "runs_on='torch' needs no wrapping: torch differentiates its own functions, see torch.autograd.Function for a rule."
-        )
-    border = Border(library, "its autograd.wrap(...)", permissions)
+        why = "torch differentiates its own functions, see torch.autograd.Function for a rule."
+        raise ValueError(f"runs_on='torch' needs no wrapping: {why}")
+    border = Border(library, "its autograd.wrap(...)", given)
     border.policy()  # raises for values that no permission has
     operation = Operation(
         signature.name,
         border,
         forward,
         backward,
+        jvp,
+        setup_context,
         takes_ctx=signature.takes_ctx,
         once=once_differentiable,
         leading=vmap == "leading",
         derivatives=None if signature.takes_ctx else _derivatives(library, forward),
         casts=cast_inputs is not None,
-        **rules,
     )
     cast = dtype_name(cast_inputs) if cast_inputs is not None else None
     if name is not None:

@@ -92,19 +92,12 @@ def compare(actual: Side, desired: Side, rules: Rules) -> list[Finding]:
     if "shape" in [finding.what for finding in found]:
         return found  # there is no telling which element belongs to which
     a, d = actual.values_like(desired), desired.values_like(actual)
-    try:
-        a, d = _against_each_other(a, d)
+    host = load_backend("numpy").namespace()
+    try:  # not broadcast_arrays: to ask its results for their flags is a FutureWarning
+        a, d = (host.broadcast_to(one, host.broadcast_shapes(a.shape, d.shape)) for one in (a, d))
     except ValueError:
         return [*found, Finding("shape", f"shape: actual {a.shape} and desired {d.shape} cannot be broadcast against each other")]
     return [*found, *_values(a, d, rules)]
-
-
-def _against_each_other(a: Any, d: Any) -> tuple[Any, Any]:
-    if a.shape == d.shape:
-        return a, d
-    host = load_backend("numpy").namespace()
-    shape = host.broadcast_shapes(a.shape, d.shape)
-    return host.broadcast_to(a, shape), host.broadcast_to(d, shape)
 
 
 def _facts(what: str, actual: Side, desired: Side, *, checked: bool) -> list[Finding]:

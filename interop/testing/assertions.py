@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from interop._model.spelling import type_name
 from interop.backends import is_array
 from interop.testing._values import Finding, Rules, Side, compare
 
@@ -164,8 +165,7 @@ def _has_values(x: Any) -> bool:
 
 
 def _in_words(x: Any) -> str:
-    kind = type(x)
-    return f"is a {kind.__module__}.{kind.__qualname__}" if is_array(x) else f"is {x!r}"
+    return f"is a {type_name(x)}" if is_array(x) else f"is {x!r}"
 
 
 def _listed(words: list[str]) -> str:
@@ -194,5 +194,4 @@ def _different_structures(verb: str, actual: Any, desired: Any, left: FlatTree, 
 
 
 def _whole(x: Any) -> str:
-    kind = type(x)
-    return "None" if x is None else f"a {kind.__module__}.{kind.__qualname__}".replace("builtins.", "")
+    return "None" if x is None else f"a {type_name(x)}"

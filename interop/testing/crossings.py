@@ -70,8 +70,7 @@ def assert_no_crossings(*, native: bool = True) -> Iterator[Log]:
 
 
 def _crossed(log: Log) -> Log:
-    left = [one for one in log.crossings if one.crossed_device or one.source.backend != one.target]
-    return Log(left)
+    return Log([one for one in log.crossings if one.crossed_device or one.source.backend != one.target])
 
 
 def _with_table(headline: str, log: Log) -> str:

@@ -67,7 +67,7 @@ class RowNamespace(ModuleType):
         self.interop_namespace = real
         self._backend = backend
         self._device: Device = backend.parse_device(row.device)
-        self._state: Callable[[Any], Any] = backend.states()[row.state] if row.state else _as_it_is
+        self._state: Callable[[Any], Any] = backend.states()[row.state] if row.state else lambda x: x
         self.interop_device = backend.native_device(self._device)
         for name in CREATORS:
             if hasattr(real, name):
@@ -189,7 +189,3 @@ class RowNamespace(ModuleType):
         capabilities = self._backend.capabilities
         why = capabilities.why_lacking.get(name)
         return f"{capabilities.title} has no {name} on {self._device}" + (f" ({why})" if why else "")
-
-
-def _as_it_is(x: Any) -> Any:
-    return x

@@ -117,7 +117,7 @@ def _jvp(function: Callable[..., Arrays], moves: tuple[bool, ...]) -> Callable[.
     def jvp(*arrays: Any) -> Arrays:
         part, primals = _in_part(function, arrays[: len(moves)], moves)
         outputs, tangents = jax.jvp(part, primals, list(arrays[len(moves) :]))
-        return [tangent for output, tangent in zip(outputs, tangents, strict=True) if _is_smooth(output)]
+        return [tangent for output, tangent in zip(outputs, tangents, strict=True) if _is_inexact(output)]
 
     return jvp
 
@@ -132,12 +132,12 @@ def _in_part(function: Callable[..., Arrays], inputs: Sequence[Any], chosen: tup
     return part, [one for choice, one in zip(chosen, inputs, strict=True) if choice]
 
 
-def _is_smooth(x: Any) -> bool:
+def _is_inexact(x: Any) -> bool:
     return bool(jax.numpy.issubdtype(x.dtype, jax.numpy.inexact))
 
 
 def _no_gradient(x: Any) -> Any:
-    return jax.numpy.zeros_like(x) if _is_smooth(x) else np.zeros(x.shape, _float0)
+    return jax.numpy.zeros_like(x) if _is_inexact(x) else np.zeros(x.shape, _float0)
 
 
 # The other way: functions of torch within JAX.
@@ -162,7 +162,7 @@ def embed(task: Any, arrays: Sequence[Any], vmap_method: str) -> Arrays:
         return function(*arrays), arrays
 
     def backward(inputs: tuple[Any, ...], cotangents: Arrays) -> tuple[Any, ...]:
-        needs, moved = tuple(map(_is_smooth, inputs)), tuple(one.dtype != _float0 for one in cotangents)
+        needs, moved = tuple(map(_is_inexact, inputs)), tuple(one.dtype != _float0 for one in cotangents)
         given = [one for one, moves in zip(cotangents, moved, strict=True) if moves]
         grads = iter(embed(task.vjp(needs, moved), [*inputs, *given], vmap_method))
         return tuple(next(grads) if need else np.zeros(one.shape, _float0) for one, need in zip(inputs, needs, strict=True))

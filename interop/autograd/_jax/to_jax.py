@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from interop._model.policy import Policy, ReadOnly, TransferRule  # noqa: TC001 - as above
 from interop._model.spelling import no_value
-from interop.autograd._arguments import Arguments, FunctionSignature, Results, not_an_array
+from interop.autograd._arguments import Arguments, FunctionSignature, Results, is_tensor, not_an_array
 from interop.autograd._border import Border
-from interop.autograd._keywords import reject_unknown_keywords
+from interop.autograd._derived import names_of
+from interop.autograd._keywords import function_or_decorator
 from interop.autograd._torch.gradients import by_itself, copied, specs_of, vjp
 from interop.backends import find_backend, is_array, load_backend
 from interop.errors import DTypeError
@@ -32,9 +33,9 @@ _VMAP = ("sequential", "sequential_unrolled", "broadcast_all")
 _PLACE = "its autograd.to_jax(...)"
 
 
-@reject_unknown_keywords
+@function_or_decorator
 def to_jax(
-    function: Callable[..., Any] | None = None,
+    function: Any = None,
     /,
     *,
     fake: Callable[..., Any] | None = None,
@@ -98,18 +99,13 @@ def to_jax(
     >>> print(jax.jit(smooth)(x), jax.grad(smooth)(x))
     1.3862944 [0.5 0.5]
     """
-    if function is None:
-        return functools.partial(to_jax, fake=fake, vmap_method=vmap_method, readonly=readonly, transfer=transfer, policy=policy)
-    if not callable(function):
-        raise TypeError(f"to_jax takes a function, got {function!r}.")
     if vmap_method not in _VMAP:
         raise ValueError(no_value("vmap_method", vmap_method, _VMAP))
     load_backend("jax")  # with interop's error where it is not installed
     from interop.autograd._jax.derivatives import embed
 
     signature = FunctionSignature(function)
-    given = {"readonly": readonly, "transfer": transfer, "policy": policy}
-    permissions = {name: value for name, value in given.items() if value is not None}
+    permissions = {"readonly": readonly, "transfer": transfer, "policy": policy}
     way = _Way(Border("jax", _PLACE, permissions), Border("numpy", _PLACE, permissions), signature.name)
     way.jax.policy()  # raises for values that there are not
 
@@ -156,7 +152,7 @@ class _Form:
         results = Results(function(*args, **kwargs), self.name)
         made, results.arrays = results.arrays, []
         for one in made:
-            if not _is_tensor(one):
+            if not is_tensor(one):
                 raise not_an_array(one, self.name, "tensors")
         self.results = results
         return made
@@ -198,12 +194,10 @@ class _Task:
             return [spec for spec, need in zip(specs[: len(needs)], needs, strict=True) if need]
 
         def incoming() -> list[str]:
-            return [*self.incoming(), *(f"the gradient of {name}" for name, moves in zip(self.outgoing(), moved, strict=True) if moves)]
+            return [*self.incoming(), *names_of("the gradient of", self.outgoing, moved)]
 
-        def outgoing() -> list[str]:
-            return [f"the gradient of {name}" for name, need in zip(self.incoming(), needs, strict=True) if need]
-
-        return _Task(self.way, vjp(self.function, needs, moved, self._text()), unreal, incoming, outgoing)
+        gradient = vjp(self.function, needs, moved, self._text())
+        return _Task(self.way, gradient, unreal, incoming, lambda: names_of("the gradient of", self.incoming, needs))
 
     def _tensors(self, arrays: Sequence[Any]) -> list[Any]:
         with by_itself():
@@ -211,10 +205,6 @@ class _Task:
 
     def _text(self) -> str:
         return f"{self.way.name}(...)"
-
-
-def _is_tensor(leaf: Any) -> bool:
-    return find_backend(leaf).name == "torch"
 
 
 def _is_input(leaf: Any) -> bool:

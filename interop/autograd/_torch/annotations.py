@@ -73,14 +73,11 @@ class _Array(metaclass=_Arrays):
         return cls
 
 
-class _Names(dict[str, Any]):
+class _Names(collections.ChainMap[str, Any]):
     """The names that annotations as text are read with."""
 
-    def __init__(self, known: dict[str, Any]) -> None:
-        self.known = known
-
-    def __missing__(self, name: str) -> Any:
-        return self.known.get(name, getattr(builtins, name, _Array))
+    def __missing__(self, _: str) -> type[_Array]:
+        return _Array
 
 
 class _Inference:
@@ -88,7 +85,7 @@ class _Inference:
 
     def __init__(self, name: str, signature: inspect.Signature, function: Any) -> None:
         self.name, self.signature = name, signature
-        self.names = _Names(getattr(inspect.unwrap(function), "__globals__", {}))
+        self.names = _Names(getattr(inspect.unwrap(function), "__globals__", {}), vars(builtins))
 
     def argument(self, parameter: inspect.Parameter) -> str:
         """Return what a parameter is in the schema."""

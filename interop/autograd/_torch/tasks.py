@@ -59,6 +59,8 @@ class Residuals(ABC):
         Whether there are no rules.
     anchors : int
         So many of the extras are there for vmap's sake.
+    present : sequence of bool
+        Of a rule: for which inputs or outputs it returned something.
     """
 
     saved: tuple[int | None, ...] = ()
@@ -71,6 +73,7 @@ class Residuals(ABC):
     single: bool = False
     ends: bool = False
     anchors: int = 0
+    present: Sequence[bool] = ()
 
     @property
     def has_state(self) -> bool:
@@ -80,6 +83,11 @@ class Residuals(ABC):
     def fixed(self) -> list[Any]:
         """Return what the run returned besides tensors."""
         return []
+
+    def spread(self, made: Sequence[Any]) -> list[Any]:
+        """Return what a rule found, with None where there is nothing."""
+        left = iter(made)
+        return [next(left) if present else None for present in self.present]
 
     @abstractmethod
     def vjp(self, saved: Sequence[Any], grads: Sequence[Any], needs: Sequence[bool]) -> list[Any]:

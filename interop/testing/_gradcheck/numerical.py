@@ -168,16 +168,10 @@ class _Numerical:
                 if bad.any():
                     worst = int(torch.where(bad, apart, -1).argmax())
                     row, column = divmod(worst, want.shape[1])
-                    places = f"from {self._place(self.names[source], row, source)} to {output}{self._end(column, at)}"
+                    places = f"from {self.names[source]}{_part(self.tensors[source], row)} to {output}{_part(self.function(*self.tensors)[at], column)}"
                     values = f"analytical {have.flatten()[worst]:.6g}, numerical {want.flatten()[worst]:.6g}"
                     many = f"{int(bad.sum())} of {bad.numel()} derivatives by {self.names[source]!r}"
                     yield f"{many} differ, the greatest by {apart.flatten()[worst]:.6g} {places}: {values}"
-
-    def _place(self, name: str, number: int, source: int) -> str:
-        return name + _part(self.tensors[source], number)
-
-    def _end(self, number: int, at: int) -> str:
-        return _part(self.function(*self.tensors)[at], number)
 
     # Jacobians of real numbers: a row for each real number of an input, a column for each of an output.
 
