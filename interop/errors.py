@@ -36,6 +36,9 @@ __all__ = [
 ]
 
 
+SEE_DEVICES = "Run `interop doctor` to see which devices each library sees."
+
+
 class Refusal(NamedTuple):
     """One obstacle: the error it raises, why, and what would permit it (nothing, if it is final); in a tree also where."""
 

@@ -14,6 +14,7 @@ from interop._model.dtypes import DTYPES, fallback
 from interop._model.plan import FRESH, Plan, Request, Step
 from interop._model.steps import NEVER_ALIASES, SCALAR, Draft, no_readonly_arrays, write_steps
 from interop.errors import (
+    SEE_DEVICES,
     CopyError,
     DeviceUnavailableError,
     DTypeError,
@@ -109,7 +110,7 @@ def _check_device(draft: Draft) -> None:
         draft.refuse(DeviceUnavailableError, reason, "Leave device out, or ask for one that it can live on.")
     elif draft.request.unavailable:
         reason = f"{target.title} cannot use {device} here: {draft.request.unavailable}"
-        draft.refuse(DeviceUnavailableError, reason, "Run `interop doctor` to see which devices each library sees.")
+        draft.refuse(DeviceUnavailableError, reason, SEE_DEVICES)
 
 
 def _check_stream(draft: Draft) -> None:

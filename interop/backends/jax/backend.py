@@ -24,7 +24,7 @@ from interop.backends.jax.known_issues import KNOWN_ISSUES
 from interop.backends.jax.memory import legacy, producer
 from interop.backends.numpy.backend import ALIGNMENT, aligned_copy, native_dtype
 from interop.dlpack import LEGACY, producer_of, stream_number
-from interop.errors import DeviceUnavailableError, StreamError
+from interop.errors import SEE_DEVICES, DeviceUnavailableError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,16 +250,15 @@ def _device(native: Any) -> Device:
 
 
 def _native(device: Device) -> Any:
-    hint = "Run `interop doctor` to see which devices each library sees."
     try:
         found = jax.local_devices(backend=device.type)
     except RuntimeError as error:
-        raise DeviceUnavailableError(f"JAX has no {device.type} devices here", hint=hint) from error
+        raise DeviceUnavailableError(f"JAX has no {device.type} devices here", hint=SEE_DEVICES) from error
     for one in found:
         if _device(one) == device:
             return one
     names = ", ".join(str(_device(one)) for one in found)
-    raise DeviceUnavailableError(f"JAX has {names} here", hint=hint)
+    raise DeviceUnavailableError(f"JAX has {names} here", hint=SEE_DEVICES)
 
 
 def _nowhere(_: Device) -> int | None:
