@@ -76,6 +76,7 @@ CALLS: dict[str, tuple[str, ...]] = {
         "interop.to_torch(np.array(['2026'], 'datetime64[Y]'))",
         "interop.to_torch(np.zeros(2, [('a', 'f4')]))",
         "interop.to_numpy(torch.empty(2, dtype=torch.int4))",
+        "interop.to_numpy(torch.empty(2, dtype=torch.int4), dtype='int8')",
         "interop.convert(torch.ones(2, dtype=torch.bfloat16), 'array_api_strict')",
         "interop.convert(torch.ones(2, dtype=torch.float64), 'jax')",
         "wide(torch.ones(3, requires_grad=True)).sum().backward()",
@@ -118,6 +119,7 @@ CALLS: dict[str, tuple[str, ...]] = {
         "interop.shares_memory(vector, [1.0])",
         "interop.convert(vector, like=Producer())",
         "interop.to_numpy(interop.describe(vector))",
+        "interop.tree.convert([interop.describe(vector)], 'torch')",
         "np.asarray(interop.to_numpy(vector, blocking=False))",
         "interop.tree.convert({'a': vector, 'b': 'caption'}, 'torch', others='error')",
         "interop.tree.convert([types.MappingProxyType({'a': vector})], 'torch')",
@@ -159,6 +161,12 @@ CALLS: dict[str, tuple[str, ...]] = {
         "interop.tree.convert([vector], 'torch', others='drop')",
         "interop.tree.convert([vector], 'torch', is_leef=None)",
     ),
+    "a name from elsewhere": (
+        "interop.from_numpy(vector)",
+        "interop.asarray(vector)",
+        "interop.from_dlpack(vector)",
+        "interop.to_nump(vector)",
+    ),
     "a tree that contains itself": ("interop.tree.convert(endless(), 'torch')",),
     "a wrong decorator": (
         "neutral(3)",
@@ -169,6 +177,8 @@ CALLS: dict[str, tuple[str, ...]] = {
         "neutral(like='frist')(columns)",
         "neutral(like='torch')(columns)",
         "neutral(like='first', to='torch')(columns)",
+        "neutral(like='self')(columns)",
+        "neutral(like=3)(columns)",
         "neutral(mixed='first')(columns)",
         "neutral(runs_on='numpy')(yielding)",
         "neutral(lambda xp, x: x)",
@@ -181,7 +191,19 @@ CALLS: dict[str, tuple[str, ...]] = {
         "autograd.wrap(len, runs_on='numpy', grad='detach')",
         "autograd.wrap(len, runs_on='numpy', fake=len)",
         "autograd.wrap(len, runs_on='numpy', name='scaled')",
+        "autograd.wrap(len, backend='numpy')",
+        "autograd.wrap(careless, runs_on='numpy')",
+        "autograd.wrap(takes_ctx, runs_on='numpy', name='messages::takes_ctx')",
+        "autograd.wrap(yielding, runs_on='numpy', name='messages::one', schema='(Tensor(a!) x) -> Tensor')",
+        "autograd.wrap(yielding, runs_on='numpy', name='messages::one', schema='(*, Tensor x) -> Tensor')",
+        "autograd.wrap(yielding, runs_on='numpy', name='messages::one', schema='(Tensor x) -> int')",
+        "autograd.to_jax(len, vmap_method='lead')",
+        "neutral(runs_on='numpy', grad='bridge')(takes_ctx)",
         "careless.backward(3)",
+        "a_number(torch.ones(3, requires_grad=True))",
+        "marks(torch.ones(3))",
+        "looks_early(torch.ones(3))",
+        "for_a_number(torch.ones(3, requires_grad=True), 2).sum().backward()",
         "forgetful(torch.ones(3, requires_grad=True), torch.ones(3)).sum().backward()",
     ),
     "a wrong notation": (
@@ -288,6 +310,32 @@ def unruly(x):
 
 @in_torch(lambda ctx, grad: grad.astype("float64"))
 def wide(x):
+    return x * 2
+
+
+@in_torch()
+def a_number(x):
+    return float(x.sum())
+
+
+@in_torch()
+def marks(ctx, x):
+    ctx.mark_dirty(x)
+    return x * 2
+
+
+@in_torch()
+def looks_early(ctx, x):
+    return ctx.saved_tensors
+
+
+@in_torch(lambda ctx, grad: (grad, grad))
+def for_a_number(x, n):
+    return x * n
+
+
+def takes_ctx(ctx, x):
+    ctx.factor = 2
     return x * 2
 
 
