@@ -117,8 +117,8 @@ class Border:
     def _converted(
         self, values: list[Any], fast_path: Any, text: str, names: Names, words: dict[str, Any], *, held: Sequence[int] = ()
     ) -> list[Any]:
-        quick = self._fast and not held and fast_path_off.get() is None
-        results = convert_all(values, fast_path) if quick else [None] * len(values)
+        fast = self._fast and not held and fast_path_off.get() is None
+        results = convert_all(values, fast_path) if fast else [None] * len(values)
         device = words.get("device")
         if device is not None:  # what needs no decision stays on the device where it is
             results = [result if result is not None and result.device == device else None for result in results]

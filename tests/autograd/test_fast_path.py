@@ -1,4 +1,4 @@
-"""The quick path of a wrapped function does what the long way does: the same results, gradients, flags and refusals."""
+"""The fast path of a wrapped function does what the general path does: the same results, gradients, flags and refusals."""
 
 import gc
 
@@ -145,12 +145,12 @@ def is_apart(tensor):
 
 
 def both(forward, backward):
-    """Return the function as it is, and without its quick path."""
-    quick = wrap(FORWARDS[forward], BACKWARDS[backward], runs_on="numpy")
-    long = wrap(FORWARDS[forward], BACKWARDS[backward], runs_on="numpy")
-    assert quick._has_fast_path
-    long._has_fast_path = False
-    return quick, long
+    """Return the function as it is, and without its fast path."""
+    fast = wrap(FORWARDS[forward], BACKWARDS[backward], runs_on="numpy")
+    general = wrap(FORWARDS[forward], BACKWARDS[backward], runs_on="numpy")
+    assert fast._has_fast_path
+    general._has_fast_path = False
+    return fast, general
 
 
 def made(kinds):
@@ -179,49 +179,49 @@ KINDS = st.lists(
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:Casting complex values")
 def test_both_ways_agree(kinds, forward, backward, scope, later):
     KEPT.clear()
-    quick, long = both(forward, backward)
-    first = outcome(quick, made(kinds), scope, later)
+    fast, general = both(forward, backward)
+    first = outcome(fast, made(kinds), scope, later)
     KEPT.clear()
-    assert first == outcome(long, made(kinds), scope, later)
+    assert first == outcome(general, made(kinds), scope, later)
 
 
 @pytest.mark.parametrize("backward", BACKWARDS)
 @pytest.mark.parametrize("forward", ["sum", "the first", "a stored array", "the same twice"])
 def test_both_ways_agree_on_every_rule(forward, backward):
-    """What is drawn above may miss a rule; each of them, on what the quick path is for."""
+    """What is drawn above may miss a rule; each of them, on what the fast path is for."""
     for kinds in ([((2, 3), torch.float64, "plain", True)] * 2, [((3,), torch.float32, "plain", True)]):
         for scope, later in (("none", "none"), ("none", "strict"), ("none", "record"), ("strict", "none"), ("record", "none")):
             KEPT.clear()
-            quick, long = both(forward, backward)
-            first = outcome(quick, made(kinds), scope, later)
+            fast, general = both(forward, backward)
+            first = outcome(fast, made(kinds), scope, later)
             KEPT.clear()
-            assert first == outcome(long, made(kinds), scope, later)
+            assert first == outcome(general, made(kinds), scope, later)
 
 
 def test_the_quick_path_is_taken(monkeypatch):
-    """The comparison is not of the long way with itself."""
+    """The comparison is not of the general path with itself."""
     from interop.autograd import _operation, _residuals
 
     def refuse(*_):
-        raise AssertionError("the long way")
+        raise AssertionError("the general path")
 
     monkeypatch.setattr(_operation.ForwardTask, "run", refuse)
     monkeypatch.setattr(_operation.ForwardTask, "finish", refuse)
     monkeypatch.setattr(_residuals.ForwardResiduals, "finish_vjp", refuse)
     monkeypatch.setattr(_residuals.ForwardResiduals, "vjp", refuse)
     gc.collect()
-    quick, long = both("sum", "one each")
+    fast, general = both("sum", "one each")
     x = torch.ones(3, requires_grad=True)
-    (grad,) = torch.autograd.grad(quick(x), x, torch.ones(3))
+    (grad,) = torch.autograd.grad(fast(x), x, torch.ones(3))
     assert grad.tolist() == [3, 3, 3]
-    with pytest.raises(AssertionError, match="the long way"):
-        long(x)
+    with pytest.raises(AssertionError, match="the general path"):
+        general(x)
 
 
 @pytest.mark.parametrize("method", ["to_tensors", "to_saved_tensors"])
 @pytest.mark.parametrize(("device", "shared"), [("cpu", True), ("meta", False)])
 def test_results_go_to_the_device_that_the_inputs_are_on(method, device, shared):
-    """torch's meta device stands for a GPU here: the short cut between NumPy and torch knows the host only."""
+    """torch's meta device stands for a GPU here: the fast path between NumPy and torch knows the host only."""
     from interop.autograd._border import Border
 
     border, where = Border("numpy", "its autograd.wrap(...)", {"transfer": "allow"}), torch.device(device)

@@ -636,7 +636,7 @@ def test_gradients_of_such_rules_are_checked_too():
 # Memory that has another owner.
 
 
-@pytest.mark.parametrize("setup", [None, lambda *_: None], ids=["quick", "long"])
+@pytest.mark.parametrize("setup", [None, lambda *_: None], ids=["fast", "general"])
 def test_a_gradient_that_somebody_holds_stays_theirs(setup):
     jacobian = np.array([1.0, 2.0, 3.0])
     dot = wrap(lambda x: np.asarray(jacobian @ x), lambda ctx, grad: jacobian, runs_on="numpy", setup_context=setup)
