@@ -94,3 +94,10 @@ def test_the_workflow_checks_every_page():
     workflow = (ROOT / ".github/workflows/links.yml").read_text()
     patterns = re.findall(r"[\w./*]+\.md", re.search(r"args: >-\n(.*?)\n +fail:", workflow, re.DOTALL)[1])
     assert sorted({page for pattern in patterns for page in ROOT.glob(pattern)}) == PAGES
+
+
+def test_every_page_is_in_the_navigation():
+    """Sphinx says so too, but only `make docs` runs it."""
+    trees = re.findall(r"```\{toctree\}\n(.*?)```", (ROOT / "docs/index.md").read_text(), re.DOTALL)
+    listed = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+    assert sorted(["index", *listed]) == sorted(page.stem for page in (ROOT / "docs").glob("*.md"))
