@@ -45,7 +45,7 @@ class DerivedTask(Task):
         What its arrays are called in messages.
     present : tuple of bool
         For a rule: for which inputs or outputs it returns something.
-    form : _Form or None
+    form : _FlatFunction or None
         For what is no rule: what knows the form of the results.
     """
 
@@ -56,12 +56,12 @@ class DerivedTask(Task):
     incoming: Names
     outgoing: Names
     present: tuple[bool, ...] = ()
-    form: _Form | None = None
+    form: _FlatFunction | None = None
 
     @classmethod
     def of(cls, operation: Operation, arguments: Arguments) -> DerivedTask:
         """Return the run of an operation on the tensors of a call."""
-        form = _Form(operation, arguments)
+        form = _FlatFunction(operation, arguments)
         others = [operation.forward, getattr(operation.forward, "__self__", None), *form.arguments.leaves]
         pure = operation.derivatives.pure(form, form.key(), others)
         text = f"{operation.name}(...)"
@@ -128,7 +128,7 @@ class DerivedResiduals(Residuals):
         return self.task.jvp(tuple(not hole for hole in holes[len(self.inexact) :]), self.inexact_results)
 
 
-class _Form:
+class _FlatFunction:
     """The function of a call, from flat arrays to flat arrays; it remembers the form of the results.
 
     A compiled rule refers to it, and may live long: it holds no tensor.

@@ -106,22 +106,22 @@ def to_jax(
 
     signature = FunctionSignature(function)
     permissions = {"readonly": readonly, "transfer": transfer, "policy": policy}
-    way = _Way(Border("jax", _PLACE, permissions), Border("numpy", _PLACE, permissions), signature.name)
-    way.jax.policy()  # raises for values that there are not
+    borders = _Borders(Border("jax", _PLACE, permissions), Border("numpy", _PLACE, permissions), signature.name)
+    borders.jax.policy()  # raises for values that there are not
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         arguments = Arguments(signature, args, kwargs, _is_input)
         arrays = arguments.tensors
-        form = _Form(function, fake, arguments.emptied(), signature.name)
-        made = embed(_Task(way, form, form.unreal, form.arguments.names, form.names), arrays, vmap_method)
+        form = _FlatFunction(function, fake, arguments.emptied(), signature.name)
+        made = embed(_HostTask(borders, form, form.unreal, form.arguments.names, form.names), arrays, vmap_method)
         return form.results.filled(made)
 
     return call
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Borders:
     """The borders of a function: JAX's, and NumPy's inside of a callback."""
 
     jax: Border
@@ -129,7 +129,7 @@ class _Way:
     name: str
 
 
-class _Form:
+class _FlatFunction:
     """The function of a call, from flat tensors to flat tensors; it remembers the form of the results, and holds no array."""
 
     results: Results
@@ -159,10 +159,10 @@ class _Form:
 
 
 @dataclass(frozen=True)
-class _Task:
+class _HostTask:
     """A function of flat tensors, as JAX gets it."""
 
-    way: _Way
+    borders: _Borders
     function: Function
     unreal: Callable[[Sequence[ArraySpec]], list[ArraySpec]]
     incoming: Callable[[], list[str]]
@@ -170,11 +170,11 @@ class _Task:
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """Return the results as arrays of JAX's, on memory of their own: torch may still write to what the function returned."""
-        return self.way.jax.to_arrays(list(map(copied, self._tensors(arrays))), self._text(), self.outgoing)
+        return self.borders.jax.to_arrays(list(map(copied, self._tensors(arrays))), self._text(), self.outgoing)
 
     def host(self, *arrays: Any) -> list[Any]:
         """Return the results as NumPy arrays."""
-        return self.way.numpy.to_arrays(self._tensors(arrays), self._text(), self.outgoing)
+        return self.borders.numpy.to_arrays(self._tensors(arrays), self._text(), self.outgoing)
 
     def specs(self, specs: Sequence[ArraySpec]) -> list[ArraySpec]:
         """Return what the results would be."""
@@ -187,7 +187,7 @@ class _Task:
                 raise DTypeError(f"{self._text()} returns {dtype}, which JAX does not have here: {why}.", hint=hint)
         return found
 
-    def vjp(self, needs: tuple[bool, ...], moved: tuple[bool, ...]) -> _Task:
+    def vjp(self, needs: tuple[bool, ...], moved: tuple[bool, ...]) -> _HostTask:
         """Return the gradient, as a task."""
 
         def unreal(specs: Sequence[ArraySpec]) -> list[ArraySpec]:
@@ -197,14 +197,14 @@ class _Task:
             return [*self.incoming(), *names_of("the gradient of", self.outgoing, moved)]
 
         gradient = vjp(self.function, needs, moved, self._text())
-        return _Task(self.way, gradient, unreal, incoming, lambda: names_of("the gradient of", self.incoming, needs))
+        return _HostTask(self.borders, gradient, unreal, incoming, lambda: names_of("the gradient of", self.incoming, needs))
 
     def _tensors(self, arrays: Sequence[Any]) -> list[Any]:
         with by_itself():
-            return self.function(*self.way.jax.to_saved_tensors(list(arrays), None, self._text(), self.incoming))
+            return self.function(*self.borders.jax.to_saved_tensors(list(arrays), None, self._text(), self.incoming))
 
     def _text(self) -> str:
-        return f"{self.way.name}(...)"
+        return f"{self.borders.name}(...)"
 
 
 def _is_input(leaf: Any) -> bool:
