@@ -8,7 +8,7 @@ The classical Runge-Kutta method (RK4) goes through the years in steps of a twen
 `jax.jit`, so no rule is written: with ``runs_on="jax"`` the gradient is JAX's own, from `jax.vjp`.
 
 The training: the Hudson's Bay Company wrote down how many pelts of snowshoe hares and Canada lynxes it bought from 1900 to 1920.
-What a population is said to be off by is a share of itself, so the loss is the mean square of the logarithms' differences. Four rates
+The error of a population is a share of it, so the loss is the mean square of the logarithms' differences. Four rates
 and the two populations of 1900 are learned, as logarithms, with LBFGS. The truth that they are compared with is what
 `scipy.optimize.least_squares` finds with another integrator (DOP853) and differences in the place of gradients.
 

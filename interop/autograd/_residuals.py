@@ -92,7 +92,7 @@ class ForwardResiduals(Residuals):
         return made
 
     def vjp_task(self, needs: Sequence[bool], holes: Sequence[bool]) -> VjpTask:
-        """Return the backward rule as a task; `holes` says which of what it gets are None."""
+        """Return the backward rule as a task; `holes`: which of what it gets are None."""
         self.rule()
         return VjpTask(self, tuple(holes), needs=tuple(needs))
 

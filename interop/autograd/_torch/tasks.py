@@ -95,7 +95,7 @@ class Residuals(ABC):
 
     @abstractmethod
     def vjp_task(self, needs: Sequence[bool], holes: Sequence[bool]) -> Task:
-        """Return the backward rule as a task; `holes` says which of saved and gradients are None."""
+        """Return the backward rule as a task; `holes`: which of the saved and the gradients are None."""
 
     @abstractmethod
     def jvp_task(self, holes: Sequence[bool]) -> Task:
