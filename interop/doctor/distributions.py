@@ -1,36 +1,51 @@
 """The distributions that are installed here, and the known issues of their versions.
 
 For `interop.doctor.examination`: read from the metadata on disk, so it also works where a library cannot be imported, and
-imports none. A backend's name may stand for many distributions (``cupy``), which its `known_issues` lists.
+imports none. A backend's name may stand for many distributions (``cupy``), which its `known_issues.toml` lists.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
+import functools
 import sys
+import tomllib
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from interop import backends
 from interop.backends import BUILTIN
+from interop.backends.base import KnownIssue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from interop.backends.base import KnownIssue
 
-__all__ = ["Distributions", "known_issues_module"]
+__all__ = ["Distributions", "known_library"]
 
 _REINSTALL = "Uninstall it until pip says that it is not installed, then install it again"
 
 
-def known_issues_module(name: str) -> Any:
-    """Return the module `known_issues` of a built-in backend, which imports without its library; else None."""
-    return importlib.import_module(f"interop.backends.{name}.known_issues") if name in BUILTIN else None
+class KnownLibrary(NamedTuple):
+    """What is known of a library: the distributions that install it, what is broken in which versions, and why only one may be there."""
+
+    distributions: list[str]
+    issues: tuple[KnownIssue, ...]
+    conflict: str = ""
+
+
+@functools.cache
+def known_library(name: str) -> KnownLibrary | None:
+    """Return what is known of a built-in backend's library, from a file that is there also where the library cannot be imported; else None."""
+    if name not in BUILTIN:
+        return None
+    read = tomllib.loads(Path(backends.__file__).with_name(name).joinpath("known_issues.toml").read_text(encoding="utf-8"))
+    return KnownLibrary(read["distributions"], tuple(KnownIssue(**issue) for issue in read["issue"]), read.get("conflict", ""))
 
 
 class Distributions:
@@ -76,6 +91,10 @@ class Distributions:
         # Public parts: the local one (+cu130) may be in one of the two only.
         if found and listed and loaded and listed.public != loaded.public:
             yield f"{found[0]} is listed as {listed.public}, but the module that is imported says {loaded.public}. {_REINSTALL}."
+        there, known = [one for one in _names(name) if one in self.versions], known_library(name)
+        if known and known.conflict and len(there) > 1:
+            repair = f"Run pip uninstall -y {' '.join(there)}, then pip install the one that fits your machine, such as {there[-1]}"
+            yield f"{' and '.join(there)} are both installed into one folder, so which files won is chance. {repair} ({known.conflict})."
 
     def affected(self, issue: KnownIssue) -> dict[str, str] | None:
         """Return the versions that have this issue, by distribution; None if what is installed does not."""
@@ -90,9 +109,9 @@ class Distributions:
         return versions
 
 
-def _names(name: str) -> tuple[str, ...]:
-    module = known_issues_module(name)
-    return module.DISTRIBUTIONS if module is not None else (canonicalize_name(name),)
+def _names(name: str) -> list[str]:
+    known = known_library(name)
+    return [canonicalize_name(name)] if known is None else known.distributions
 
 
 def _version(text: object) -> Version | None:

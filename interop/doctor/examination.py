@@ -20,7 +20,7 @@ from interop._model.description import Device
 from interop._version import __version__
 from interop.backends import BROKEN, backend_names, load_backend
 from interop.doctor.cuda import EMPTY, cuda_state, disagreements
-from interop.doctor.distributions import Distributions, known_issues_module
+from interop.doctor.distributions import Distributions, known_library
 from interop.doctor.dlpack_support import UNKNOWN, dlpack_support
 from interop.doctor.name_clash import name_clash
 from interop.errors import BackendNotInstalledError
@@ -137,17 +137,14 @@ def _ask(visit: Visit, what: str, question: Callable[[], Any], otherwise: Any) -
 
 
 def _look_for_findings(visit: Visit, distributions: Distributions) -> None:
-    known, found = known_issues_module(visit.name), visit.findings
+    found = visit.findings
     if visit.name == "numpy" and visit.backend is None and not visit.problem:
         found.append(f"numpy is not installed, and interop does not work without it. Run {visit.repair}.")
     if visit.problem:
         found.append(f"{visit.name} is installed, but {visit.problem}. {visit.repair}.")
     found += distributions.contradictions(visit.name, broken=bool(visit.problem))
-    if hasattr(known, "conflicts"):
-        found += known.conflicts(distributions.versions)
     if visit.backend is not None:
         found += _ask(visit, "a check of the installation", visit.backend.findings, [])
-        found += _ask(visit, "a check of the installation", known.findings, []) if known else []
 
 
 def _cuda(visits: list[Visit]) -> dict[str, Any]:
@@ -164,9 +161,9 @@ def _cuda(visits: list[Visit]) -> dict[str, Any]:
 
 def _known_issues(visit: Visit) -> tuple[KnownIssue, ...]:
     # From the file, where there is one: a library that cannot be imported has its issues all the same.
-    known = known_issues_module(visit.name)
+    known = known_library(visit.name)
     if known is not None:
-        return tuple(known.KNOWN_ISSUES)
+        return known.issues
     return visit.backend.known_issues if visit.backend is not None else ()
 
 

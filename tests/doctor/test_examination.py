@@ -17,21 +17,16 @@ import torch
 from packaging.specifiers import SpecifierSet
 
 from interop.backends import BUILTIN, load_backend
-from interop.backends.array_api_strict import known_issues as _array_api_strict_issues
 from interop.backends.cuda.types import Card, CudaView
-from interop.backends.cupy import known_issues as _cupy_issues
-from interop.backends.jax import known_issues as _jax_issues
-from interop.backends.numpy import known_issues as _numpy_issues
-from interop.backends.torch import known_issues as _torch_issues
 from interop.dlpack import VERSION, Capsule
 from interop.doctor import examination as doctor
 from interop.doctor.cuda import EMPTY, cuda_state, disagreements
-from interop.doctor.distributions import Distributions
+from interop.doctor.distributions import Distributions, known_library
 from interop.doctor.dlpack_support import dlpack_support
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "doctor.md").read_text(encoding="utf-8")
-MODULES = (_numpy_issues, _torch_issues, _cupy_issues, _jax_issues, _array_api_strict_issues)
-KNOWN_ISSUES = {issue.id: issue for module in MODULES for issue in module.KNOWN_ISSUES}
+KNOWN = [issue for name in BUILTIN for issue in known_library(name).issues]
+KNOWN_ISSUES = {issue.id: issue for issue in KNOWN}
 
 
 def install(folder, name, version="1.0", package=None, source=""):
@@ -236,7 +231,9 @@ def test_two_cupys_are_a_finding(tmp_path):
     assert status == 1
     assert "cupy-cuda12x and cupy-cuda11x" in finding
     assert "Run pip uninstall -y" in finding
-    assert _cupy_issues.conflicts(["cupy-cuda12x", "cupy-xarray", "numpy"]) == []
+    distributions = Distributions()
+    distributions.versions = {"cupy-cuda12x": ["13.6.0"], "cupy-xarray": ["1"], "numpy": ["2"]}
+    assert not any("one folder" in text for text in distributions.contradictions("cupy", broken=True))
 
 
 def test_metadata_that_contradict_the_module_are_a_finding(tmp_path):
@@ -286,9 +283,9 @@ def no_numpy(tensor):
 
 
 def test_torch_without_numpy_is_a_finding(monkeypatch):
-    assert _torch_issues.findings() == []
+    assert load_backend("torch").findings() == []
     monkeypatch.setattr(torch.Tensor, "numpy", no_numpy)
-    (finding,) = _torch_issues.findings()
+    (finding,) = load_backend("torch").findings()
     assert "Numpy is not available. Run pip install --upgrade torch" in finding
     assert [one["text"] for one in doctor.examine()["findings"]] == [finding]
 
@@ -297,9 +294,9 @@ def test_cupy_and_torch_of_different_cudas_are_a_finding(monkeypatch):
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
     own = cupy.cuda.runtime.runtimeGetVersion() // 1000
     monkeypatch.setattr(torch.version, "cuda", f"{own}.0")
-    assert _cupy_issues.findings() == []
+    assert load_backend("cupy").findings() == []
     monkeypatch.setattr(torch.version, "cuda", f"{own - 1}.8")
-    (finding,) = _cupy_issues.findings()
+    (finding,) = load_backend("cupy").findings()
     assert f"CuPy is built for CUDA {own} and torch for CUDA {own - 1}.8" in finding
     assert f"pip install cupy-cuda{own - 1}x" in finding
 
@@ -308,7 +305,8 @@ def test_cupy_and_torch_of_different_cudas_are_a_finding(monkeypatch):
     ("runtime", "driver", "old"), [(13020, 12040, True), (13020, 13000, False), (12090, 13000, False), (13020, 0, False)]
 )
 def test_a_driver_that_is_too_old_is_a_finding(runtime, driver, old):
-    assert bool(_cupy_issues._driver(runtime, driver)) is old
+    installation = pytest.importorskip("interop.backends.cupy.installation", reason="CuPy is not installed")
+    assert bool(installation._driver(runtime, driver)) is old
 
 
 @pytest.mark.parametrize("method", ["report", "findings", "why_unavailable", "from_host"])
@@ -356,7 +354,7 @@ def test_a_known_issue_is_complete(name):
 
 
 def test_the_ids_are_unique():
-    assert len(KNOWN_ISSUES) == sum(len(module.KNOWN_ISSUES) for module in MODULES)
+    assert len(KNOWN_ISSUES) == len(KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -467,7 +465,7 @@ def test_the_issues_of_jax_and_array_api_strict_happen_here(name, happens):
 
 
 def test_the_known_issues_of_each_backend_import_no_library():
-    program = "import sys, interop.doctor.distributions as i\nfor n in {}: i.known_issues_module(n)\nprint(sorted({{'numpy','torch','cupy','jax','array_api_strict'}} & set(sys.modules)))"
+    program = "import sys, interop.doctor.distributions as i\nfor n in {}: i.known_library(n)\nprint(sorted({{'numpy','torch','cupy','jax','array_api_strict'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program.format(list(BUILTIN))], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

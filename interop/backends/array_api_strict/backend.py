@@ -17,7 +17,6 @@ from array_api_strict._array_object import Array
 
 from interop._model.capabilities import Capabilities
 from interop._model.description import CPU, Description, Device
-from interop.backends.array_api_strict.known_issues import KNOWN_ISSUES
 from interop.backends.base import Backend
 from interop.backends.numpy.backend import backend as numpy_backend
 
@@ -63,7 +62,6 @@ class ArrayAPIStrictBackend(Backend):
         odd_strides=True,
         lacking=_lacking(),
     )
-    known_issues = KNOWN_ISSUES
 
     def owns(self, x: Any) -> bool:
         return isinstance(x, Array)

@@ -22,9 +22,9 @@ from interop.backends.cuda.streams import cuda_stream_number
 from interop.backends.cuda.types import Card, CudaView, MemorySource
 from interop.backends.cupy import copies as _cupy_copies
 from interop.backends.cupy import handoff as _cupy_handoff
+from interop.backends.cupy import installation
 from interop.backends.cupy import pool as _cupy_pool
 from interop.backends.cupy import release as _cupy_release
-from interop.backends.cupy.known_issues import KNOWN_ISSUES
 from interop.backends.cupy.streams import current
 from interop.backends.numpy.backend import native_dtype
 from interop.backends.shortcut import DETACH, TO_HOST, Shortcut
@@ -73,7 +73,6 @@ class CuPyBackend(Backend):
         default_device="cuda",
         negative_strides=True,
     )
-    known_issues = KNOWN_ISSUES
     has_streams = True
 
     def owns(self, x: Any) -> bool:
@@ -282,6 +281,9 @@ class CuPyBackend(Backend):
         allocator = cupy.cuda.get_allocator()
         words = type(getattr(allocator, "__self__", allocator)).__name__
         return CudaView(driver, own, words, tuple(_card(index, count) for index in range(count)))
+
+    def findings(self) -> list[str]:
+        return installation.findings()
 
     def report(self) -> dict[str, Any]:
         problem = self.why_unavailable(Device("cuda"))

@@ -20,7 +20,6 @@ from interop._model.description import CPU, Description, Device, c_strides
 from interop._model.dtypes import DTYPES
 from interop.backends.base import Backend
 from interop.backends.dlpack import backend as dlpack_backend
-from interop.backends.jax.known_issues import KNOWN_ISSUES
 from interop.backends.jax.memory import legacy, producer
 from interop.backends.numpy.backend import ALIGNMENT, aligned_copy, native_dtype
 from interop.dlpack import LEGACY, producer_of, stream_number
@@ -68,8 +67,6 @@ _crossing: ContextVar[bool] = ContextVar("interop_jax_crossing", default=False)
 
 class JAXBackend(Backend):
     """JAX arrays on one device, and its tracers, which have no data."""
-
-    known_issues = KNOWN_ISSUES
 
     @property
     def capabilities(self) -> Capabilities:

@@ -16,7 +16,6 @@ from interop._model.capabilities import Capabilities
 from interop._model.description import CPU, Description, Device
 from interop._model.dtypes import DTYPES, canonical
 from interop.backends.base import Backend
-from interop.backends.numpy.known_issues import KNOWN_ISSUES
 from interop.backends.shortcut import DETACH, PLAIN, Shortcut
 from interop.errors import DTypeError
 
@@ -93,7 +92,6 @@ class NumPyBackend(Backend):
         odd_strides=True,
         casts_opaque=("object", "str", "bytes", "StringDType", "datetime64", "timedelta64"),
     )
-    known_issues = KNOWN_ISSUES
 
     def owns(self, x: Any) -> bool:
         return isinstance(x, np.ndarray | np.generic)

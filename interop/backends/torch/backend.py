@@ -22,10 +22,9 @@ from interop.backends.cuda.types import Card, CudaView, MemorySource
 from interop.backends.numpy.backend import is_extension, memory_dtype, native_dtype, tidy
 from interop.backends.torch import copies as _torch_copies
 from interop.backends.torch import handoff as _torch_handoff
-from interop.backends.torch import kinds, modes
+from interop.backends.torch import installation, kinds, modes
 from interop.backends.torch import pool as _torch_pool
 from interop.backends.torch.describe import describe, is_memory_only
-from interop.backends.torch.known_issues import KNOWN_ISSUES
 from interop.backends.torch.release import defer_release, native_stream, release_after
 from interop.backends.torch.shortcuts import export_to, shortcuts
 from interop.dlpack import LEGACY, PER_THREAD, VERSION, producer_of
@@ -55,7 +54,6 @@ class TorchBackend(Backend):
         devices=frozenset({"cpu", "cuda", "mps", "xpu", "meta"}),
         lacking={"mps": frozenset({"float64", "complex128", *(d for d in kinds.DTYPES if d.startswith("float8"))})},
     )
-    known_issues = KNOWN_ISSUES
     has_streams = True
 
     def owns(self, x: Any) -> bool:
@@ -283,6 +281,9 @@ class TorchBackend(Backend):
         count = torch.cuda.device_count()
         words = version() or "unknown", torch.version.cuda, torch.cuda.get_allocator_backend()
         return CudaView(*words, tuple(_card(index, count) for index in range(count)))
+
+    def findings(self) -> list[str]:
+        return installation.findings()
 
     def report(self) -> dict[str, Any]:
         cuda = torch.cuda.is_available()

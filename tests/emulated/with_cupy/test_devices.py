@@ -9,8 +9,7 @@ import pytest
 import interop
 from interop import DeviceUnavailableError, to_cupy, to_numpy
 from interop.backends import load_backend
-from interop.backends.cupy import known_issues as _cupy_issues
-from interop.doctor.distributions import Distributions
+from interop.doctor.distributions import Distributions, known_library
 from tests.emulated.with_cupy.work import (
     slow_values,
     zeros,
@@ -68,7 +67,7 @@ def test_a_stream_that_is_used_and_not_entered_stays_current(gpu):
 
 
 def test_the_known_issue_is_that_of_this_cupy(gpu):
-    issue = next(one for one in _cupy_issues.KNOWN_ISSUES if one.id == "cupy-with-forgets-use")
+    issue = next(one for one in known_library("cupy").issues if one.id == "cupy-with-forgets-use")
     used, other = cp.cuda.Stream(non_blocking=True), cp.cuda.Stream(non_blocking=True)
     used.use()
     try:
