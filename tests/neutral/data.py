@@ -4,11 +4,9 @@ from functools import cache
 
 import cv2
 import numpy as np
-from scipy import linalg, signal
+from scipy import linalg
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 from examples.neutral import _data, gp, kalman, kmeans, nms, pca, welch
 
@@ -41,6 +39,8 @@ def clusters(name):
 
 
 def spectrum(x, length, overlap):
+    from scipy import signal  # here: it takes half a second, and other tests begin without it
+
     return signal.welch(x, _data.EEG_RATE, nperseg=length, noverlap=overlap)
 
 
@@ -78,6 +78,9 @@ def suppressed(boxes, scores, overlap, least):
 
 
 def regression(x, y, new, amplitude, length, noise):
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+
     kernel = ConstantKernel(amplitude) * RBF(length)
     fitted = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None).fit(x, y)
     return *fitted.predict(new, return_std=True), fitted.log_marginal_likelihood_value_
@@ -152,10 +155,10 @@ def through_gp(asarray, x):
 
 
 GRADIENTS = {
-    "pca": (through_pca, IRIS),
-    "kmeans": (through_kmeans, IRIS),
-    "welch": (through_welch, _data.eeg()[0]),
-    "kalman": (through_kalman, _data.google(8)),
-    "nms": (through_nms, np.column_stack(_data.coins())),
-    "gp": (through_gp, _data.diabetes().x[:40]),
+    "pca": (through_pca, lambda: IRIS),
+    "kmeans": (through_kmeans, lambda: IRIS),
+    "welch": (through_welch, lambda: _data.eeg()[0]),
+    "kalman": (through_kalman, lambda: _data.google(8)),
+    "nms": (through_nms, lambda: np.column_stack(_data.coins())),
+    "gp": (through_gp, lambda: _data.diabetes().x[:40]),
 }

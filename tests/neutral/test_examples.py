@@ -265,7 +265,8 @@ def torch_gradient(function, data):
 
 @pytest.mark.parametrize("name", known.GRADIENTS)
 def test_the_gradient_arrives_and_is_the_slope(name):
-    function, data = known.GRADIENTS[name]
+    function, load = known.GRADIENTS[name]
+    data = load()
     gradient = torch_gradient(function, data)
     assert np.isfinite(gradient).all()
     direction = np.cos(np.arange(data.size)).reshape(data.shape)
@@ -278,7 +279,8 @@ def test_the_gradient_arrives_and_is_the_slope(name):
 
 @pytest.mark.parametrize("name", known.GRADIENTS)
 def test_jax_finds_the_same_gradient(name):
-    function, data = known.GRADIENTS[name]
+    function, load = known.GRADIENTS[name]
+    data = load()
     with jax.enable_x64(True):
         gradient = jax.grad(partial(function, jax.numpy.asarray))(jax.numpy.asarray(data))
     assert_close(gradient, torch_gradient(function, data), roundings=1e6)
