@@ -13,7 +13,6 @@ True
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from interop._engine.inspection import describe, explain, shares_memory
 from interop._engine.transfer import Transfer
 from interop._model.description import Description, Device
 from interop._model.plan import Plan
@@ -21,7 +20,7 @@ from interop._model.policy import COERCE, DEFAULT, STRICT, Policy, policy
 from interop._model.spelling import nearest
 from interop._neutral.decorator import neutral
 from interop._neutral.namespace import array_namespace
-from interop._verbs import convert, to_cupy, to_jax, to_numpy, to_torch
+from interop._verbs import convert, describe, explain, shares_memory, to_cupy, to_jax, to_numpy, to_torch
 from interop._version import __version__
 from interop._watch.ledger import Crossing, Log, guard, record
 from interop.errors import (

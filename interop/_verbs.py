@@ -1,40 +1,30 @@
-"""The public verbs that convert. Those that only look are in `interop._engine.inspection`.
+"""The public verbs: those that convert, and those that only look.
 
-The signatures spell out every permission, so that an editor completes them; `tests/test_signatures.py` holds
-them to the one list (`interop._model.policy.FIELDS`).
+Their keywords are listed once, as typed dicts; `spelled_out` shows them in each signature.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
-from interop._engine.call import Call, run, start, target_of
-from interop._engine.fastpath import with_fast_path, with_fast_path_for_any_target
+from interop._engine.call import Call, Keywords, TargetKeywords, error_context, plan_call, run, spelled_out, start, target_of
+from interop._engine.fastpath import reject_unknown_keywords, with_fast_path, with_fast_path_for_any_target
 
 # Not for type checkers only: typing.get_type_hints of a verb has to find them.
-from interop._model.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, TransferRule  # noqa: TC001
+from interop._model.description import Description  # noqa: TC001
+from interop._model.plan import Plan  # noqa: TC001
+from interop.backends import find_backend
 
-__all__ = ["convert", "to_cupy", "to_jax", "to_numpy", "to_torch"]
+__all__ = ["convert", "describe", "explain", "shares_memory", "to_cupy", "to_jax", "to_numpy", "to_torch"]
 
 
 @with_fast_path_for_any_target
+@spelled_out(Keywords)
 def convert(
     x: Any,
     to: Any = None,
     /,
-    *,
-    like: Any = None,
-    device: Any = None,
-    dtype: Any = None,
-    copy: bool | None = None,
-    stream: Any = None,
-    policy: Policy | str | None = None,
-    grad: Grad | None = None,
-    transfer: TransferRule | None = None,
-    readonly: ReadOnly | None = None,
-    casting: Casting | None = None,
-    mask: Mask | None = None,
-    layout: Layout | None = None,
+    **keywords: Unpack[Keywords],
 ) -> Any:
     """Return `x` as an array of another library, on the same memory wherever that library can address it.
 
@@ -85,45 +75,17 @@ def convert(
     >>> float(a[0, 0])
     7.0
     """
-    return run(
-        Call(
-            "convert",
-            x,
-            target_of(to, like),
-            to=to,
-            like=like,
-            device=device,
-            dtype=dtype,
-            copy=copy,
-            stream=stream,
-            policy=policy,
-            grad=grad,
-            transfer=transfer,
-            readonly=readonly,
-            casting=casting,
-            mask=mask,
-            layout=layout,
-        )
-    )
+    return run(Call("convert", x, target_of(to, keywords.get("like")), to=to, **keywords))
 
 
 @with_fast_path("numpy")
+@spelled_out(TargetKeywords)
 def to_numpy(
     x: Any,
     /,
     *,
-    device: Any = None,
-    dtype: Any = None,
-    copy: bool | None = None,
-    stream: Any = None,
-    policy: Policy | str | None = None,
-    grad: Grad | None = None,
-    transfer: TransferRule | None = None,
-    readonly: ReadOnly | None = None,
-    casting: Casting | None = None,
-    mask: Mask | None = None,
-    layout: Layout | None = None,
     blocking: bool | None = None,
+    **keywords: Unpack[TargetKeywords],
 ) -> Any:
     """Return `x` as a NumPy array; `convert` to ``"numpy"``, with the same keywords, result and errors.
 
@@ -140,44 +102,18 @@ def to_numpy(
     >>> to_numpy(p, grad="detach")
     array([1., 1.], dtype=float32)
     """
-    call = Call(
-        "to_numpy",
-        x,
-        "numpy",
-        device=device,
-        dtype=dtype,
-        copy=copy,
-        stream=stream,
-        policy=policy,
-        grad=grad,
-        transfer=transfer,
-        readonly=readonly,
-        casting=casting,
-        mask=mask,
-        layout=layout,
-        blocking=blocking,
-    )
+    call = Call("to_numpy", x, "numpy", blocking=blocking, **keywords)
     if not isinstance(blocking, bool | None):
         raise TypeError(f"blocking={blocking!r} is no bool.")
     return start(call) if blocking is False else run(call)
 
 
 @with_fast_path("torch")
+@spelled_out(TargetKeywords)
 def to_torch(
     x: Any,
     /,
-    *,
-    device: Any = None,
-    dtype: Any = None,
-    copy: bool | None = None,
-    stream: Any = None,
-    policy: Policy | str | None = None,
-    grad: Grad | None = None,
-    transfer: TransferRule | None = None,
-    readonly: ReadOnly | None = None,
-    casting: Casting | None = None,
-    mask: Mask | None = None,
-    layout: Layout | None = None,
+    **keywords: Unpack[TargetKeywords],
 ) -> Any:
     """Return `x` as a torch tensor; `convert` to ``"torch"``, with the same keywords, result and errors.
 
@@ -187,42 +123,15 @@ def to_torch(
     >>> to_torch(np.array([3.0, 2.0, 1.0])[::-1])  # a negative stride, which torch does not have: copied
     tensor([1., 2., 3.], dtype=torch.float64)
     """
-    return run(
-        Call(
-            "to_torch",
-            x,
-            "torch",
-            device=device,
-            dtype=dtype,
-            copy=copy,
-            stream=stream,
-            policy=policy,
-            grad=grad,
-            transfer=transfer,
-            readonly=readonly,
-            casting=casting,
-            mask=mask,
-            layout=layout,
-        )
-    )
+    return run(Call("to_torch", x, "torch", **keywords))
 
 
 @with_fast_path("cupy")
+@spelled_out(TargetKeywords)
 def to_cupy(
     x: Any,
     /,
-    *,
-    device: Any = None,
-    dtype: Any = None,
-    copy: bool | None = None,
-    stream: Any = None,
-    policy: Policy | str | None = None,
-    grad: Grad | None = None,
-    transfer: TransferRule | None = None,
-    readonly: ReadOnly | None = None,
-    casting: Casting | None = None,
-    mask: Mask | None = None,
-    layout: Layout | None = None,
+    **keywords: Unpack[TargetKeywords],
 ) -> Any:
     """Return `x` as a CuPy array; `convert` to ``"cupy"``, with the same keywords, result and errors.
 
@@ -232,42 +141,15 @@ def to_cupy(
     >>> to_cupy(torch.ones(2, device="cuda"))  # doctest: +SKIP
     array([1., 1.], dtype=float32)
     """
-    return run(
-        Call(
-            "to_cupy",
-            x,
-            "cupy",
-            device=device,
-            dtype=dtype,
-            copy=copy,
-            stream=stream,
-            policy=policy,
-            grad=grad,
-            transfer=transfer,
-            readonly=readonly,
-            casting=casting,
-            mask=mask,
-            layout=layout,
-        )
-    )
+    return run(Call("to_cupy", x, "cupy", **keywords))
 
 
 @with_fast_path("jax")
+@spelled_out(TargetKeywords)
 def to_jax(
     x: Any,
     /,
-    *,
-    device: Any = None,
-    dtype: Any = None,
-    copy: bool | None = None,
-    stream: Any = None,
-    policy: Policy | str | None = None,
-    grad: Grad | None = None,
-    transfer: TransferRule | None = None,
-    readonly: ReadOnly | None = None,
-    casting: Casting | None = None,
-    mask: Mask | None = None,
-    layout: Layout | None = None,
+    **keywords: Unpack[TargetKeywords],
 ) -> Any:
     """Return `x` as a JAX array; `convert` to ``"jax"``, with the same keywords, result and errors.
 
@@ -277,21 +159,76 @@ def to_jax(
     >>> to_jax(np.ones(2, "float32")).dtype  # a copy: the array stays writable, and JAX's memory is constant
     dtype('float32')
     """
-    return run(
-        Call(
-            "to_jax",
-            x,
-            "jax",
-            device=device,
-            dtype=dtype,
-            copy=copy,
-            stream=stream,
-            policy=policy,
-            grad=grad,
-            transfer=transfer,
-            readonly=readonly,
-            casting=casting,
-            mask=mask,
-            layout=layout,
-        )
-    )
+    return run(Call("to_jax", x, "jax", **keywords))
+
+
+@reject_unknown_keywords
+@spelled_out(Keywords)
+def explain(
+    x: Any,
+    to: Any = None,
+    /,
+    **keywords: Unpack[Keywords],
+) -> Plan:
+    """Return the plan of `convert` with the same arguments; moves nothing, and never raises for a refusal.
+
+    `x` may also be a `Description`, made by hand or by `interop.notation.parse`, so that a GPU case can be planned
+    on a machine without one.
+
+    Examples
+    --------
+    >>> import interop
+    >>> x = interop.Description(backend="torch", type="torch.Tensor", shape=(2, 2), device=interop.Device("cuda"), requires_grad=True, nbytes=16)
+    >>> plan = explain(x, "numpy")
+    >>> plan.permissions
+    {'grad': 'detach', 'transfer': 'allow'}
+    >>> explain(x, "numpy", **plan.permissions).bytes_copied
+    16
+    """
+    return plan_call(Call("explain", x, target_of(to, keywords.get("like")), to=to, **keywords))
+
+
+def describe(x: Any) -> Description:
+    """Return what interop sees of an array; raises UnsupportedTypeError if it is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> print(describe(np.zeros((2, 3), "int16")[:, ::2]))
+    numpy.ndarray int16[2, 2] on cpu, strides (3, 2)
+    """
+    with error_context(lambda: "describe(x)"):
+        return find_backend(x).describe(x)
+
+
+def shares_memory(a: Any, b: Any) -> bool:
+    """Return whether two arrays, of any libraries, have a byte in common.
+
+    Exact: the bytes of the elements count, not the extents between the first and the last (two interleaved
+    columns do not overlap). Nothing is read, moved or synchronised. Arrays without strided memory
+    (sparse, fake, ...) share with nothing but themselves.
+
+    Examples
+    --------
+    >>> import interop, numpy as np
+    >>> a = np.zeros((4, 2))
+    >>> shares_memory(a[:, 0], a[:, 1]), shares_memory(a[:, 0], interop.to_torch(a))
+    (False, True)
+    """
+    with error_context(lambda: "shares_memory(a, b), the first argument"):
+        first = find_backend(a).describe(a)
+    with error_context(lambda: "shares_memory(a, b), the second argument"):
+        second = find_backend(b).describe(b)
+    odd = (find_backend(a).capabilities.odd_strides, find_backend(b).capabilities.odd_strides)
+    if a is b:
+        return bool(first.size)
+    strided = all(x.strides is not None or can for x, can in zip((first, second), odd, strict=True))
+    known = strided and all(x.pointer and x.size and x.layout == "strided" for x in (first, second))
+    one_space = first.device == second.device or "plain" not in (first.memory, second.memory)
+    if not known or not one_space:
+        return known and one_space
+    from interop.backends.numpy.backend import overlap
+
+    # Strides that are not whole elements are known to the ndarray only, which is all that such an array has inside.
+    arrays = [find_backend(x).host_view(x) if seen.strides is None else x for x, seen in ((a, first), (b, second))]
+    return overlap(first, second, *arrays)

@@ -1,12 +1,13 @@
 """A call of a public verb: its keywords resolved, its plan made and executed, its errors given their context.
 
-The verbs themselves, with their signatures, are in `interop.convert`.
+The verbs themselves are in `interop._verbs`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_type_hints
 
 from interop._engine.execute import begin, execute
 from interop._engine.transfer import Transfer
@@ -14,7 +15,7 @@ from interop._model.decide import decide, resolve_device
 from interop._model.description import STREAMED, Description, Device
 from interop._model.dtypes import dtype_name
 from interop._model.plan import Plan, Request, final_hint, grouped, merged_permissions
-from interop._model.policy import FIELDS, resolve_policy
+from interop._model.policy import FIELDS, Casting, Grad, Layout, Mask, Policy, ReadOnly, TransferRule, resolve_policy
 from interop._model.spelling import type_name
 from interop._watch.ledger import forbidden, log_plan
 from interop.backends import FOREIGN, backend_names, find_backend, is_backend, load_backend, name_of_target
@@ -24,7 +25,6 @@ from interop.errors import InteropError, Refusal, StreamError, UnsupportedTypeEr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from interop._model.policy import Casting, Grad, Layout, Mask, Policy, ReadOnly, TransferRule
     from interop.backends.base import Backend
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Keywords",
     "Permissions",
     "Prepared",
+    "TargetKeywords",
     "Ungraded",
     "check_keywords",
     "error_context",
@@ -43,9 +44,13 @@ __all__ = [
     "prepare",
     "refused",
     "run",
+    "spelled_out",
     "start",
     "target_of",
 ]
+
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
 class Ungraded(TypedDict, total=False):
@@ -66,19 +71,40 @@ class Permissions(Ungraded, total=False):
     grad: Grad | None
 
 
-class Keywords(Permissions, total=False):
-    """All keywords of `interop.convert`."""
+class TargetKeywords(Permissions, total=False):
+    """All keywords of the verbs with a fixed target."""
 
-    like: Any
     device: Any
     dtype: Any
     stream: Any
 
 
+class Keywords(TargetKeywords, total=False):
+    """All keywords of `interop.convert`."""
+
+    like: Any
+
+
 NO_DATA = "a Description has no data to convert"
 
-KEYWORDS = tuple(Keywords.__annotations__)
-"""Their names; `tests/test_signatures.py` holds them to the verbs' own."""
+KEYWORDS = tuple(dict.fromkeys(("like", "device", "dtype", "copy", "stream", "policy", *FIELDS)))
+"""The names of `Keywords`, in the order of signatures."""
+
+
+def spelled_out(keywords: type) -> Callable[[Function], Function]:
+    """Spell out the ``**keywords`` of a function, a typed dict, in the signature and the annotations that help and editors read."""
+    known = get_type_hints(keywords)
+    hints = {name: known[name] for name in KEYWORDS if name in known}
+    spelled = [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hint) for name, hint in hints.items()]
+
+    def decorate(function: Function) -> Function:
+        parameters = list(signature(function).parameters.values())
+        made: Any = function
+        made.__signature__ = signature(function).replace(parameters=[*parameters[:-1], *spelled])
+        made.__annotations__ = {name: hint for name, hint in made.__annotations__.items() if name != parameters[-1].name} | hints
+        return function
+
+    return decorate
 
 
 def target_of(to: Any, like: Any) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -138,8 +139,9 @@ def _follow(x: Any, path: tuple[Any, ...]) -> Any:
 
 def reject_unknown_keywords(verb: Callable[P, R]) -> Callable[P, R]:
     """Answer a misspelt keyword with the nearest right one; the verb's signature stays what it is."""
-    known = dict.fromkeys(verb.__kwdefaults__ or ())
-    positional = verb.__code__.co_varnames[: verb.__code__.co_posonlyargcount]
+    parameters = inspect.signature(verb).parameters.values()
+    known = dict.fromkeys(one.name for one in parameters if one.kind is one.KEYWORD_ONLY)
+    positional = [one.name for one in parameters if one.kind is one.POSITIONAL_ONLY]
 
     @functools.wraps(verb)
     def call(*args: Any, **keywords: Any) -> Any:

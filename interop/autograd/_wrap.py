@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable  # noqa: TC003 - typing.get_type_hints of `wrap` has to find it, and the permissions below
+from collections.abc import Callable  # noqa: TC003 - typing.get_type_hints of `wrap` has to find it
 from typing import TYPE_CHECKING, Any, overload
 
-from interop._engine.call import Ungraded
+from interop._engine.call import Ungraded, spelled_out
 from interop._model.dtypes import dtype_name
-from interop._model.policy import Casting, Layout, Mask, Policy, ReadOnly, TransferRule  # noqa: TC001 - as above
 from interop._model.spelling import no_value
 from interop.autograd._arguments import FunctionSignature
 from interop.autograd._border import Border
@@ -47,6 +46,7 @@ def wrap(*, runs_on: Any, **options: Unpack[_Options]) -> Callable[[Callable[...
 
 
 @function_or_decorator
+@spelled_out(Ungraded)
 def wrap(
     forward: Any = None,
     backward: Callable[..., Any] | None = None,
@@ -61,13 +61,7 @@ def wrap(
     name: str | None = None,
     fake: Callable[..., Any] | None = None,
     schema: str | None = None,
-    copy: bool | None = None,
-    policy: Policy | str | None = None,
-    transfer: TransferRule | None = None,
-    readonly: ReadOnly | None = None,
-    casting: Casting | None = None,
-    mask: Mask | None = None,
-    layout: Layout | None = None,
+    **permissions: Unpack[Ungraded],
 ) -> Any:
     """Put a function of another library, with its gradient, into torch's graph.
 
@@ -157,7 +151,6 @@ def wrap(
     tensor([[1., 0.],
             [0., 1.]])
     """
-    given = {"copy": copy, "policy": policy, "transfer": transfer, "readonly": readonly, "casting": casting, "mask": mask, "layout": layout}
     if isinstance(forward, Wrapped):
         raise TypeError(f"{forward!r} is wrapped already: give it rules with its .backward and .jvp, or wrap the function inside of it.")
     if vmap not in _VMAP:
@@ -166,7 +159,7 @@ def wrap(
     if library == "torch":
         why = "torch differentiates its own functions, see torch.autograd.Function for a rule."
         raise ValueError(f"runs_on='torch' needs no wrapping: {why}")
-    border = Border(library, "its autograd.wrap(...)", given)
+    border = Border(library, "its autograd.wrap(...)", dict(permissions))
     border.policy()  # raises for values that no permission has
     operation = Operation(
         signature.name,

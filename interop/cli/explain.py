@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from interop._engine.inspection import explain
 from interop._model.description import Description, Device
 from interop._model.dtypes import dtype_name
 from interop._model.policy import FIELDS, PRESETS, as_policy
+from interop._verbs import explain
 from interop.backends import name_of_target
 from interop.cli import print_json
 from interop.doctor.examination import load

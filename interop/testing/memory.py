@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from interop._engine.inspection import shares_memory
+from interop._verbs import shares_memory
 from interop.backends import find_backend, is_array, load_backend
 from interop.errors import LayoutError, NoDataError
 from interop.testing._values import Side

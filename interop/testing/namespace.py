@@ -12,10 +12,9 @@ import functools
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from interop._engine.inspection import describe
 from interop._model.description import Device
 from interop._model.dtypes import DTYPES, dtype_name, fallback
-from interop._verbs import convert
+from interop._verbs import convert, describe
 from interop.backends import find_backend, is_array, load_backend
 from interop.errors import DTypeError, MaskError, UnsupportedTypeError
 
