@@ -168,7 +168,7 @@ class Producer:
         self.asked: list[dict[str, Any]] = []
         self.devices_asked = 0
         self.tickets: list[Ticket] = []
-        self._alive: list[Any] = []
+        self._kept: list[Any] = []
         _ALIVE.append(self)
 
     @classmethod
@@ -268,7 +268,7 @@ class Producer:
         else:
             owner = Memory(self.means()).array
             address = int(owner.ctypes.data)
-        self._alive.append(owner)
+        self._kept.append(owner)
         return address
 
     def _fill(self, tensor: DLTensor, device: tuple[int, int]) -> None:
@@ -287,7 +287,7 @@ class Producer:
 
     def _numbers(self, numbers: Sequence[int]) -> Any:
         made = (ctypes.c_int64 * max(len(numbers), 1))(*numbers)
-        self._alive.append(made)
+        self._kept.append(made)
         return made
 
     def _open(self) -> int:
