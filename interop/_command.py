@@ -10,8 +10,6 @@ from __future__ import annotations
 import importlib
 import sys
 
-__all__ = ["main"]
-
 _NEEDED = ("click", "packaging", "rich")
 
 

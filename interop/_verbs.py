@@ -15,8 +15,6 @@ from interop._model.description import Description  # noqa: TC001
 from interop._model.plan import Plan  # noqa: TC001
 from interop.backends import find_backend
 
-__all__ = ["convert", "describe", "explain", "shares_memory", "to_cupy", "to_jax", "to_numpy", "to_torch"]
-
 
 @with_fast_path_for_any_target
 @spelled_out(Keywords)

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 from interop._model.description import DEVICE_TYPES, Device
 
-__all__ = ["FLAGS", "LIBRARIES", "OPAQUE", "QUANTIZED", "Flag", "Library"]
-
 
 class Library(NamedTuple):
     """The class of a library's plain arrays, the devices they live on (the first unless the text says), and whether none can be written to."""

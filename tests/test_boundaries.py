@@ -181,15 +181,18 @@ def every_package_is_shipped(root):
 
 
 @rule(
-    {"interop/_model/a.py": "__all__ = ['gone']\n"},
-    {"interop/_model/a.py": "__all__ = ['f', 'f']\ndef f(): ...\n"},
-    {"interop/_model/a.py": "from os import path\n__all__ = ['path']\n"},
+    {"interop/a.py": "__all__ = ['gone']\n"},
+    {"interop/a.py": "__all__ = ['f', 'f']\ndef f(): ...\n"},
+    {"interop/a.py": "from os import path\n__all__ = ['path']\n"},
+    {"interop/_model/a.py": "__all__ = ['f']\ndef f(): ...\n"},
 )
-def all_names_what_is_there(root):
+def all_stands_in_public_modules_and_names_what_is_there(root):
+    private = re.compile(r"interop\..*\b_(?!_)|interop\.backends\.(?!base)\w+\.")
     for name, path in (core(root) | suite(root)).items():
         tree = ast.parse(path.read_text())
         values = [node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
         named = [word for value in values for word in ast.literal_eval(value)]
+        yield from [f"{name} is private, and has __all__"] * bool(named and private.match(name))
         yield from (f"{name}: {word} twice" for word in set(named) if named.count(word) > 1)
         yield from (f"{name}: {word} is not there" for word in set(named).difference(bound(tree, package=path.name == "__init__.py")))
 

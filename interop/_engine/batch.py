@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from interop._model.plan import Plan
     from interop._trees.structure import FlatTree
 
-__all__ = ["ROOT", "TreeConversion"]
-
 ROOT = "tree"
 """What the paths of a tree begin with."""
 

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from interop._model.plan import Plan
     from interop.errors import Refusal
 
-__all__ = ["TreePlan"]
-
 
 @dataclass(frozen=True, slots=True)
 class TreePlan(Refusable):

@@ -27,29 +27,6 @@ if TYPE_CHECKING:
 
     from interop.backends.base import Backend
 
-__all__ = [
-    "KEYWORDS",
-    "NO_DATA",
-    "Call",
-    "DecoratedCall",
-    "Keywords",
-    "Permissions",
-    "Prepared",
-    "TargetKeywords",
-    "Ungraded",
-    "check_keywords",
-    "error_context",
-    "finish",
-    "plan_call",
-    "prepare",
-    "refused",
-    "run",
-    "spelled_out",
-    "start",
-    "target_of",
-]
-
-
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 

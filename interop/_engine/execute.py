@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from interop._model.plan import Plan, Step
     from interop.backends.base import Backend
 
-__all__ = ["begin", "execute"]
-
 
 def execute(plan: Plan, x: Any, source: Backend, target: Backend, stream: int | None) -> Any:
     """Return the result of a plan that has no refusals; `stream` is the consumer's, as a number."""

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from interop.backends.base import Backend, Shortcut
 
-__all__ = ["convert_all", "is_opaque", "register", "reject_unknown_keywords", "table", "with_fast_path", "with_fast_path_for_any_target"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

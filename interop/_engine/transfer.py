@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from interop._model.plan import Plan
 
-__all__ = ["Transfer"]
-
 
 class Transfer:
     """A conversion whose data may not have arrived yet: what ``to_numpy(x, ..., blocking=False)`` returns.

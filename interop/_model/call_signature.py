@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["PLAIN", "CallSignature"]
-
-
 # What is not an array and holds none, met most often; whatever else is not an array is flattened.
 PLAIN: frozenset[type] = frozenset({int, float, complex, bool, str, bytes, type(None), type, slice, type(Ellipsis)})
 

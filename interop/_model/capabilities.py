@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from interop._model.description import Device
 
-__all__ = ["Capabilities"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:

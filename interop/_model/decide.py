@@ -31,8 +31,6 @@ from interop.errors import (
 if TYPE_CHECKING:
     from interop._model.policy import Policy
 
-__all__ = ["GUARDS", "decide", "resolve_device"]
-
 _OUTSIDE = "convert a real tensor, outside of the transformation"
 _NO_DATA = {
     "meta": ("a meta tensor has a shape but no storage", "give it storage first, with to_empty() or by loading its data"),

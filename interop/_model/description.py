@@ -12,8 +12,6 @@ from typing import Any
 from interop._model.dtypes import DTYPES
 from interop._model.spelling import nearest
 
-__all__ = ["CPU", "Description", "Device"]
-
 DEVICE_TYPES = ("cpu", "cuda", "rocm", "mps", "xpu", "meta", "metal", "vulkan", "opencl", "webgpu", "hexagon", "maia", "ext")
 MEMORIES = ("plain", "pinned", "managed")
 PENDING = ("conj", "neg", "zero")

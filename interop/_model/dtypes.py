@@ -18,8 +18,6 @@ from interop._model.spelling import nearest
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["DTYPES", "DType", "can_hold", "dtype_name", "fallback"]
-
 KINDS = ("bool", "uint", "int", "float", "complex")
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from interop._model.policy import Policy
     from interop.errors import Refusal
 
-__all__ = ["Plan", "Refusable", "Request", "Step", "grouped"]
-
 Side = Literal["source", "border", "target"]
 
 # Steps after which the memory is no longer the source's.

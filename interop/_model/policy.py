@@ -16,8 +16,6 @@ from interop._model.spelling import no_value, unknown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["COERCE", "DEFAULT", "FIELDS", "PRESETS", "STRICT", "Policy", "current_policy", "policy", "resolve_policy"]
-
 Grad = Literal["error", "detach"]
 TransferRule = Literal["error", "allow"]
 ReadOnly = Literal["copy", "error", "share"]

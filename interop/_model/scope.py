@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-__all__ = ["Block", "Entry", "block", "fast_path_off", "in_force", "put"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

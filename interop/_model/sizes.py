@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["sized"]
-
 
 def sized(count: int) -> str:
     """Return a number of bytes in the largest unit that fits.

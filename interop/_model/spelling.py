@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["nearest", "no_value", "type_name", "unknown"]
-
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"``, or an empty string when nothing is near."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from interop._model.capabilities import Capabilities
     from interop.errors import InteropError
 
-__all__ = ["NEVER_ALIASES", "SCALAR", "Draft", "no_readonly_arrays", "write_steps"]
-
 NEVER_ALIASES = "copy=True never aliases"
 SCALAR = "a scalar has no buffer to share"
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
-__all__ = ["ArgumentConverter", "Target", "refuse_generators", "with_conversions"]
-
 
 class Target(TypedDict, total=False):
     """The words of `interop.neutral` that say where arguments and results go."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from interop._neutral.namespace import Found
     from interop.autograd import Wrapped
 
-__all__ = ["Bridged", "with_gradients"]
-
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R_co = TypeVar("R_co", covariant=True)

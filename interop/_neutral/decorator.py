@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from interop._neutral.arguments import Target
     from interop._neutral.bridge import Bridged
 
-__all__ = ["neutral"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from interop._model.description import Device
     from interop.backends.base import Backend
 
-__all__ = ["Found", "array_namespace", "arrays_in", "is_single", "namespace_of", "refuse_mixed", "with_namespace"]
-
 
 def array_namespace(*xs: Any, api_version: str | None = None, use_compat: bool | None = None) -> Any:
     """Return the array API namespace of arrays: array-api-compat's function of the same name.

@@ -21,8 +21,6 @@ from interop.errors import UnsupportedTypeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["VALUES", "ContainerType", "cannot_rebuild", "container_type_of"]
-
 T = TypeVar("T")
 
 

@@ -19,8 +19,6 @@ from interop.backends import is_array
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["BUILTIN", "Schemas", "flatten", "paths", "schema_in", "unflatten"]
-
 Schemas = dict[type, Any]
 """What the objects of a type are: None for a leaf, the names of the fields of a record, the type itself for `list`, `tuple`,
 `dict` and named tuples, False for anything else."""

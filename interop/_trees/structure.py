@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from interop.errors import UnsupportedTypeError
 
-__all__ = ["FlatTree", "flatten", "flatten_named"]
-
 VALUES.add(Description)
 
 

@@ -12,8 +12,6 @@ from interop.errors import TransferError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["native_guard"]
-
 
 @contextlib.contextmanager
 def native_guard(forbidden: frozenset[str]) -> Iterator[None]:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from interop._model.description import Description, Device
     from interop._model.plan import Plan
 
-__all__ = ["Crossing", "Log", "forbidden", "guard", "log_plan", "record", "unwatched", "watched"]
-
 Rule = Literal["allow", "error"]
 _HERE = str(Path(__file__).parent.parent) + os.sep
 

@@ -58,8 +58,6 @@ from interop.errors import GradError, InteropError, TransferError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["native_guard"]
-
 _aten: Any = torch.ops.aten
 _Tensor: Any = torch.Tensor
 _duals: Any = forward_ad

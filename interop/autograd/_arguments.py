@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 from interop._trees.structure import FlatTree
 
-__all__ = ["Arguments", "FunctionSignature", "Results", "is_tensor", "not_an_array", "taken"]
-
-
 _TENSOR = object()
 """In the place of a tensor."""
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     Names = Callable[[], list[str]]
 
-__all__ = ["Border"]
-
 
 class Border:
     """How tensors and arrays cross, and under which permissions.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Context"]
-
 
 class Context:
     """The ``ctx`` that a wrapped function, its ``setup_context`` and its rules get; torch's names, with arrays.

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     Names = Callable[[], list[str]]
     Chosen = tuple[str, Names, Sequence[bool]]
 
-__all__ = ["DerivedResiduals", "DerivedTask", "names_of"]
-
 
 @dataclass
 class DerivedTask(Task):

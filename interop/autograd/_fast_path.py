@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from interop.autograd._arguments import Arguments
     from interop.autograd._operation import Operation
 
-__all__ = ["FastTask"]
-
 
 class FastTask(Task):
     """A call with tensors by position only; one task serves all calls with as many."""

@@ -11,8 +11,6 @@ from interop._model.policy import check_names
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["function_or_decorator"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

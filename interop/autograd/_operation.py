@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from interop.autograd._arguments import Arguments
     from interop.autograd._border import Border
 
-__all__ = ["ForwardTask", "Operation"]
-
 
 @dataclass(slots=True)
 class Operation:

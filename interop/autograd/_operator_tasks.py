@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from interop.autograd._arguments import Arguments
     from interop.autograd._operators import Operator
 
-__all__ = ["OperatorResiduals", "OperatorTask", "OperatorVjpTask", "materialized_grads"]
-
 
 def materialized_grads(residuals: ForwardResiduals, grads: Sequence[Any], results: Sequence[Any]) -> list[Any]:
     """Return the gradients as the rule expects them: of results without one, zeros or None, by ``ctx.set_materialize_grads``."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from interop.autograd._operation import Operation
     from interop.autograd._torch.tasks import Task
 
-__all__ = ["Operator"]
-
 _NAME = re.compile(r"[A-Za-z_]\w*::[A-Za-z_]\w*")
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from interop.autograd._context import Context
     from interop.autograd._operation import Operation
 
-__all__ = ["SINGLE", "ForwardResiduals", "TensorSpec"]
-
 
 class TensorSpec(NamedTuple):
     """What a gradient or tangent has to be: shape, dtype and device of an input or result."""

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from interop.autograd._residuals import ForwardResiduals
 
-__all__ = ["JvpTask", "VjpTask"]
-
 
 @dataclass(frozen=True)
 class _Rule(Task):

@@ -19,8 +19,6 @@ from interop.backends import library_part, load_backend, name_of_target
 if TYPE_CHECKING:
     from typing import Unpack
 
-__all__ = ["wrap"]
-
 _VMAP = ("loop", "leading")
 
 

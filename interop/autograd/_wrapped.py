@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from interop.autograd._operation import Operation
     from interop.autograd._operators import Operator
 
-__all__ = ["Named", "Wrapped"]
-
 F = TypeVar("F", bound="Callable[..., Any]")
 
 

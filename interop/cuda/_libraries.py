@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from interop.backends.base import Backend
     from interop.backends.cuda.types import PoolUse
 
-__all__ = ["current_index", "device_of", "imported", "memory_of", "usable"]
-
 
 def imported() -> list[Backend]:
     """Return those that are imported; to import one here would take seconds, for nothing."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from interop.backends.cuda.types import PoolUse
 
-__all__ = ["MemoryReport", "Pool", "cupy_pool", "memory_report", "torch_pool"]
-
 
 @dataclass(frozen=True)
 class MemoryReport:

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-__all__ = ["Stream", "stream"]
-
-
 @dataclass(frozen=True)
 class Stream:
     """A stream that is current for several libraries.

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from interop._model.description import Description
 
-__all__ = ["Finding", "Rules", "Side", "compare", "default_rtol"]
-
 _INTEGER = ("int", "uint")
 _LOOK = Policy(grad="detach", transfer="allow", casting="safe")
 

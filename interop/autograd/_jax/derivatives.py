@@ -20,8 +20,6 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-__all__ = ["Derivatives", "Pure", "embed"]
-
 Arrays = list[Any]
 _float0 = jax.dtypes.float0
 _spec: Any = jax.ShapeDtypeStruct

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from interop.autograd._torch.gradients import ArraySpec, Function
 
-__all__ = ["to_jax"]
-
 # Not "expand_dims": the gradient of what is not batched would come back with an axis of length 1.
 _VMAP = ("sequential", "sequential_unrolled", "broadcast_all")
 _PLACE = "its autograd.to_jax(...)"

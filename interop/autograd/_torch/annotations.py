@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from interop._model.call_signature import CallSignature
 
-__all__ = ["inferred", "needed"]
-
 _NUMBERS = {float: "float", int: "SymInt", bool: "bool", str: "str", complex: "Scalar"}
 _TORCH = {"dtype": "ScalarType", "device": "Device"}
 _LISTS = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from interop.autograd._torch.tasks import Residuals, Task, Tensors
 
-__all__ = ["TENSORS", "alive", "apply", "functions_named"]
-
 TENSORS: frozenset[type] = frozenset({torch.Tensor, torch.nn.Parameter})
 """The types of tensors that are met most often."""
 

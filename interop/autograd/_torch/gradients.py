@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     Function = Callable[..., list[torch.Tensor]]
     ArraySpec = tuple[tuple[int, ...], str]  # shape, and dtype by name
 
-__all__ = ["by_itself", "copied", "specs_of", "vjp"]
-
 
 @contextlib.contextmanager
 def by_itself() -> Iterator[None]:

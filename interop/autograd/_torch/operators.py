@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     Kernel = Callable[..., Any]
 
-__all__ = ["Kernels", "below", "holds_tensor", "is_live", "is_transformed", "register", "zeros"]
-
 _registered: dict[str, _Registered] = {}
 """The operators by name. They are there for good: what torch has of one that is taken back points nowhere."""
 

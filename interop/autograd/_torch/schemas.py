@@ -9,8 +9,6 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["OperatorSchema"]
-
 _WORDS = {
     "TensorType": "Tensor",
     "SymIntType": "SymInt",

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     Apply = Callable[[Task, Sequence[Any]], tuple[list[torch.Tensor], Any]]
     Rule = Callable[[Any, Sequence[bool]], Task]
 
-__all__ = ["cut", "fronted", "slices_of", "stacked", "vmapped"]
-
 _stack = torch._C._functorch.peek_interpreter_stack
 
 

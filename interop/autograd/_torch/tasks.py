@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = ["Residuals", "Task", "Tensors"]
-
 Tensors = list["torch.Tensor"]
 
 

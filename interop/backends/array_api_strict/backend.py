@@ -20,8 +20,6 @@ from interop._model.description import CPU, Description, Device
 from interop.backends.base import Backend
 from interop.backends.numpy.backend import backend as numpy_backend
 
-__all__ = ["ArrayAPIStrictBackend", "backend"]
-
 # The first is the CPU; the others are "ext" devices, counted from 1: no library shares memory with them unasked.
 _DEVICES: tuple[Any, ...] = tuple(vars(_info)["ALL_DEVICES"])
 _NAMES = [str(device).partition("'")[2].partition("'")[0] for device in _DEVICES]

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["PACK", "SMALL", "packs", "split"]
-
 SMALL = 1 << 20
 """Bytes up to which an array travels with others: on the device it is copied once more."""
 

@@ -12,8 +12,6 @@ from interop.backends.cuda.driver import Relaxed
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-__all__ = ["DeferredRelease", "all_done"]
-
 
 def all_done() -> bool:
     """Return True: there is nothing to wait for."""

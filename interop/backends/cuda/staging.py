@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["CAPTURING", "CHUNK", "LARGE", "OUTSIDE", "SLOTS", "WORTH", "chunks", "through", "with_large_pages"]
-
 CAPTURING = "a CUDA graph is being captured on this stream: a copy from or to the host cannot be waited for, and would be of the past when it is replayed."
 
 OUTSIDE = "Convert before the capture begins, into memory that the graph works on, or after it has ended."

@@ -13,8 +13,6 @@ from typing import Any
 
 from interop.dlpack import PER_THREAD, stream_number
 
-__all__ = ["cuda_stream_number", "register_owner", "stream_owners"]
-
 
 def cuda_stream_number(stream: Any, index: int | None = None) -> int:
     """Return the number of a stream (`interop.dlpack.stream_number`), and remember the object that it may belong to."""

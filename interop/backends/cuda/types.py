@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Card", "CudaView", "DeviceConsumer", "MemorySource", "PoolUse"]
-
 PoolUse = tuple[int, int]
 """Bytes in use, and bytes that a pool holds altogether."""
 

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from interop.backends.base import PendingCopy
     from interop.backends.cuda.types import DeviceConsumer, PoolUse
 
-__all__ = ["CuPyBackend", "backend"]
-
 # Memory that CuPy allocated; other memory (DLPack's, of the CUDA array interface) may have owners that cannot be counted.
 _OWN = (
     memory.Memory,

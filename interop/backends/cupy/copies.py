@@ -23,8 +23,6 @@ from interop.errors import StreamError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["copy_many_to_host", "from_peer", "refuse_capture", "start_copy_to_host", "to_device", "to_host"]
-
 _PAGE_LOCKED = 1
 """``cudaMemoryTypeHost``: page-locked memory, CUDA's own or registered."""
 

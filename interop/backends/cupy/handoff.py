@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["consumer", "current_pointer", "export_to"]
-
 
 def current_pointer(index: int) -> int:
     """Return the pointer of CuPy's current stream on a device, 0 for the legacy default stream."""

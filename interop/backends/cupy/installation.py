@@ -6,8 +6,6 @@ import sys
 
 import cupy
 
-__all__ = ["findings"]
-
 
 def findings() -> list[str]:
     """Return what is wrong with the CuPy that is installed, in sentences."""

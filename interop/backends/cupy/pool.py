@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from interop.backends.cuda.types import PoolUse
 
-__all__ = ["PoolMemory", "allocate_from", "memory_source", "pools"]
-
 
 class PoolMemory(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
     """Memory of another pool.

@@ -28,8 +28,6 @@ from interop.dlpack import LEGACY, PER_THREAD
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["defer_release", "release_after", "release_after_event", "release_completed"]
-
 compiled: Callable[[Any, Callable[[Any], None]], Any] | None
 try:
     compiled = importlib.import_module("interop.native.lend").defer_release

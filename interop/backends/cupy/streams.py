@@ -14,8 +14,6 @@ from interop.dlpack import LEGACY, PER_THREAD
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["current", "is_alias", "native_stream"]
-
 _HAS_PROTOCOL = int(cupy.__version__.partition(".")[0]) >= 14
 
 

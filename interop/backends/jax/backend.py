@@ -28,8 +28,6 @@ from interop.errors import SEE_DEVICES, DeviceUnavailableError, StreamError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["JAXBackend", "backend"]
-
 # int4 and the like are packed two to a byte, which neither NumPy nor DLPack's consumers read.
 _DTYPES = frozenset(
     name

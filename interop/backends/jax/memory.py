@@ -13,8 +13,6 @@ from typing import Any
 from interop.backends.numpy.backend import is_extension, memory_dtype, tidy, writable
 from interop.dlpack import Capsule, CapsuleProducer, DLManagedTensor, DLManagedTensorVersioned, Owner, producer_of
 
-__all__ = ["legacy", "producer"]
-
 
 def producer(view: Any) -> CapsuleProducer:
     """Return a producer of a legacy capsule on an ndarray's memory, whatever its dtype, read-only or not."""

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from interop.dlpack import Capsule, Owner
 
-__all__ = ["ALIGNMENT", "NumPyBackend", "aligned_copy", "backend", "native_dtype", "overlap", "tidy", "view_memory", "writable"]
-
-
 # The path for short cuts to "aligned and writeable".
 BEHAVED = (np.ndarray.flags, type(np.empty(0).flags).behaved)
 

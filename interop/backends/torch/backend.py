@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from interop.backends.cuda.types import DeviceConsumer, PoolUse
     from interop.backends.shortcut import Shortcut
 
-__all__ = ["TorchBackend", "backend"]
-
 
 class TorchBackend(Backend):
     """torch tensors, parameters and subclasses."""

@@ -17,8 +17,6 @@ from interop.backends.numpy.backend import native_dtype
 from interop.backends.torch.release import deferred, hold_stream_owners
 from interop.errors import StreamError
 
-__all__ = ["copy_many_to_host", "is_dense", "refuse_capture", "start_copy_to_host", "to_device", "to_host"]
-
 
 def refuse_capture() -> None:
     """Raise StreamError while the current stream captures a graph."""

@@ -16,8 +16,6 @@ from interop.dlpack import device_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["COPIES", "CROSSINGS", "WRITES", "pairs", "sent"]
-
 _aten: Any = torch.ops.aten
 _Tensor: Any = torch.Tensor
 

@@ -10,8 +10,6 @@ from torch.autograd import forward_ad
 from interop._model.description import Description
 from interop.backends.torch import kinds, modes
 
-__all__ = ["describe", "is_memory_only"]
-
 _REQUIRES_GRAD: Any = torch.Tensor.requires_grad
 
 

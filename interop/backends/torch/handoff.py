@@ -17,8 +17,6 @@ from interop.dlpack import LEGACY, PER_THREAD
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-__all__ = ["alias", "consumer", "export_to", "has_data"]
-
 
 def _pointer(index: int) -> int:
     return int(torch.cuda.current_stream(index).cuda_stream)

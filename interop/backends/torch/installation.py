@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["findings"]
-
 
 def findings() -> list[str]:
     """Return what is wrong with the torch that is installed, in sentences."""

@@ -20,24 +20,6 @@ if TYPE_CHECKING:
 
     from interop.errors import InteropError
 
-__all__ = [
-    "DENSIFIES",
-    "DTYPES",
-    "NAMES",
-    "SHELL_DTYPES",
-    "advice",
-    "data_of",
-    "device_of",
-    "explained",
-    "is_masked",
-    "layout_of",
-    "nbytes",
-    "pending",
-    "runs_on",
-    "shape_of",
-    "why_no_data",
-]
-
 _C: Any = torch._C  # its stubs lack some names
 _functorch = torch._C._functorch
 _LAZY = (UninitializedParameter, UninitializedBuffer)

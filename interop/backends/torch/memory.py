@@ -9,8 +9,6 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["apart", "span"]
-
 
 def apart(tensors: list[Any], *, same: bool, beside: Sequence[Any] = ()) -> list[Any]:
     """Return tensors of which no two share memory, nor one with those `beside`; but one that occurs twice may be the `same`.

@@ -13,20 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
-__all__ = [
-    "AUTOCASTS",
-    "autocast",
-    "dispatch_modes",
-    "functorch_level",
-    "is_tracing",
-    "leave_alone",
-    "no_autocast",
-    "tracks",
-    "transforms",
-    "without_functorch",
-    "without_modes",
-]
-
 transforms = torch._C._are_functorch_transforms_active
 """Whether a transformation of torch.func is at work."""
 

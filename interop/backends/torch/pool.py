@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from interop.backends.cuda.types import PoolUse
 
-__all__ = ["allocate", "allocate_from", "is_open", "pools", "release"]
-
 
 def allocate(size: int, device: int, stream: int) -> int:
     """Return the address of memory of torch's pool that belongs to work on a stream (its pointer; 0 for the legacy one); MemoryError if there is none."""

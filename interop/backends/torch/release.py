@@ -28,8 +28,6 @@ from interop.dlpack import LEGACY, PER_THREAD
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["StreamOwners", "defer_release", "deferred", "hold_stream_owners", "native_stream", "release_after"]
-
 compiled: Callable[[Any, Callable[[Any], None]], Any] | None
 try:
     compiled = importlib.import_module("interop.native.lend").defer_release

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from interop.backends.cuda.types import DeviceConsumer
 
-__all__ = ["export_to", "shortcuts"]
-
 
 def shortcuts() -> Mapping[tuple[str, frozenset[str]], Mapping[Any, Shortcut]]:
     """Return the fast paths of host tensors to NumPy and back, and of small device tensors that travel together."""

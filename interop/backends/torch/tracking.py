@@ -16,8 +16,6 @@ from torch.autograd import forward_ad
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["is_followed", "rules_for"]
-
 _functorch: Any = torch._C._functorch
 _is_wrapped = _functorch.is_functorch_wrapped_tensor
 _stack = _functorch.peek_interpreter_stack

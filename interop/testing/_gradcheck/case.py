@@ -17,8 +17,6 @@ from interop.errors import LayoutError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Case", "Limits", "differences", "finding", "spot", "summary", "tried"]
-
 Tensors = list[torch.Tensor]
 _DOUBLE = (torch.float64, torch.complex128)
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     Function = Callable[..., tuple[torch.Tensor, ...]]
 
-__all__ = ["double_backward", "forward_mode", "gradients"]
-
 Jacobian = dict[tuple[int, int], torch.Tensor]
 
 # torch's errors for what it cannot differentiate: a function of its own, and an autograd.Function.

@@ -22,19 +22,6 @@ if TYPE_CHECKING:
 
     from interop.testing._gradcheck.case import Case
 
-__all__ = [
-    "LAYOUTS",
-    "accumulated",
-    "determinism",
-    "incoming_layouts",
-    "input_layouts",
-    "interleaved",
-    "patterns",
-    "several_threads",
-    "slices",
-    "unused",
-]
-
 Tensors = list[torch.Tensor]
 _SLICES = 3
 _ALL_PATTERNS = 5  # inputs, up to which every subset of them is tried: 32 runs
