@@ -8,25 +8,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from interop._libraries import BUILTIN, Library
 from interop._model.description import DEVICE_TYPES, Device
 
-
-class Library(NamedTuple):
-    """The class of a library's plain arrays, the devices they live on (the first unless the text says), and whether none can be written to."""
-
-    type: str
-    devices: tuple[str, ...]
-    readonly: bool = False
-
-
-LIBRARIES = {
-    "numpy": Library("numpy.ndarray", ("cpu",)),
-    "torch": Library("torch.Tensor", ("cpu", "cuda", "mps", "xpu", "meta")),
-    "cupy": Library("cupy.ndarray", ("cuda",)),
-    "jax": Library("jax.Array", ("cpu", "cuda", "rocm"), readonly=True),
-    "array_api_strict": Library("array_api_strict.Array", ("cpu", "ext")),
-    "dlpack": Library("", tuple(kind for kind in DEVICE_TYPES if kind != "meta")),
-}
+LIBRARIES = {**BUILTIN, "dlpack": Library("", "", tuple(kind for kind in DEVICE_TYPES if kind != "meta"))}
+"""Those that a description may be of: the built-in ones, and any other object that exports DLPack."""
 
 
 class Flag(NamedTuple):

@@ -196,7 +196,7 @@ WRONG = {
     "": "write LIBRARY:DTYPE[SHAPE]@DEVICE+FLAG",
     "torch": "as in 'torch:float32[2,3]@cuda:0+grad'",
     "torch:float32": "[] is a 0-d array",
-    "trch:float32[2]": "did you mean 'torch'? Known: numpy, torch, cupy, jax, array_api_strict, dlpack.",
+    "trch:float32[2]": f"did you mean 'torch'? Known: {', '.join(LIBRARIES)}.",
     "torch:flot32[2]": "did you mean 'float32'?",
     "torch:float32[2]@cdua": "did you mean 'cuda'?",
     "numpy:float32[2]@cuda": "numpy arrays do not live on cuda:0; write @cpu",

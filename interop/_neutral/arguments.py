@@ -67,7 +67,7 @@ def refuse_generators(function: Any, signature: CallSignature) -> None:
 def _check_like(like: object, signature: CallSignature) -> None:
     """Raise TypeError or ValueError for a ``like=`` that names no parameter."""
     if not isinstance(like, str):
-        raise TypeError(f"like= is 'first' or the name of a parameter of {signature.name}, got a {type(like).__name__}.")
+        raise TypeError(f"like= is 'first' or the name of a parameter of {signature.name}, got {like!r}.")
     parameters = list(signature.signature.parameters.values())[signature.skipped :] if signature.signature else []
     names = ["first", *(one.name for one in parameters if one.kind is not one.VAR_KEYWORD and one.name != "xp")]
     if like == "self" and like not in names:

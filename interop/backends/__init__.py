@@ -1,6 +1,6 @@
 """The backends: which there are, and which one a given array, name or namespace belongs to.
 
-`BUILTIN` is the only list. A backend's file is imported the first time it is needed: if the user holds
+`interop._libraries.BUILTIN` is the only list. A backend's file is imported the first time it is needed: if the user holds
 a tensor, torch is loaded already; if the user names a target, its library is about to be needed.
 
 What the author of a backend needs is here too: `Backend`, `ArrayAPIBackend`, `Capabilities`, `Description`, `Device`, `Shortcut` and
@@ -12,9 +12,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
+from interop._libraries import BUILTIN
 from interop._model.spelling import unknown
 from interop.errors import BackendNotInstalledError, UnsupportedTypeError
 
@@ -69,22 +70,6 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return sorted(__all__)
 
-
-class BuiltIn(NamedTuple):
-    """How to install a library, and further packages that its types come from."""
-
-    install: str
-    packages: tuple[str, ...] = ()
-
-
-BUILTIN: dict[str, BuiltIn] = {
-    "numpy": BuiltIn("pip install numpy"),
-    "torch": BuiltIn("pip install 'array-interop[torch]'"),
-    "cupy": BuiltIn("pip install 'array-interop[cupy13x]'"),
-    "jax": BuiltIn("pip install 'array-interop[jax]'", ("jaxlib",)),
-    "array_api_strict": BuiltIn("pip install 'array-interop[strict]'"),
-}
-"""Each built-in backend by its name (also its library's package, and its folder here)."""
 
 _PACKAGES = {package: name for name, built_in in BUILTIN.items() for package in built_in.packages}
 

@@ -193,7 +193,9 @@ _ADVICE |= dict.fromkeys("SUT", "Encode the strings as numbers first; if they sp
 
 
 def _advice(dtype: np.dtype[Any]) -> str:
-    return _ADVICE.get(dtype.kind, "") if dtype.name not in DTYPES else ""
+    if dtype.name in DTYPES or (dtype.kind == "V" and not dtype.names):  # a dtype that others registered has no fields
+        return ""
+    return _ADVICE.get(dtype.kind, "")
 
 
 def _name(dtype: np.dtype[Any]) -> str:

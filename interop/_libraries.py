@@ -1,0 +1,39 @@
+"""The libraries that interop knows by name: the one list, a line for each. Imports none of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Library(NamedTuple):
+    """What is known of a library without importing it.
+
+    Attributes
+    ----------
+    install : str
+        The command that installs it.
+    type : str
+        The class of its plain arrays.
+    devices : tuple of str
+        The types of device that they live on, the usual one first.
+    readonly : bool
+        Whether none of its arrays can be written to.
+    packages : tuple of str
+        Further top-level packages that its types come from.
+    """
+
+    install: str
+    type: str
+    devices: tuple[str, ...]
+    readonly: bool = False
+    packages: tuple[str, ...] = ()
+
+
+BUILTIN: dict[str, Library] = {
+    "numpy": Library("pip install numpy", "numpy.ndarray", ("cpu",)),
+    "torch": Library("pip install 'array-interop[torch]'", "torch.Tensor", ("cpu", "cuda", "mps", "xpu", "meta")),
+    "cupy": Library("pip install 'array-interop[cupy13x]'", "cupy.ndarray", ("cuda",)),
+    "jax": Library("pip install 'array-interop[jax]'", "jax.Array", ("cpu", "cuda", "rocm"), readonly=True, packages=("jaxlib",)),
+    "array_api_strict": Library("pip install 'array-interop[strict]'", "array_api_strict.Array", ("cpu", "ext")),
+}
+"""Each built-in library by its name, which is also that of its package and of its folder in `interop.backends`."""
