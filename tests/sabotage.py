@@ -60,9 +60,9 @@ def aborting(honest: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def forget_recipe() -> None:
-    from interop._model import plan
+    from interop._engine import call
 
-    plan.Plan.permissions = property(lambda self: {"mask": "drop"} if self.refusals else {})
+    call.merged_permissions = lambda refusals: {"mask": "drop"}
 
 
 SABOTAGES: dict[str, Callable[[], None]] = {
