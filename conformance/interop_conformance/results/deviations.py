@@ -23,7 +23,7 @@ from interop_conformance.results.outcomes import BAD, GOOD, OUTCOMES
 from interop_conformance.results.records import Case
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from interop_conformance.results.files import Results
     from interop_conformance.results.records import Record
@@ -83,18 +83,17 @@ class Deviation:
 
     def is_about(self, case: Case) -> bool:
         """Return whether a case is one of its."""
-        key = self._named(case)
-        if key not in self._about:
-            self._about[key] = any(_fits(case, pattern) for pattern in self.match) and not any(_fits(case, pattern) for pattern in self.but)
-        return self._about[key]
+        key = _PAIR(case)
+        if key not in self._by_pair:
+            self._by_pair[key] = tuple(
+                tuple(one for one in patterns if _fits(case, one, _PAIR_FIELDS)) for patterns in (self.match, self.but)
+            )
+        match, but = self._by_pair[key]
+        return any(_fits(case, pattern) for pattern in match) and not any(_fits(case, pattern) for pattern in but)
 
     @functools.cached_property
-    def _named(self) -> Callable[[Case], Any]:
-        """Gets from a case what the patterns name: a few hundred values, of a hundred thousand cases."""
-        return operator.attrgetter("layer", *{name for pattern in (*self.match, *self.but) for name in pattern})
-
-    @functools.cached_property
-    def _about(self) -> dict[Any, bool]:
+    def _by_pair(self) -> dict[Any, tuple[tuple[Mapping[str, Any], ...], ...]]:
+        """The patterns of `match` and `but` that fit a pair of libraries: mostly none, and a pair has thousands of cases."""
         return {}
 
     def explains(self, record: Record) -> bool:
@@ -103,8 +102,12 @@ class Deviation:
         return self.outcome == record.outcome and known_reason and self.is_about(record.case)
 
 
-def _fits(case: Case, patterns: Mapping[str, Any]) -> bool:
-    return all(_is_one_of(getattr(case, name), tuple(_several(wanted))) for name, wanted in patterns.items())
+_PAIR_FIELDS = ("layer", "route", "producer", "consumer")
+_PAIR = operator.attrgetter(*_PAIR_FIELDS)
+
+
+def _fits(case: Case, patterns: Mapping[str, Any], fields: Sequence[str] = Case._fields) -> bool:
+    return all(_is_one_of(getattr(case, name), tuple(_several(wanted))) for name, wanted in patterns.items() if name in fields)
 
 
 @functools.cache  # the same few values meet the same few patterns in every one of a hundred thousand cases
