@@ -192,7 +192,16 @@ def test_the_facts_are_those_of_the_backends(name):
     for device in listed.devices:
         assert listed.alignment_on(Device(device)) == backend.alignment_on(Device(device))
         assert listed.dtypes_on(Device(device)) == backend.dtypes_on(Device(device)) & set(DTYPES)
-    for trait in ("name", "title", "default_device", "readonly_arrays", "negative_strides", "foreign_byte_order", "unaligned", "odd_strides"):
+    for trait in (
+        "name",
+        "title",
+        "default_device",
+        "readonly_arrays",
+        "negative_strides",
+        "foreign_byte_order",
+        "unaligned",
+        "odd_strides",
+    ):
         assert getattr(listed, trait) == getattr(backend, trait)
     for trait in ("compact", "shares", "why_lacking"):
         assert getattr(listed, trait) == getattr(backend, trait)
