@@ -21,7 +21,7 @@ COMPILED = ("interop.native.fastpath", "interop.native.lend", "interop.native.as
 SOURCES = ("interop", "conformance", "benchmarks", "tests", "tools")
 """The folders that results depend on."""
 
-_MARK = re.compile(r"\bmark\.gpu\b")
+_MARK = re.compile(r"\bmark\.gpu\b|\bon_a_device\b")
 
 
 def build(root: Path, until: float, variables: Mapping[str, str]) -> str:

@@ -291,6 +291,7 @@ def test_only_files_with_gpu_tests_are_collected():
     named = gpu_test_files(PROJECT)
     assert "tests/gpu/test_handoff.py" in named
     assert "tests/conformance/test_gpu_adapters.py" in named
+    assert "tests/emulated/contract/test_streams.py" in named
     assert "tests/model/test_policy.py" not in named
     assert all("mark.gpu" in (PROJECT / name).read_text() for name in named)
 
