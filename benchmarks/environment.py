@@ -108,7 +108,7 @@ def gpu_environment() -> dict[str, Any]:
 
 
 def _told_by_nvidia_smi() -> dict[str, Any]:
-    """Return what neither library tells: driver, memory, MIG mode, and current and largest PCIe link and clock; None for what is not told."""
+    """Return what neither library reports: driver, memory, MIG mode, and current and largest PCIe link and clock; None for what is not reported."""
     fields = list(_ASKED)
     done = _nvidia_smi(fields)
     # One field that an older nvidia-smi does not know costs the whole answer, and it names the first such field only.
@@ -118,10 +118,10 @@ def _told_by_nvidia_smi() -> dict[str, Any]:
     if done is None or done.returncode:
         return dict.fromkeys(group or key for group, key in _ASKED.values())
     words = [word.strip() for word in done.stdout.partition("\n")[0].split(",")]
-    told = dict(zip(fields, words, strict=False))
+    reported = dict(zip(fields, words, strict=False))
     found: dict[str, Any] = {}
     for field, (group, key) in _ASKED.items():
-        (found.setdefault(group, {}) if group else found)[key] = _value(told.get(field, ""))
+        (found.setdefault(group, {}) if group else found)[key] = _value(reported.get(field, ""))
     return found
 
 

@@ -102,7 +102,7 @@ class Record:
         self.keep(case, unmeasured(case, because, "failed"))
 
     def keep(self, case: Case, rows: Rows) -> None:
-        """Keep the rows of a case, and write the file anew."""
+        """Keep the rows of a case, and rewrite the file."""
         self._rows[case.id] = rows
         self._note(event="rows", item=case.id, rows=rows)
         self.write()
@@ -114,7 +114,7 @@ class Record:
         return self.report(because)
 
     def finish(self) -> dict[str, Any]:
-        """Write the file of a run that has rows for every case, and return the report; nobody goes on from its journal."""
+        """Write the file of a run that has rows for every case, and return the report; its journal is not resumed from."""
         self._note(event="finished")
         self.write()
         if self.journal and self._is_ours:

@@ -110,8 +110,8 @@ def _device(facts: dict[str, Any]) -> str:
         facts.get("driver") and f"driver {facts['driver']}",
         facts.get("cores") and f"{facts['cores']} cores of the host",
     )
-    told = ", ".join(filter(None, said))
-    return f"{told[0].upper()}{told[1:]}." if told else ""
+    text = ", ".join(filter(None, said))
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

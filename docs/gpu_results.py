@@ -121,8 +121,8 @@ def _origin(document: Mapping[str, Any]) -> str:
     facts = document["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items())
     counts = document.get("footer") or {}
-    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count and outcome != "total")
-    ended = told or f"the run was stopped: {document['stopped']}"
+    text = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count and outcome != "total")
+    ended = text or f"the run was stopped: {document['stopped']}"
     return f"{facts['gpu']}, driver {facts.get('driver')}, Python {facts.get('python')}, {versions}. Tests: {ended}."
 
 

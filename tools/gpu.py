@@ -152,7 +152,7 @@ def _same(run: Run, facts: dict[str, Any]) -> bool:
     # Not the clocks, for one, which are others each time.
     same = bool(before) and all(before.get(name) == facts.get(name) for name in ("source", "gpu", "python", "versions", "quick_path"))
     if not same:
-        print("nothing to go on with: there is no journal of this code, these versions and this device. All is run anew.", flush=True)
+        print("nothing to go on with: there is no journal of this code, these versions and this device. All is run again.", flush=True)
     return same
 
 

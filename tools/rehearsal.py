@@ -116,7 +116,7 @@ class Rehearsal:
         for stage, items in self.done.items():
             events = self.journal(stage).events()
             begun = _begun(events)
-            # A file of tests is imported anew by each process.
+            # A file of tests is imported again by each process.
             twice = sorted(item for item, times in items.items() if begun[item] > times and not item.endswith(".py"))
             lost = sorted(items.keys() - _done(events)) if events else []
             self.wrong += [f"{stage}: run again after it had a result: {item}" for item in twice] + [

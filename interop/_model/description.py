@@ -109,7 +109,7 @@ class Description:
     advice : str
         What its own library can do where interop has to refuse; empty if nothing is known.
     no_data : str or None
-        Why there are no data to hand over (``"meta"``, ``"fake"``, ``"vmap"``, ...); None if there are.
+        Why there are no data to export (``"meta"``, ``"fake"``, ``"vmap"``, ...); None if there are.
     """
 
     backend: str

@@ -88,7 +88,7 @@ class FlatTree(NamedTuple):
 
     @property
     def structure(self) -> Any:
-        """What trees, flattened without a namespace, have in common that differ in their leaves only; None where that cannot be told."""
+        """What trees, flattened without a namespace, have in common that differ in their leaves only; None where that cannot be known."""
         if self.containers or self.has_records:
             return None
         if self.schemas is None:

@@ -44,7 +44,7 @@ schema_of(Flattening *at, PyObject *x)
     return schema;
 }
 
-/* Enter a record as met; 0 if it was before, -1 on error. An id is enough: whoever holds the tree keeps its records
+/* Enter a record as met; 0 if it was before, -1 on error. An id is enough: the tree's holder keeps its records
  * alive. */
 static int
 is_first(Flattening *at, PyObject *x)

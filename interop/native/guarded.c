@@ -1,4 +1,4 @@
-/* Guarded: the fast path from one type to one library. The guards are asked in order, then the array is handed over.
+/* Guarded: the fast path from one type to one library. The guards are asked in order, then the array is exported.
  *
  * It is `guarded_in_python` of `interop/_engine/fastpath.py` again, for the hundred nanoseconds that matter when a
  * handoff costs half a microsecond. A guard that says no means None, the general way; an error of a guard is the
@@ -23,7 +23,7 @@
     DO(must_be_true)  /* tuple of paths */ \
     DO(no_level)      /* tuple of (dict, key) */ \
     DO(no_mode)       /* tuple of callables */ \
-    DO(getter)        /* path from the array to what is handed over; may be empty */ \
+    DO(getter)        /* path from the array to what is exported; may be empty */ \
     DO(handoff)       /* callable */ \
     DO(declines)      /* tuple of exception classes */ \
     DO(expects_view)  /* numpy.ndarray where the result must be exactly one, on borrowed memory; else None */ \
@@ -163,7 +163,7 @@ checked_view(Guarded *self, PyObject *x, PyObject *result)
         return is_view < 0 ? NULL : Py_NewRef(Py_None);
     }
     if (self->read_only) {
-        PyArray_CLEARFLAGS((PyArrayObject *)result, NPY_ARRAY_WRITEABLE); /* nobody else has seen it yet */
+        PyArray_CLEARFLAGS((PyArrayObject *)result, NPY_ARRAY_WRITEABLE); /* no other reference exists yet */
     }
     return result;
 }

@@ -57,14 +57,14 @@ replace_fields(Rebuilding *at, PyObject *x, PyObject *names, PyObject *values)
         }
         PyObject *value = old == NULL ? NULL : replaced(at, old);
         changed = value == NULL ? -1 : changed || value != old;
-        PyTuple_SET_ITEM(values, i, value); /* owned by the tuple; NULL on error, when nobody reads it */
+        PyTuple_SET_ITEM(values, i, value); /* owned by the tuple; NULL on error, when it is not read */
         Py_XDECREF(old);
     }
     Py_XDECREF(attributes);
     return changed;
 }
 
-/* A record that is met again is not walked again: what became of it stands in `rebuilt`, for whoever holds the other
+/* A record that is met again is not walked again: what became of it stands in `rebuilt`, for the holder of the other
  * reference. */
 static PyObject *
 replaced_record(Rebuilding *at, PyObject *x, PyObject *names)

@@ -122,7 +122,7 @@ def test_what_takes_long_comes_last():
 
 # What the numbers belong to.
 
-TOLD = "580.65.06, 143771 MiB, Disabled, 5, 5, 16, 16, 1980 MHz, 1980 MHz\n"
+REPORTED = "580.65.06, 143771 MiB, Disabled, 5, 5, 16, 16, 1980 MHz, 1980 MHz\n"
 QUERY = "driver_version,memory.total,mig.mode.current,pcie.link.gen.current,pcie.link.gen.max,pcie.link.width.current,pcie.link.width.max,clocks.sm,clocks.max.sm"
 NOTHING = {"driver": None, "memory": None, "mig": None, "pcie": None, "clocks": None}
 
@@ -141,13 +141,13 @@ def nvidia_smi(monkeypatch, answer):
     return asked
 
 
-def told():
+def reported():
     return environment._told_by_nvidia_smi()
 
 
 def test_the_device_and_its_link_are_asked_for_at_once(monkeypatch):
-    asked = nvidia_smi(monkeypatch, lambda fields: (TOLD + "another, device\n", 0))
-    assert told() == {
+    asked = nvidia_smi(monkeypatch, lambda fields: (REPORTED + "another, device\n", 0))
+    assert reported() == {
         "driver": "580.65.06",
         "memory": "143771 MiB",
         "mig": "Disabled",
@@ -159,7 +159,7 @@ def test_the_device_and_its_link_are_asked_for_at_once(monkeypatch):
 
 def test_what_nvidia_smi_does_not_tell_is_none(monkeypatch):
     nvidia_smi(monkeypatch, lambda fields: ("580.65.06, 8192 MiB, [N/A], [Unknown Error], 4, 8, 16, [Not Supported], 900 MHz\n", 0))
-    found = told()
+    found = reported()
     assert (found["mig"], found["pcie"]["generation"], found["clocks"]["sm"]) == (None, None, None)
     assert (found["memory"], found["pcie"]["width"], found["clocks"]["sm_max"]) == ("8192 MiB", 8, "900 MHz")
 
@@ -172,7 +172,7 @@ def test_a_field_that_nvidia_smi_does_not_know_costs_only_itself(monkeypatch):
         return "470.1, 8192 MiB, 3, 3, 16, 16, 900 MHz\n", 0
 
     asked = nvidia_smi(monkeypatch, answer)
-    found = told()
+    found = reported()
     assert (found["driver"], found["mig"], found["clocks"], found["pcie"]["width_max"]) == (
         "470.1",
         None,
@@ -188,12 +188,12 @@ def test_without_nvidia_smi_the_rest_is_told(monkeypatch, error):
         raise error
 
     nvidia_smi(monkeypatch, answer)
-    assert told() == NOTHING
+    assert reported() == NOTHING
 
 
 def test_an_nvidia_smi_that_fails_tells_nothing(monkeypatch):
     asked = nvidia_smi(monkeypatch, lambda fields: ("NVIDIA-SMI has failed\n", 9))
-    assert told() == NOTHING
+    assert reported() == NOTHING
     assert len(asked) == 1
 
 
@@ -203,7 +203,7 @@ def test_the_device_is_busy_while_it_is_asked(monkeypatch):
     torch.cuda._sleep.side_effect = seen.append
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    nvidia_smi(monkeypatch, lambda fields: seen.append("asked") or (TOLD, 0))
+    nvidia_smi(monkeypatch, lambda fields: seen.append("asked") or (REPORTED, 0))
     facts = gpu_environment()
     assert seen == [2_000_000_000, "asked"]
     assert (facts["gpu"], facts["driver"], facts["pcie"]["width"]) == ("Test Device 9", "580.65.06", 16)

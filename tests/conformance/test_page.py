@@ -1,4 +1,4 @@
-"""The page in a real browser: it counts, opens, is worked by keyboard, fits, and asks nobody for anything."""
+"""The page in a real browser: it counts, opens, is worked by keyboard, fits, and loads nothing from elsewhere."""
 
 import importlib
 import json

@@ -125,8 +125,8 @@ def test_another_thread_may_let_go_of_it():
 
 
 def test_an_error_of_the_function_is_told_and_the_memory_goes(monkeypatch):
-    told = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda what: told.append(what.exc_type))
+    raised = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: raised.append(what.exc_type))
 
     def fail(memory):
         raise ZeroDivisionError
@@ -134,7 +134,7 @@ def test_an_error_of_the_function_is_told_and_the_memory_goes(monkeypatch):
     x, own = array()
     taken = take(defer_release(x.__dlpack__(max_version=(1, 0)), fail))
     del x, taken
-    assert told == [ZeroDivisionError]
+    assert raised == [ZeroDivisionError]
     gc.collect()
     assert own() is None
 

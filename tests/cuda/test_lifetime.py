@@ -22,7 +22,7 @@ from interop.backends.torch.release import LEAST, StreamOwners
 from interop.dlpack import LEGACY
 from interop.errors import StreamError
 
-# torch's own pool is told.
+# torch's own pool records it.
 
 
 class Tensor:
@@ -242,7 +242,7 @@ def test_threads_lend_at_once(held):
     assert held._count == 0
 
 
-# What torch cannot be told of, and graphs that are captured.
+# What torch cannot know of, and graphs that are captured.
 
 
 class Event:
@@ -307,9 +307,9 @@ def test_a_stream_that_captures_is_asked_when_that_is_over(on_device):
 
 @pytest.mark.parametrize("x", [torch.ones(3), torch.nn.Parameter(torch.ones(3)), torch.ones(3, requires_grad=True)], ids=str)
 def test_torch_is_told_of_what_is_plain_memory(on_device, monkeypatch, x):
-    told = []
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: told.append(stream))
+    streams = []
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: streams.append(stream))
     monkeypatch.setattr(_torch_release, "native_stream", lambda number: number)
     _torch_release.release_after(77, x)
-    assert told == [77]
+    assert streams == [77]
     assert len(on_device.queue) == 0

@@ -315,7 +315,7 @@ static char said[4096];
 static int depth;
 int capturing, failing, gone;  /* set by the test */
 #define SAY(...) snprintf(said + strlen(said), sizeof said - strlen(said), __VA_ARGS__)
-const char *told(void) { static char copy[4096]; strcpy(copy, said); said[0] = 0; return copy; }
+const char *requests(void) { static char copy[4096]; strcpy(copy, said); said[0] = 0; return copy; }
 int contexts_left(void) { return depth; }
 int cuInit(unsigned flags) { return 0; }
 int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return ordinal > 1; }
@@ -349,77 +349,77 @@ def recording_driver(tmp_path_factory):
     module = importlib.util.module_from_spec(spec)
     module.load(str(made))
     driver, pool = ctypes.CDLL(str(made)), ctypes.CDLL(str(path))
-    driver.told.restype = ctypes.c_char_p
+    driver.requests.restype = ctypes.c_char_p
     pool.allocate.restype, pool.allocate.argtypes = ctypes.c_void_p, (ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p)
     pool.release.restype, pool.release.argtypes = None, (ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p)
     return SimpleNamespace(own=driver, pool=pool, module=module, folder=folder, compiler=compiler)
 
 
-@pytest.fixture(name="told")
+@pytest.fixture(name="requests")
 def what_it_was_asked(driver):
     pool = driver.pool
     pool.release(pool.allocate(1, 0, None), 1, 0, None)  # the context is retained once
-    driver.own.told()
+    driver.own.requests()
 
     def set_to(name, value):
         ctypes.c_int.in_dll(driver.own, name).value = value
 
-    yield SimpleNamespace(set=set_to, told=lambda: driver.own.told().decode(), pool=pool)
+    yield SimpleNamespace(set=set_to, requests=lambda: driver.own.requests().decode(), pool=pool)
     for name in ("capturing", "failing", "gone"):
         set_to(name, 0)
     assert driver.own.contexts_left() == 0
 
 
-def test_memory_is_taken_and_given_back_in_the_order_of_a_stream(told):
-    assert told.pool.allocate(64, 0, 5) == 8192
-    told.pool.release(8192, 64, 0, 5)
-    assert told.told() == "async 64 on 0x5;back 8192 on 0x5;"
-    told.pool.release(None, 0, 0, 5)
-    assert told.told() == ""
+def test_memory_is_taken_and_given_back_in_the_order_of_a_stream(requests):
+    assert requests.pool.allocate(64, 0, 5) == 8192
+    requests.pool.release(8192, 64, 0, 5)
+    assert requests.requests() == "async 64 on 0x5;back 8192 on 0x5;"
+    requests.pool.release(None, 0, 0, 5)
+    assert requests.requests() == ""
 
 
-def test_each_device_has_its_context(told):
-    told.pool.allocate(64, 1, None)
-    told.pool.allocate(64, 1, None)
-    assert told.told().count("retain 1;") <= 1
-    assert told.pool.allocate(64, 2, None) is None
-    assert told.pool.allocate(64, -1, None) is None
-    assert told.pool.allocate(64, 64, None) is None
-    assert told.told() == ""
+def test_each_device_has_its_context(requests):
+    requests.pool.allocate(64, 1, None)
+    requests.pool.allocate(64, 1, None)
+    assert requests.requests().count("retain 1;") <= 1
+    assert requests.pool.allocate(64, 2, None) is None
+    assert requests.pool.allocate(64, -1, None) is None
+    assert requests.pool.allocate(64, 64, None) is None
+    assert requests.requests() == ""
 
 
-def test_without_memory_it_is_null(told):
-    told.set("failing", 2)
-    assert told.pool.allocate(64, 0, 5) is None
-    told.set("capturing", 1)
-    assert told.pool.allocate(64, 0, 7) is None
+def test_without_memory_it_is_null(requests):
+    requests.set("failing", 2)
+    assert requests.pool.allocate(64, 0, 5) is None
+    requests.set("capturing", 1)
+    assert requests.pool.allocate(64, 0, 7) is None
 
 
-def test_what_is_allocated_during_a_capture_is_not_the_graphs(told):
-    told.set("capturing", 1)
-    assert told.pool.allocate(64, 0, 7) == 4096
-    assert told.told() == "mode 2;alloc 64;mode 0;"
-    assert told.pool.allocate(64, 0, 5) == 8192  # another stream
-    assert told.told() == "async 64 on 0x5;"
+def test_what_is_allocated_during_a_capture_is_not_the_graphs(requests):
+    requests.set("capturing", 1)
+    assert requests.pool.allocate(64, 0, 7) == 4096
+    assert requests.requests() == "mode 2;alloc 64;mode 0;"
+    assert requests.pool.allocate(64, 0, 5) == 8192  # another stream
+    assert requests.requests() == "async 64 on 0x5;"
 
 
-def test_what_comes_back_during_a_capture_waits_for_its_end(told):
-    told.set("capturing", 1)
-    told.pool.release(8192, 64, 0, 7)
-    assert told.told() == ""
-    told.pool.release(4096, 64, 0, 5)
-    assert told.told() == "back 4096 on 0x5;"
-    told.set("capturing", 0)
-    told.pool.release(1024, 64, 0, 5)
-    assert told.told() == "back 1024 on 0x5;back 8192 on 0x7;"
-    told.pool.release(2048, 64, 0, 5)
-    assert told.told() == "back 2048 on 0x5;"
+def test_what_comes_back_during_a_capture_waits_for_its_end(requests):
+    requests.set("capturing", 1)
+    requests.pool.release(8192, 64, 0, 7)
+    assert requests.requests() == ""
+    requests.pool.release(4096, 64, 0, 5)
+    assert requests.requests() == "back 4096 on 0x5;"
+    requests.set("capturing", 0)
+    requests.pool.release(1024, 64, 0, 5)
+    assert requests.requests() == "back 1024 on 0x5;back 8192 on 0x7;"
+    requests.pool.release(2048, 64, 0, 5)
+    assert requests.requests() == "back 2048 on 0x5;"
 
 
-def test_without_a_stream_there_is_no_order_and_all_is_waited_for(told):
-    told.set("gone", 400)
-    told.pool.release(8192, 64, 0, 5)
-    assert told.told() == "back 8192 on 0x5;mode 2;wait;free 8192;mode 0;"
+def test_without_a_stream_there_is_no_order_and_all_is_waited_for(requests):
+    requests.set("gone", 400)
+    requests.pool.release(8192, 64, 0, 5)
+    assert requests.requests() == "back 8192 on 0x5;mode 2;wait;free 8192;mode 0;"
 
 
 def test_a_driver_that_lacks_something_is_refused(driver):

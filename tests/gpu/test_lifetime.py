@@ -40,7 +40,7 @@ class Maker:
     def reserve(self):
         """Have the pool hold a larger block for the current stream, as taking memory from the driver may wait for the device.
 
-        Both pools hand out the smallest that is large enough: a block of the very size before this one, if one is free.
+        Both pools allocate the smallest that is large enough: a block of the very size before this one, if one is free.
         """
         self.full(-1, 4 * COUNT)
 
@@ -56,7 +56,7 @@ def test_memory_lives_as_long_as_the_result(cp):
 
 @pytest.mark.parametrize(("owner", "hand_over"), [("torch", to_cupy), ("cupy", to_torch)])
 def test_memory_of_another_stream_is_kept_also_where_both_work_on_one(cp, owner, hand_over):
-    """What was allocated on the default stream, handed over on another one that is current for both."""
+    """What was allocated on the default stream, exported on another one that is current for both."""
     side, makers = torch.cuda.Stream(), [Maker("torch"), Maker("cupy")]
 
     def read(milliseconds):
@@ -188,7 +188,7 @@ for keep_tensor in (False, True):
     for _ in range(20):
         tensor = torch.ones(1 << 20, device="cuda")
         torch.cuda.synchronize()
-        with cupy.cuda.Stream(non_blocking=True):  # destroyed after the block, if nobody holds it
+        with cupy.cuda.Stream(non_blocking=True):  # destroyed after the block, if there is no other reference
             array = interop.to_cupy(tensor)
             read = array.copy()
         if keep_tensor:
@@ -257,7 +257,7 @@ def test_cupy_keeps_memory_that_its_source_lets_go_of(cp, how, apart):
         assert set(array.get().ravel().tolist()) == {3}
         del array
         settle()
-        # The negative control: now nobody has it, and the next one that asks gets it.
+        # The negative control: now it is free, and the next one that asks gets it.
         assert address in taken(Maker("torch"), 6)
         del stream
 

@@ -1,6 +1,6 @@
 """Handoffs and transfers at random, on many streams and in several threads, on memory that is let go of at once. Run by ``make gpu``.
 
-Each value belongs to one round alone: one that is read too early is of before, and one that is read from memory that was handed out again is
+Each value belongs to one round alone: one that is read too early is of before, and one that is read from memory that was reused is
 -1.
 """
 
@@ -106,7 +106,7 @@ class Round:
 
 
 def rounds(cp, seed, seconds, to_the_first):
-    """Hand over at random for a while, or until something is wrong; return what was done, and what of it was wrong."""
+    """Convert at random for a while, or until something is wrong; return what was done, and what of it was wrong."""
     done, wrong = [], []
     chance, end = random.Random(seed), time.monotonic() + seconds
     while time.monotonic() < end and not (wrong and to_the_first):

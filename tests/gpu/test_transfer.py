@@ -1,4 +1,4 @@
-"""Transfers that nobody waits for, on CUDA for real. Run by ``make gpu``."""
+"""Transfers without waiting, on CUDA for real. Run by ``make gpu``."""
 
 import gc
 
@@ -140,7 +140,7 @@ def test_another_stream_comes_behind_the_work_before(cp, library, blocking):
 
 
 def test_without_the_order_another_stream_reads_too_early(cp):
-    """The negative control: ``stream=-1`` leaves the order to the caller, and the copy is made on a stream that nobody told to wait."""
+    """The negative control: ``stream=-1`` leaves the order to the caller, and the copy is made on a stream that does not wait."""
     kept = []
 
     def leave(milliseconds):

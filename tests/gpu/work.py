@@ -55,7 +55,7 @@ class Delay:
         return not self._over.query()
 
     def must_run(self) -> None:
-        """Fail if it is over: what comes next would be in order whoever waits. One of no time is a rehearsal."""
+        """Fail if it is over: what comes next would be in order without a wait. One of no time is a rehearsal."""
         assert not self.milliseconds or self.running(), f"{self} is over: this shows nothing"
 
 
@@ -79,7 +79,7 @@ def cycles(milliseconds: float) -> int:
 
 @functools.cache
 def _cycles_per_millisecond() -> float:
-    """Measure it: `_sleep` counts the cycles of an SM, whose clock nobody tells.
+    """Measure it: `_sleep` counts the cycles of an SM, whose clock is not reported.
 
     The fastest of several, as an idle device has a slow clock at first. Slower later on, a delay is longer, which does no harm.
     """
@@ -153,7 +153,7 @@ def settle() -> None:
 
 
 def quiet() -> None:
-    """Give back what nobody needs: after that only what a test does changes the counts."""
+    """Release what is not needed: after that only what a test does changes the counts."""
     import cupy
 
     gc.collect()

@@ -202,7 +202,7 @@ def _name(x: Any) -> str:
 
 def _advice(name: str) -> str:
     if name.startswith("key<"):
-        return "Hand over the words of the key: jax.random.key_data(x)."
+        return "Convert the words of the key: jax.random.key_data(x)."
     return "Give each element a byte: x.astype('int8'), or name a dtype, as in dtype='int8'." if name.startswith("jax.") else ""
 
 

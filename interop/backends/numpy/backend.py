@@ -156,7 +156,7 @@ class NumPyBackend(Backend):
     def may_be_aliased(self, x: Any) -> bool:
         if isinstance(x, np.generic) or x.base is None:
             return False
-        # Whoever holds a view's base holds its memory; one that is no array may be held by anybody. Counted here and not in a
+        # A reference to a view's base is one to its memory; a base that is no array may have other owners. Counted here and not in a
         # function of its own, which would count its own references, more of them while a compiler looks on.
         return type(x.base) is not np.ndarray or sys.getrefcount(x.base) > 2
 
@@ -184,8 +184,8 @@ def _itself(x: Any) -> Any:
 
 _OPAQUE = "OSUTMm"
 _ADVICE = {
-    "M": "Hand over the counts: x.view('int64'), or name a dtype, as in dtype='int64'.",
-    "m": "Hand over the counts: x.view('int64'), or name a dtype, as in dtype='int64'.",
+    "M": "Convert the counts: x.view('int64'), or name a dtype, as in dtype='int64'.",
+    "m": "Convert the counts: x.view('int64'), or name a dtype, as in dtype='int64'.",
     "O": "Say what the objects are: x.astype('float64'), or name a dtype, as in dtype='float64'.",
     "V": "Convert one field at a time: x['name'].",
 }

@@ -48,7 +48,7 @@ def export_to(x: Any, dtypes: Container[torch.dtype], consumer: DeviceConsumer) 
 def alias(x: Any) -> Any:
     """Return another tensor on the same storage, for a capsule to hold.
 
-    A capsule holds the tensor and reads the memory's address once. Whoever assigns ``x.data``, and with it `torch.nn.Module.half`
+    A capsule holds the tensor and reads the memory's address once. Code that assigns ``x.data``, and with it `torch.nn.Module.half`
     and `torch.Tensor.set_`, gives that very tensor another storage, and the one that the consumer works on would be freed.
     """
     return x.detach()

@@ -142,7 +142,7 @@ def advice(layout: str, dtype: str) -> str:
     if layout.startswith("wrapper"):
         return "Convert the plain tensors that it wraps (for a DTensor, x.full_tensor() or x.to_local())."
     if dtype.startswith("torch."):  # a shell, or packed: its bytes are all that there is
-        return "Hand over the bytes: x.view(torch.uint8)."
+        return "Convert the bytes: x.view(torch.uint8)."
     return ""
 
 
