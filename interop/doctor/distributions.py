@@ -45,7 +45,7 @@ def known_library(name: str) -> KnownLibrary | None:
     if name not in BUILTIN:
         return None
     read = tomllib.loads(Path(backends.__file__).with_name(name).joinpath("known_issues.toml").read_text(encoding="utf-8"))
-    return KnownLibrary(read["distributions"], tuple(KnownIssue(**issue) for issue in read["issue"]), read.get("conflict", ""))
+    return KnownLibrary(read["distributions"], tuple(KnownIssue(**issue) for issue in read.get("issue", ())), read.get("conflict", ""))
 
 
 class Distributions:
