@@ -65,7 +65,7 @@ def command(*, spec: Description, target: str, as_json: bool, **options: Any) ->
     """Say what converting an array like SPEC to the library TARGET would do; nothing is converted.
 
     SPEC is LIBRARY:DTYPE[SHAPE]@DEVICE+FLAG in quotes, as in 'torch:float32[2,3]@cuda:0+grad'; DEVICE and
-    FLAGs may be left out. TARGET is numpy, torch or cupy.
+    FLAGs may be left out. TARGET is the name of a library, as in `interop doctor`.
     """
     try:
         plan = _plan(spec, target, {name: word for name, word in options.items() if word is not None})
