@@ -1,7 +1,7 @@
 """The cases on the host: 8x8 float32 unless a title says otherwise, one thread.
 
 The budgets are the project's promises. A row without a budget is there to be read: what a call costs that needs a decision
-(the long way), and what the peers cost.
+(the general way), and what the peers cost.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ LONG = (
         note="strict policy",
         scope='policy("strict")',
     ),
-    Case(id="to-numpy-long", title="The long way to NumPy", call="to_numpy(t, copy=None)", references=(RAW,)),
+    Case(id="to-numpy-long", title="The general way to NumPy", call="to_numpy(t, copy=None)", references=(RAW,)),
     Case(
         id="to-torch-long",
-        title="The long way to torch",
+        title="The general way to torch",
         call="to_torch(a, copy=None)",
         references=(Reference("torch.from_numpy(a)"),),
     ),
@@ -109,14 +109,14 @@ TREE = (
     ),
     Case(
         id="tree-copy",
-        title="A tree costs what its leaves cost one by one, also the long way",
+        title="A tree costs what its leaves cost one by one, also the general way",
         call='tree.convert(model, "numpy", copy=True)',
         references=(Reference("[to_numpy(x, copy=True) for x in leaves]", budget=1.5),),
         note="10,000 tensors",
     ),
     Case(
         id="tree-records",
-        title="A list of dataclasses, each of which is made anew",
+        title="A list of dataclasses, each of which is rebuilt",
         call='tree.convert(records, "numpy")',
         references=(Reference("[to_numpy(x) for x in leaves]", budget=1.5),),
         note="10,000 tensors in dataclasses of ten",
@@ -199,4 +199,4 @@ def _for_information(case: Case) -> Case:
 
 
 WITHOUT_EXTENSION: tuple[Case, ...] = tuple(map(_for_information, QUICK))
-"""What is measured where only the quick path in Python is there."""
+"""What is measured where only the fast path in Python is there."""

@@ -56,7 +56,7 @@ def environment() -> dict[str, Any]:
 
 
 def quick_path() -> str:
-    """Return which of the two quick paths interop runs on: ``"compiled"`` or ``"python"``."""
+    """Return which of the two fast paths interop runs on: ``"compiled"`` or ``"python"``."""
     importlib.import_module("interop._engine.fastpath")
     return "python" if sys.modules.get("interop.native.fastpath") is None else "compiled"
 

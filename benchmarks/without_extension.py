@@ -1,4 +1,4 @@
-"""The quick path's Python twin, measured in an interpreter that cannot import the compiled one.
+"""The fast path's Python twin, measured in an interpreter that cannot import the compiled one.
 
 ``python -m benchmarks.without_extension`` prints rows as JSON; `benchmarks.run` calls it. A process of its own, because
 interop chooses between the two when it is imported.
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     from benchmarks.timing import FULL, QUICK
 
     if quick_path() != "python":
-        raise RuntimeError("the compiled quick path was imported after all.")
+        raise RuntimeError("the compiled fast path was imported after all.")
     settings = QUICK if "--quick" in arguments else FULL
     print(json.dumps(measure(WITHOUT_EXTENSION, HOST, settings, lambda title: print(title, file=sys.stderr))))
     return 0

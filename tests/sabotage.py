@@ -28,7 +28,7 @@ _FOR_GOOD: list[Any] = []
 
 
 def replace(backend: type, verb: str, faulty: Callable[..., Any]) -> Callable[[], None]:
-    """Let a backend do a verb wrongly; the short cuts are off, so that the verb is reached."""
+    """Let a backend do a verb wrongly; the fast paths are off, so that the verb is reached."""
 
     def apply() -> None:
         block = put(Entry("sabotage", None))

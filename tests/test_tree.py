@@ -537,7 +537,7 @@ def test_describe_keeps_the_tree():
 
 
 @pytest.mark.parametrize("words", [{}, {"grad": "detach"}, {"copy": True}, {"policy": "strict"}], ids=str)
-def test_the_short_cut_and_the_long_way_agree(words):
+def test_the_fast_path_and_the_general_way_agree(words):
     tracked = torch.ones(3, requires_grad=True)
     source = [torch.ones(2), torch.ones(2).bool(), torch.ones(2, dtype=torch.bfloat16), *([tracked] if "grad" in words else [])]
     quick = tree.convert(source, "numpy", **words)

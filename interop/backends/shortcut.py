@@ -25,10 +25,10 @@ READ_ONLY = frozenset({"read-only"})
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """A handoff that is safe to do at once, after these guards; otherwise the long way decides.
+    """A handoff that is safe to do at once, after these guards; otherwise the general way decides.
 
     All guards are looked at before `handoff` is called, in this order, and any that does not hold means
-    "the long way", never an error.
+    "the general way", never an error.
 
     Attributes
     ----------

@@ -74,7 +74,7 @@ def test_a_module_that_is_converted_leaves_its_parameters_memory_to_the_consumer
     assert torch.equal(consumed, before)
 
 
-def test_the_short_cut_exports_an_alias_too_and_keeps_its_storage_for_the_stream(monkeypatch):
+def test_the_fast_path_exports_an_alias_too_and_keeps_its_storage_for_the_stream(monkeypatch):
     exported, lent = [], []
     monkeypatch.setattr(_torch_handoff, "to_dlpack", lambda one: exported.append(one) or "capsule")
     monkeypatch.setattr(_torch_handoff, "defer_release", lambda one, capsule, *_: lent.append(one) or capsule)

@@ -1,4 +1,4 @@
-"""The short cut between two libraries on one stream: its guards and its order, with stand-ins; on CUDA it is tested in test_gpu_order.py."""
+"""The fast path between two libraries on one stream: its guards and its order, with stand-ins; on CUDA it is tested in tests/gpu/test_order.py."""
 
 from types import SimpleNamespace
 
@@ -99,7 +99,7 @@ def test_a_lazy_copy_is_not_carried_out_by_asking():
     ],
     ids=str,
 )
-def test_a_tensor_that_needs_a_look_goes_the_long_way(torchs, log, changes):
+def test_a_tensor_that_needs_a_look_goes_the_general_way(torchs, log, changes):
     assert torchs(tensor(**changes)) is None
     assert "export" not in log
 
@@ -142,7 +142,7 @@ def test_tracked_tensors_and_modes_are_not_even_looked_at(built, monkeypatch):
     assert len(asked) == 1
 
 
-def test_what_a_library_refuses_goes_the_long_way(built, monkeypatch):
+def test_what_a_library_refuses_goes_the_general_way(built, monkeypatch):
     def refuse(*_):
         raise NotImplementedError("no bfloat16")
 

@@ -1,6 +1,6 @@
 """How long torch's memory lives that was handed to work on another stream: the logic, with a torch that notes what it is asked.
 
-The effect is in test_gpu_lifetime.py; CuPy's memory is in tests/emulated/with_cupy/test_lifetime.py.
+The effect is in tests/gpu/test_lifetime.py; CuPy's memory is in tests/emulated/with_cupy/test_lifetime.py.
 """
 
 import contextlib

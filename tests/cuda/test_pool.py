@@ -1,4 +1,4 @@
-"""One pool for two libraries: the logic, with libraries and a driver that note what is asked of them; on CUDA it is tested in test_gpu_pool.py."""
+"""One pool for two libraries: the logic, with libraries and a driver that note what is asked of them; on CUDA it is tested in tests/gpu/test_pool.py."""
 
 import contextlib
 import ctypes
@@ -181,7 +181,7 @@ def test_the_report_names_every_pool(two):
         memory_report("cuda:1")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device here; see test_gpu_pool.py")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device here; see tests/gpu/test_pool.py")
 def test_here_without_a_device_it_says_why():
     pytest.importorskip("cupy", reason="CuPy is not installed")
     for make in (torch_pool, cupy_pool):

@@ -1,4 +1,4 @@
-"""Large crossings in chunks: the order of things and the values, with host memory on both sides; on CUDA it is tested in test_gpu_transfer.py."""
+"""Large crossings in chunks: the order of things and the values, with host memory on both sides; on CUDA it is tested in tests/gpu/test_transfer.py."""
 
 import mmap
 from pathlib import Path

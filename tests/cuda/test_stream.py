@@ -1,4 +1,4 @@
-"""One stream for several libraries, with libraries that note what is current; on CUDA it is tested in test_gpu_order.py."""
+"""One stream for several libraries, with libraries that note what is current; on CUDA it is tested in tests/gpu/test_order.py."""
 
 import contextlib
 from types import SimpleNamespace
@@ -146,7 +146,7 @@ def test_here_without_a_device_each_library_says_why():
     import torch
 
     if torch.cuda.is_available():
-        pytest.skip("there is a device here; see test_gpu_order.py")
+        pytest.skip("there is a device here; see tests/gpu/test_order.py")
     with pytest.raises(DeviceUnavailableError, match=r"there is no stream on cuda:0: .*torch") as caught, interop.cuda.stream():
         pytest.fail("entered")
     assert "doctor" in caught.value.hint

@@ -546,7 +546,7 @@ def test_the_devices_are_printed(capsys):
 @pytest.mark.parametrize("name", ["torch", "cupy"])
 def test_here_without_a_device_no_library_sees_cuda(name):
     if torch.cuda.is_available():
-        pytest.skip("there is a device here; see test_gpu_pool.py")
+        pytest.skip("there is a device here; see tests/gpu/test_pool.py")
     pytest.importorskip(name, reason=f"{name} is not installed")
     assert load_backend(name).cuda() is None
 

@@ -1,4 +1,4 @@
-"""Transfers that nobody waits for: the logic, with libraries that note what they are asked; on CUDA it is tested in test_gpu_transfer.py."""
+"""Transfers that nobody waits for: the logic, with libraries that note what they are asked; on CUDA it is tested in tests/gpu/test_transfer.py."""
 
 import contextlib
 import threading
@@ -486,7 +486,7 @@ def test_packs_hold_what_they_may(sizes, monkeypatch):
     ],
     ids=["host", "meta", "sparse"],
 )
-def test_the_real_short_cut_to_the_host_takes_nothing_that_is_not_on_a_cuda_device(make):
+def test_the_real_fast_path_to_the_host_takes_nothing_that_is_not_on_a_cuda_device(make):
     from interop._engine.fastpath import table
     from interop.backends import load_backend
 

@@ -187,7 +187,7 @@ def test_on_a_device_that_is_not_current(cp):
     assert (torch.cuda.current_device(), cp.cuda.runtime.getDevice()) == before
 
 
-def test_the_short_cut_gives_what_the_long_way_gives(cp):
+def test_the_fast_path_gives_what_the_general_way_gives(cp):
     for dtype in [*DTYPES, "bfloat16"]:
         tensor = on_gpu(dtype)
         for x in (tensor, tensor.T, tensor[:, ::2], tensor[0, 0], tensor[:0]):

@@ -103,7 +103,7 @@ def test_the_default_streams_wait_too(cp, number):
     assert rehearsed(lambda delay: read_by_cupy(producer, consumer, lambda x: to_cupy(x, stream=number), delay)) == [3, 3, 3]
 
 
-def test_the_short_cut_waits_where_streams_differ(cp):
+def test_the_fast_path_waits_where_streams_differ(cp):
     tensor, array = torch.ones(6, device="cuda"), cp.ones(6, "float32")
     to_cupy(tensor), to_torch(array)
     of_torch, of_cupy = table("cupy")[torch.Tensor], table("torch")[cp.ndarray]

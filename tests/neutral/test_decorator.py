@@ -70,7 +70,7 @@ def ratio(x, y=2.0, *, xp=None):
 )
 def test_the_namespace_is_found_wherever_the_array_is(make, call):
     x = make()
-    for _ in range(2):  # the second call takes the short cut, where there is one
+    for _ in range(2):  # the second call takes the fast path, where there is one
         assert call(x) is array_api_compat.array_namespace(x)
 
 
@@ -492,7 +492,7 @@ LATER = {
     "a gradient": (lambda: (np.ones(2), torch.ones(2, requires_grad=True)), {}),
     "a dtype": (lambda: (jnp.ones(2), np.ones(2)), {}),
     "a gradient there": (lambda: (torch.ones(2, requires_grad=True), np.ones(2)), {"runs_on": "numpy"}),
-    "a permission that stands in the way": (lambda: (torch.ones(2), np.ones(2)[::-1]), {"runs_on": "torch", "copy": False}),
+    "a permission that blocks the call": (lambda: (torch.ones(2), np.ones(2)[::-1]), {"runs_on": "torch", "copy": False}),
     "a parameter without an array": (lambda: (torch.ones(2), np.ones(2)), {"like": "z"}),
     "several devices of a library": (
         lambda: (ARRAYS["array_api_strict"](), ARRAYS["array_api_strict:device1"]()),

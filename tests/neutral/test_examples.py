@@ -342,7 +342,7 @@ def test_the_check_sees_a_library():
 
 
 def refusal(x):
-    """What stands in the way of an array where nothing is permitted; None if it can be lent to NumPy."""
+    """What blocks the conversion of an array where nothing is permitted; None if it can be lent to NumPy."""
     if getattr(x, "requires_grad", False):
         return interop.GradError
     return interop.TransferError if "'device" in str(device(x)) or "'no_" in str(device(x)) else None

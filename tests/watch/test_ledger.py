@@ -130,7 +130,7 @@ def test_records_nest_and_end():
     assert (len(outer.crossings), len(inner.crossings)) == (3, 1)
 
 
-def test_a_record_ends_with_an_exception_and_gives_the_short_cut_back():
+def test_a_record_ends_with_an_exception_and_gives_the_fast_path_back():
     before = fast_path_off.get()
     logs = []
 
@@ -345,7 +345,7 @@ def test_explain_knows_the_guard():
     assert interop.explain(np.ones(2)[::-1], "torch").ok
 
 
-def test_the_short_cut_is_guarded():
+def test_the_fast_path_is_guarded():
     tracked = torch.ones(2, requires_grad=True)
     interop.to_numpy(tracked, grad="detach")
     with guard(grads="error"), pytest.raises(GradError):

@@ -246,7 +246,7 @@ def verdict(case: Situation, policy: Policy) -> Verdict:
 
 
 def _obstacles(case: Situation, policy: Policy) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Return the code of each thing that stands in the way, with what lifts it."""
+    """Return the code of each thing that blocks the conversion, with what lifts it."""
     if case.masked and policy.mask == "error":
         yield "mask", {"mask": "drop"}
     if case.dense and policy.layout == "error":

@@ -30,7 +30,7 @@ class CudaView(NamedTuple):
 
 
 class DeviceConsumer(NamedTuple):
-    """How a library takes memory on a CUDA device, for short cuts between two.
+    """How a library takes memory on a CUDA device, for the fast path between two.
 
     Attributes
     ----------

@@ -28,7 +28,7 @@ def current_pointer(index: int) -> int:
 
 
 def export_to(x: Any, dtypes: Container[np.dtype[Any]], consumer: DeviceConsumer) -> Any | None:
-    """Return what the other library makes of an array; None for the long way."""
+    """Return what the other library makes of an array; None for the general way."""
     flags = x.flags
     if not x.size or x.dtype not in dtypes or not (flags.c_contiguous or flags.f_contiguous) or x.data.ptr % x.itemsize:
         return None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from interop.dlpack import Capsule, Owner
 
-# The path for short cuts to "aligned and writeable".
+# The descriptors by which a fast path asks whether an array is aligned and writeable.
 BEHAVED = (np.ndarray.flags, type(np.empty(0).flags).behaved)
 
 

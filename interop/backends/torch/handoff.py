@@ -27,7 +27,7 @@ _raw_pointer: Callable[[int], int] = getattr(torch._C, "_cuda_getCurrentRawStrea
 
 
 def export_to(x: Any, dtypes: Container[torch.dtype], consumer: DeviceConsumer) -> Any | None:
-    """Return what the other library makes of a tensor that is in no graph; None for the long way.
+    """Return what the other library makes of a tensor that is in no graph; None for the general way.
 
     `torch.Tensor.__dlpack__` would look at the same things, in Python, and then at the streams.
     """
