@@ -138,7 +138,11 @@ def _with_flags(plain: Description, words: set[str]) -> Description:
         set_by |= dict.fromkeys(new, word)
     if changes.get("device") and plain.device not in (CPU, changes["device"]):
         raise ValueError(f"'+meta' contradicts @{plain.device}; leave one of them out.")
-    return plain.replace(pending=pending, **changes)
+    made = plain.replace(pending=pending, **changes)
+    for word in words:  # last, since '+meta' says a device
+        if FLAGS[word].devices and made.device.type not in FLAGS[word].devices:
+            raise ValueError(f"'+{word}' memory is that of @{FLAGS[word].devices[0]}, not of {made.device}; write one of the two.")
+    return made
 
 
 def _check_place(plain: Description, word: str, flag: Flag) -> None:
@@ -148,8 +152,6 @@ def _check_place(plain: Description, word: str, flag: Flag) -> None:
     if flag.kinds and kind not in flag.kinds:
         example = "quint8" if "quantized" in flag.kinds else "complex64" if "complex" in flag.kinds[:1] else "float32"
         raise ValueError(f"'+{word}' needs a {' or '.join(flag.kinds)} dtype, as {example}; this is {plain.dtype}.")
-    if flag.devices and plain.device.type not in flag.devices:
-        raise ValueError(f"'+{word}' memory is that of @{flag.devices[0]}, not of {plain.device}; write one of the two.")
 
 
 def _finished(made: Description) -> Description:

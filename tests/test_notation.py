@@ -218,6 +218,7 @@ WRONG = {
     "torch:float32[2]+fake+meta": "'+meta' and '+fake' contradict each other",
     "torch:float32[2]@cuda:1+meta": "'+meta' contradicts @cuda:1",
     "torch:float32[2]@cuda+pinned": "memory is that of @cpu, not of cuda:0",
+    "torch:bool[]+pinned+meta": "memory is that of @cpu, not of meta",
     "numpy:float32[2]+scalar": "write [] for the shape",
 }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from interop._engine.batch import TreeConversion
 from interop._engine.call import DecoratedCall
 from interop._model.description import CPU
-from interop._model.spelling import nearest
+from interop._model.spelling import nearest, type_name
 from interop._neutral.namespace import arrays_in, refuse_mixed, with_namespace
 from interop._trees.structure import flatten, flatten_named
 from interop.backends import backend_names, load_backend, name_of_target
@@ -67,7 +67,7 @@ def refuse_generators(function: Any, signature: CallSignature) -> None:
 def _check_like(like: object, signature: CallSignature) -> None:
     """Raise TypeError or ValueError for a ``like=`` that names no parameter."""
     if not isinstance(like, str):
-        raise TypeError(f"like= is 'first' or the name of a parameter of {signature.name}, got {like!r}.")
+        raise TypeError(f"like= is 'first' or the name of a parameter of {signature.name}, got a value of type {type_name(like)}.")
     parameters = list(signature.signature.parameters.values())[signature.skipped :] if signature.signature else []
     names = ["first", *(one.name for one in parameters if one.kind is not one.VAR_KEYWORD and one.name != "xp")]
     if like == "self" and like not in names:

@@ -117,7 +117,7 @@ def test_a_verb_is_as_good_as_a_function(implementation):
     verb = interop.to_numpy
     assert verb.__name__ == verb.__qualname__ == "to_numpy"
     assert "NumPy array" in verb.__doc__
-    assert list(inspect.signature(verb).parameters)[:2] == ["x", "device"]
+    assert list(inspect.signature(verb).parameters)[:3] == ["x", "blocking", "device"]
     assert pickle.loads(pickle.dumps(verb)) is verb
     assert copy.deepcopy(verb) is verb
     with pytest.raises(TypeError):

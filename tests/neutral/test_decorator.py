@@ -646,7 +646,7 @@ def test_functions_written_in_c_are_taken():
         ({"like": "xp"}, ValueError, "nor a parameter"),
         ({"like": "more"}, ValueError, "nor a parameter"),
         ({"like": "self"}, TypeError, "like='self', the arrays that the object holds, is not supported yet"),
-        ({"like": np.ones(1)}, TypeError, "like= is 'first' or the name of a parameter of <lambda>, got a ndarray"),
+        ({"like": np.ones(1)}, TypeError, "like= is 'first' or the name of a parameter of <lambda>, got a value of type numpy.ndarray"),
         ({"like": "first", "to": "torch"}, TypeError, "give one of like= .* and to= .*, not both"),
         ({"to": "toch"}, ValueError, "did you mean 'torch'"),
         ({"to": "first"}, ValueError, "'first' is not a backend"),
