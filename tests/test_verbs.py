@@ -72,8 +72,8 @@ def test_like_takes_the_library_of_an_array():
 @pytest.mark.parametrize(
     ("arguments", "words", "error", "says"),
     [
-        ((A,), {}, TypeError, "exactly one of"),
-        ((A, "torch"), {"like": A}, TypeError, "exactly one of"),
+        ((A,), {}, TypeError, "name the target once"),
+        ((A, "torch"), {"like": A}, TypeError, "name the target once"),
         ((A, "trch"), {}, ValueError, "did you mean 'torch'"),
         ((A, A), {}, TypeError, "for an array use like="),
         ((A, "torch"), {"device": "cudda"}, ValueError, "did you mean 'cuda'"),

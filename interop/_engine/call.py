@@ -87,7 +87,7 @@ def spelled_out(keywords: type) -> Callable[[Function], Function]:
 def target_of(to: Any, like: Any) -> str:
     """Return the target backend's name for exactly one of ``to`` and ``like``."""
     if (to is None) == (like is None):
-        raise TypeError("name the target with exactly one of to= (the second argument) and like=.")
+        raise TypeError("name the target once: by position, as in (x, 'torch'), or with like=.")
     if like is None:
         return name_of_target(to)
     name = find_backend(like).name
