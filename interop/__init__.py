@@ -7,7 +7,7 @@
 True
 
 `import interop` imports no array library; a backend is loaded when the first of its arrays, or its name, is met. The public modules
-(`_MODULES`) are loaded when they are asked for.
+are loaded when they are asked for.
 """
 
 import importlib

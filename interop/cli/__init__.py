@@ -82,7 +82,7 @@ def _others() -> list[str]:
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="interop")
 def cli() -> None:
-    """Move arrays between NumPy, PyTorch and CuPy without copying, and never silently.
+    """Move arrays between NumPy, PyTorch, CuPy and JAX without copying, and never silently.
 
     Exit status: 0 all well, 1 findings (or refused), 2 wrong use.
     """
