@@ -178,14 +178,21 @@ class ArrayAPIBackend(Backend):
     def _imported(self, view: Any) -> Any:
         given = tidy(view)
         with _refusing(LayoutError, f"{self.capabilities.title} refuses to import an array that its backend says it takes"):
-            return self._xp.from_dlpack(given if self.capabilities.readonly_arrays else writable(given))
+            made = self._xp.from_dlpack(given if self.capabilities.readonly_arrays else writable(given))
+        if not self.owns(made):
+            raise self._fault(f"imported an array as {_name(type(made))}, which is not the type of its arrays", "array_type=")
+        return made
 
     def _fault(self, what: str, keyword: str) -> LayoutError:
         return LayoutError(f"{self.capabilities.title} {what}.", hint=f"Its backend has to say so: ArrayAPIBackend(..., {keyword}).")
 
     def copy_from_host(self, view: Any, device: Device, stream: int | None) -> Any:
         # From fresh memory without other references: a library may share it after all, or read it later.
-        made = self._imported(aligned_copy(view, view.dtype.name))
+        made, expected = self._imported(aligned_copy(view, view.dtype.name)), numpy_backend.describe(view)
+        seen = self.describe(made)
+        if (seen.shape, seen.dtype) != (expected.shape, expected.dtype):
+            message = f"{self.capabilities.title} imported {expected} as {seen}, whose elements are others."
+            raise LayoutError(message, hint="Its namespace has to leave such dtypes out of __array_namespace_info__().dtypes().")
         return made if self.device_of(made) == device else self.transfer(made, device, stream)
 
     # Devices.

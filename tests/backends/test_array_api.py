@@ -372,6 +372,24 @@ def test_an_import_that_is_something_else_is_refused(library, fault):
     assert np.array_equal(convert(a, "madeup").data, a)  # the negative control
 
 
+def test_an_import_with_other_elements_is_refused_where_it_copies_too(library):
+    """As of a library that has no float64 while it says that it has."""
+    library({"from_dlpack": lambda x, /: Array(np.from_dlpack(x).astype("float32"))}, shares=False)
+    with pytest.raises(
+        LayoutError, match=r"imported numpy.ndarray float64\[3\] on cpu as .* float32\[3\] on cpu, whose elements are others"
+    ):
+        convert(np.arange(3.0), "madeup")
+    assert convert(np.arange(3, dtype="float32"), "madeup").data.tolist() == [0, 1, 2]  # the negative control
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_an_import_that_is_no_array_of_the_library_is_refused(library, shares):
+    library({"from_dlpack": lambda x, /: np.from_dlpack(x).copy()}, shares=shares)
+    with pytest.raises(LayoutError, match=r"imported an array as numpy\.ndarray, which is not the type of its arrays") as caught:
+        convert(np.arange(3.0), "madeup")
+    assert "ArrayAPIBackend(..., array_type=)" in caught.value.hint
+
+
 def test_a_library_that_refuses_is_quoted(library):
     def refuse(x, /):
         raise BufferError("not today")
