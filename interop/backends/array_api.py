@@ -148,7 +148,13 @@ class ArrayAPIBackend(Backend):
         return self._xp
 
     def copy(self, x: Any) -> Any:
-        return self._xp.asarray(x, copy=True)
+        made = self._xp.asarray(x, copy=True)
+        seen = self.describe(made)
+        if seen.size and seen.pointer is not None and seen.pointer == self.describe(x).pointer:
+            raise LayoutError(
+                f"{self.capabilities.title} returns the same memory from asarray(copy=True).", hint="Its backend has to override copy()."
+            )
+        return made
 
     def cast(self, x: Any, dtype: str) -> Any:
         with _refusing(DTypeError, f"{self.capabilities.title} cannot cast {x.dtype} to {dtype}"):

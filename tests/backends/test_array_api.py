@@ -390,6 +390,16 @@ def test_an_import_that_is_no_array_of_the_library_is_refused(library, shares):
     assert "ArrayAPIBackend(..., array_type=)" in caught.value.hint
 
 
+def test_a_copy_that_is_none_is_refused(library):
+    library({"asarray": lambda obj, /, *, copy=None: Array(obj.data)})
+    x = Array(np.arange(3.0))
+    with pytest.raises(LayoutError, match=r"Made-up returns the same memory from asarray\(copy=True\)"):
+        convert(x, "madeup", copy=True)
+    assert convert(Array(np.empty(0)), "madeup", copy=True).data.size == 0  # there is nothing to write to
+    library()
+    assert not np.shares_memory(convert(x, "madeup", copy=True).data, x.data)  # the negative control
+
+
 def test_a_library_that_refuses_is_quoted(library):
     def refuse(x, /):
         raise BufferError("not today")
