@@ -1,5 +1,6 @@
 """The page "Your own library as a backend": its files are written, its commands are run, and they print what the page shows."""
 
+import json
 import os
 import re
 import shlex
@@ -56,6 +57,21 @@ def test_the_page_does_what_it_says(folder, line, shown):
     ran = run(folder, line)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     prints(ran.stdout, shown)
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_library_without_dlpack(folder):
+    ran = run(folder, "interop doctor --json")
+    answer = json.loads(ran.stdout)
+    (shelf,) = [one for one in answer["backends"] if one["name"] == "shelf"]
+    assert (shelf["status"], shelf["dlpack"]["exports"]) == ("ok", None)
+    assert "shelf" not in {finding["backend"] for finding in answer["findings"]}
+
+
+def test_what_the_page_installs_are_the_libraries_and_their_backends():
+    project = tomllib.loads(FILES["pyproject.toml"])
+    backends = {value.partition(":")[0] for value in project["project"]["entry-points"]["interop.backends"].values()}
+    modules = {word for name in backends for word in (name, name.removesuffix("_interop"))} | {"rack_adapter"}
+    assert set(project["tool"]["setuptools"]["py-modules"]) == modules
 
 
 def test_every_file_of_the_page_is_used():
