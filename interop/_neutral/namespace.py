@@ -93,7 +93,7 @@ def _inside(name: str, value: Any) -> list[Found]:
 
 
 def is_single(value: Any) -> bool:
-    """Return whether a value is neither an array nor taken apart."""
+    """Return whether a value is neither an array nor flattened."""
     from interop._trees.structure import flatten  # on request: it needs optree
 
     leaves = flatten(value).leaves

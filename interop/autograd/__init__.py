@@ -1,6 +1,6 @@
 """Functions of other libraries inside torch's graph, with gradients that are right; and torch's inside JAX's.
 
-`wrap` is in `_wrap`, what it makes in `_wrapped`; a call is taken apart in `_arguments`, crosses in `_border`, is run in `_operation`, its
+`wrap` is in `_wrap`, what it makes in `_wrapped`; a call is flattened in `_arguments`, crosses in `_border`, is run in `_operation`, its
 rules in `_residuals` and `_rules`, and it is put into the graph by `interop.autograd._torch.functions`.
 """
 

@@ -1,6 +1,6 @@
-"""The arguments and results of one call, taken apart: which are tensors, what they are called, and how they are put together again.
+"""The arguments and results of one call, flattened: which are tensors, what they are called, and how they are put together again.
 
-The usual call has tensors and numbers only, and is not looked into; trees are taken apart by `interop._trees.structure`.
+The usual call has tensors and numbers only, and is not looked into; trees are flattened by `interop._trees.structure`.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def not_an_array(leaf: Any, name: str, wanted: str) -> UnsupportedTypeError:
 
 
 def taken(signature: CallSignature, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: frozenset[type]) -> Arguments:
-    """Return the arguments of a call taken apart; `tensors` are the types that are met most often.
+    """Return the arguments of a call, flattened; `tensors` are the types that are met most often.
 
     What can be given by position counts as given so. Defaults do not count: library functions have many.
     """

@@ -140,7 +140,7 @@ class Arrays(ABC):
         return x
 
     def resolve(self, x: Any) -> Any:
-        """Return a copy in which pending operations (conjugation, negation) have been carried out."""
+        """Return a copy in which pending operations (conjugation, negation) have been resolved."""
         return x
 
     def protect(self, x: Any) -> Any:

@@ -199,7 +199,7 @@ class TorchBackend(Backend):
     def resolve(self, x: Any) -> Any:
         if torch._is_zerotensor(x):
             x = x.clone()
-        with kinds.explained(DTypeError, "carry out the pending operation on", x):
+        with kinds.explained(DTypeError, "resolve the pending operation of", x):
             return x.resolve_conj().resolve_neg()
 
     def without_modes(self) -> AbstractContextManager[Any]:
