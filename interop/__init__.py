@@ -107,6 +107,10 @@ _ELSEWHERE = {
 """What other libraries call it, and what to write here."""
 
 
+for _class in (Crossing, Description, Device, Log, Plan, Policy, Transfer):
+    _class.__module__ = __name__  # as NumPy does it: pickles, help and tracebacks name the place that users know
+
+
 def __dir__() -> list[str]:
     return sorted({*__all__, *_MODULES})
 

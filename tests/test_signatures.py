@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pickle
 import pydoc
 import re
 import subprocess
@@ -114,6 +115,15 @@ def test_public_names():
 @pytest.mark.parametrize("name", interop.__all__)
 def test_everything_public_is_documented(name):
     assert getattr(interop, name).__doc__
+
+
+@pytest.mark.parametrize("name", [name for name in interop.__all__ if isinstance(getattr(interop, name), type)])
+def test_a_public_class_names_a_public_module(name):
+    """A pickle of it is found again wherever the class is defined."""
+    one = getattr(interop, name)
+    assert one.__module__ in ("interop", "interop.errors")
+    assert pickle.loads(pickle.dumps(one)) is one
+    assert f"c{one.__module__}\n".encode() in pickle.dumps(one, protocol=0)
 
 
 MODULES = ["autograd", "backends", "cuda", "dlpack", "doctor", "errors", "notation", "testing", "tree"]
