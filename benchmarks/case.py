@@ -51,7 +51,7 @@ class Case:
         An expression whose context manager is entered around the whole measurement.
     tail : str
         A statement that every contestant runs after its own, inside the timed loop (waiting for a device).
-    settle : str
+    drain : str
         A statement that runs between the rounds and is not timed.
     one_is_enough : bool
         Whether it is enough to be within one of the budgets; then the others are information.
@@ -68,7 +68,7 @@ class Case:
     note: str = ""
     scope: str = ""
     tail: str = ""
-    settle: str = ""
+    drain: str = ""
     one_is_enough: bool = False
     bytes: int | None = None
     least: int | None = None
@@ -81,7 +81,7 @@ class Case:
     @property
     def setting(self) -> tuple[str, ...]:
         """The statements around the contestants."""
-        return tuple(text for text in (self.scope, self.tail, self.settle) if text)
+        return tuple(text for text in (self.scope, self.tail, self.drain) if text)
 
 
 def names_in(*statements: str) -> list[str]:

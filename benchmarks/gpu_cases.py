@@ -65,7 +65,7 @@ def _handoffs(
             (Reference(raw.format(array + end), budget=1.1), *([Reference(other)] if other else [])),
             note=note,
             scope=scope,
-            settle=WAIT,
+            drain=WAIT,
         )
         for (way, title, call, raw, array), other in zip(ways, others, strict=True)
     )

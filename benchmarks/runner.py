@@ -118,13 +118,13 @@ def _first_call(timer: Timer) -> dict[str, str]:
 def _measured(case: Case, names: dict[str, Any], problems: list[dict[str, str]], settings: Settings) -> list[Row]:
     tail = f"\n{case.tail}" if case.tail else ""
     call, *others = [timeit.Timer(text + tail, globals=names).timeit for text in case.statements]
-    settle = compile(case.settle or "None", "<settle>", "eval")
+    drain = compile(case.drain or "None", "<drain>", "eval")
     settings = settings._replace(least=case.least or settings.least)
     with eval(case.scope, names) if case.scope else contextlib.nullcontext():
         call(1)
         problems = [problem or _first_call(timer) for problem, timer in zip(problems, others, strict=True)]
         present = [timer for problem, timer in zip(problems, others, strict=True) if not problem]
-        mine, *theirs = interleave([call, *present], settings, lambda: eval(settle, names))
+        mine, *theirs = interleave([call, *present], settings, lambda: eval(drain, names))
     return _rows(case, problems, mine, theirs)
 
 

@@ -95,14 +95,14 @@ def _fastest(timer: Timer, loops: int) -> float:
 
 
 def interleave(
-    timers: Sequence[Timer], settings: Settings, settle: Callable[[], object], clock: Callable[[], float] = time.perf_counter
+    timers: Sequence[Timer], settings: Settings, drain: Callable[[], object], clock: Callable[[], float] = time.perf_counter
 ) -> list[list[float]]:
-    """Return the nanoseconds per loop of each timer in each round; `settle` runs before every turn, untimed."""
+    """Return the nanoseconds per loop of each timer in each round; `drain` runs before every turn, untimed."""
     begun = clock()
     loops = []
     for timer in timers:
         loops.append(loops_for(timer, settings.turn))
-        settle()
+        drain()
     times: list[list[float]] = [[] for _ in timers]
     for number in range(settings.rounds):
         # Between rounds only: a round that not everybody had would have no ratio.
@@ -111,7 +111,7 @@ def interleave(
         for place in range(len(timers)):
             turn = (place + number) % len(timers)
             times[turn].append(timers[turn](loops[turn]) / loops[turn] * 1e9)
-            settle()
+            drain()
     return times
 
 

@@ -142,7 +142,7 @@ def test_what_a_case_has_made_is_dropped_after_it(call):
     made = []
     names = makers(f=call, g=int) | {"large": lambda: made.append(weakref.ref(big := Large())) or big}
     seen = []
-    cases = [Case("c", "A fact", "f()", (Reference("(g(), large)"),), settle="large"), Case("d", "A fact", "g()", (Reference("g()"),))]
+    cases = [Case("c", "A fact", "f()", (Reference("(g(), large)"),), drain="large"), Case("d", "A fact", "g()", (Reference("g()"),))]
     measure(cases, names, ONCE, lambda title: seen.append([ref() for ref in made]))
     assert seen == [[], [None]]
 
@@ -153,7 +153,7 @@ def test_scope_tail_and_settle_run_where_they_belong():
     scope = MagicMock()
     scope.__enter__.side_effect = lambda *_: seen.append("enter")
     scope.__exit__.side_effect = lambda *_: seen.append("exit")
-    case = Case("c", "A fact", "call()", (Reference("other()"),), scope="scope", tail="wait()", settle="drain()")
+    case = Case("c", "A fact", "call()", (Reference("other()"),), scope="scope", tail="wait()", drain="drain()")
     measure([case], makers(scope=scope, **names), ONCE, ignore)
     assert (seen[0], seen[-1]) == ("enter", "exit")
     assert seen[-7:-1] == ["other", "wait", "drain", "call", "wait", "drain"]

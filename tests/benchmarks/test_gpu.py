@@ -52,7 +52,7 @@ def test_only_transfers_wait_inside_the_loop():
     waiting = {case.id for case in gpu.CASES if case.tail}
     transfers = {case.id for case in gpu.CASES if case.bytes}
     assert waiting == transfers | {"gpu-to-host", "host-to-gpu", "gpu-cupy-to-host", "gpu-tree"}
-    assert {case.settle for case in gpu.CASES if not case.tail} == {"torch.cuda.synchronize()"}
+    assert {case.drain for case in gpu.CASES if not case.tail} == {"torch.cuda.synchronize()"}
 
 
 def test_every_speed_that_is_promised_has_its_budget():

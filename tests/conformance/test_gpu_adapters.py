@@ -492,7 +492,7 @@ def test_without_a_driver_there_is_nothing_to_settle(monkeypatch):
         raise Unsupported("there is no CUDA driver")
 
     monkeypatch.setattr(_cuda, "current", no_driver)
-    CuPy().settle()
+    CuPy().synchronize()
 
 
 # Whether there is a device.
@@ -687,12 +687,12 @@ def test_on_the_device_a_pinned_tensor_is_pinned_and_a_managed_array_managed(her
 ASSERTS_ON_THE_DEVICE = """
 import torch
 from interop_conformance.adapters.torch_cuda import TorchCUDA
-TorchCUDA().settle()
+TorchCUDA().synchronize()
 try:
     torch.zeros(1, device="cuda")[torch.tensor([5], device="cuda")].tolist()
 except RuntimeError:
     pass
-TorchCUDA().settle()
+TorchCUDA().synchronize()
 """
 
 

@@ -11,7 +11,7 @@ import torch
 
 import interop
 from interop import to_cupy, to_torch
-from tests.gpu.work import busy, form, numpy_dtype, pointer, quiet, settle, size_of_test, values
+from tests.gpu.work import busy, drain, form, numpy_dtype, pointer, quiet, size_of_test, values
 
 pytestmark = pytest.mark.gpu
 
@@ -80,12 +80,12 @@ def test_the_host_does_not_wait_for_a_busy_producer(cp, direction, streams, reco
         slowest = max(sum(timed(20)) / 20 for _ in range(5))
         count = max(10, min(BATCH, int(BUSY / 2 * 1e6 / slowest)))
         for _ in range(BATCHES):
-            settle()
+            drain()
             delay = busy(BUSY, cupys if streams == 2 and direction == "cupy_to_torch" else None)
             with no_collection():
                 found += timed(count)
             assert delay.running(), f"{delay} is over after {count} handoffs"
-    settle()
+    drain()
     found.sort()
     median, high = int(statistics.median(found)), found[int(len(found) * 0.99)]
     record_property("handoffs_count", len(found))
@@ -152,7 +152,7 @@ def test_cupy_takes_memory_that_torch_holds_unused(cp, record_property):
             taken = used() - begin
         assert array.nbytes == size
         del array
-        settle()
+        drain()
         cp.get_default_memory_pool().free_all_blocks()
         return taken
 

@@ -12,7 +12,7 @@ from interop import to_cupy, to_torch
 from interop.backends.cupy import handoff as _cupy_handoff
 from interop.backends.cupy import release as _cupy_release
 from interop.backends.torch import release as _torch_release
-from tests.gpu.work import COUNT, busy, pointer, quiet, rehearsed, settle, shows
+from tests.gpu.work import COUNT, busy, drain, pointer, quiet, rehearsed, shows
 
 pytestmark = pytest.mark.gpu
 
@@ -132,7 +132,7 @@ def test_torchs_memory_is_not_reused_before_cupys_work_is_done(cp):
 
 def test_cupys_memory_is_not_reused_before_torchs_work_is_done(cp):
     assert rehearsed(lambda delay: cupy_memory_reused(cp, delay)) == (False, {1})
-    settle()
+    drain()
     assert not _cupy_release.deferred
 
 
@@ -256,7 +256,7 @@ def test_cupy_keeps_memory_that_its_source_lets_go_of(cp, how, apart):
         torch.cuda.synchronize()
         assert set(array.get().ravel().tolist()) == {3}
         del array
-        settle()
+        drain()
         # The negative control: now it is free, and the next one that asks gets it.
         assert address in taken(Maker("torch"), 6)
         del stream
@@ -305,5 +305,5 @@ def test_a_view_keeps_cupys_memory_that_its_tensor_lets_go_of(cp, how, apart):
     torch.cuda.synchronize()
     assert set(view.cpu().tolist()) == {3}
     del view
-    settle()
+    drain()
     assert address in taken(Maker("cupy"), 6)

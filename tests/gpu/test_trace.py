@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from interop import to_cupy, to_torch
-from tests.gpu.work import calls_within, named, profiled, quiet, reduced, settle, work_within
+from tests.gpu.work import calls_within, drain, named, profiled, quiet, reduced, work_within
 
 ORDER = ["cudaEventRecord", "cudaStreamWaitEvent"]
 HANDOFFS = 3
@@ -49,7 +49,7 @@ def case(cp, direction, streams):
     def work(name):
         with torch.cuda.stream(of_torch), of_cupy:
             hand_over()
-            settle()
+            drain()
             # What was made is let go of outside: its pool asks the stream then how far it has come.
             return [named(f"{name} {n}", hand_over) for n in range(HANDOFFS)]
 

@@ -141,7 +141,7 @@ def shows(attempt: Callable[[], bool], times: int = 8) -> bool:
 # Memory.
 
 
-def settle() -> None:
+def drain() -> None:
     """Wait for the device, and have interop let go of what it kept for the work that is done."""
     from interop.backends.cupy import release as _cupy_release
     from interop.backends.torch import release as _torch_release
@@ -157,7 +157,7 @@ def quiet() -> None:
     import cupy
 
     gc.collect()
-    settle()
+    drain()
     torch.cuda.empty_cache()
     cupy.get_default_memory_pool().free_all_blocks()
 

@@ -144,7 +144,7 @@ class Adapter(ABC):
         """Flip the lowest bit of the byte at an address, to see who else sees it."""
         ctypes.c_uint8.from_address(pointer).value ^= 1
 
-    def settle(self) -> None:  # noqa: B027 - most have nothing to wait for
+    def synchronize(self) -> None:  # noqa: B027 - most have nothing to wait for
         """Wait, after a case, for what it left running, and end the process if later cases would suffer from what it did."""
 
     def hardware(self) -> str | None:

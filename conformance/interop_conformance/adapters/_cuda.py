@@ -203,7 +203,7 @@ class CUDAAdapter(Adapter):
     def pending(self, state: str) -> bool:
         return state in STREAMS
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         # Every later case of this process would fail for what this one did.
         if fault := context_fault():
             os.write(2, f"the CUDA context died: {fault}\n".encode())

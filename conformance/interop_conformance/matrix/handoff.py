@@ -63,7 +63,7 @@ def observe(case: Case, producer: Adapter, consumer: Adapter) -> Observed:
             raise Unsupported("a library has one current stream, so here is no other to hand over to")
         # What is loaded and allocated on first use waits for the device, and would hide that nothing else waits.
         _observe(case, producer, consumer, route)
-        producer.settle()
+        producer.synchronize()
     return _observe(case, producer, consumer, route)
 
 

@@ -31,7 +31,7 @@ def observe(case: Case, adapters: Mapping[str, Adapter]) -> Observed:
         return Observed("unexplained", f"{type(error).__name__}: {first_sentence(str(error))}")
     finally:
         for name in {case.producer, case.consumer} & adapters.keys():
-            adapters[name].settle()
+            adapters[name].synchronize()
 
 
 def _observe(case: Case, adapters: Mapping[str, Adapter]) -> Observed:
