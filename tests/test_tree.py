@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 from collections import ChainMap, Counter, OrderedDict, UserDict, defaultdict, deque
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -9,8 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import optree
 import pytest
-import scipy.optimize
-import sklearn.utils
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +17,8 @@ from hypothesis import strategies as st
 import interop
 from interop import tree
 from interop.errors import CopyError, DTypeError, GradError, NoDataError, UnsupportedTypeError
+
+library = importlib.import_module  # where it is needed: some take a second
 
 
 class Point(NamedTuple):
@@ -277,8 +278,8 @@ ODD = {
     "namespace": (lambda a: SimpleNamespace(x=a, n=1), lambda x: x.x),
     "attrs": (attrs_class, lambda x: x.x),
     "own copy": (OwnCopy, lambda x: x.x),
-    "result of SciPy": (lambda a: scipy.optimize.OptimizeResult(x=a, success=True), lambda x: x.x),
-    "scikit-learn's bunch": (lambda a: sklearn.utils.Bunch(data=a), lambda x: x.data),
+    "result of SciPy": (lambda a: library("scipy.optimize").OptimizeResult(x=a, success=True), lambda x: x.x),
+    "scikit-learn's bunch": (lambda a: library("sklearn.utils").Bunch(data=a), lambda x: x.data),
 }
 
 

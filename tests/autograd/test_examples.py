@@ -19,8 +19,6 @@ import jax
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import solve_ivp
-from scipy.optimize import least_squares
 from torch.autograd import gradcheck, gradgradcheck
 
 from examples.autograd import _training, fft_filter, ode, raw_kernel, sparse_solve
@@ -251,6 +249,9 @@ def test_gradcheck_of_the_ode():
 
 def test_the_steps_are_small_enough_and_the_truth_is_what_scipy_finds():
     """Another integrator, another optimizer, and no gradient of anybody's."""
+    from scipy.integrate import solve_ivp
+    from scipy.optimize import least_squares
+
     seen = np.log([ode.HARES, ode.LYNXES])
 
     def off(logarithms):

@@ -11,16 +11,11 @@ from functools import partial
 from pathlib import Path
 
 import array_api_strict
-import cv2
-import jax
 import numpy as np
 import optree
 import pytest
 import torch
 from array_api_compat import array_namespace, device
-from scipy import ndimage
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
 import interop
 from examples.neutral import _data, _runner, gp, kalman, kmeans, nms, numpy_only, pca, welch
@@ -279,6 +274,8 @@ def test_the_gradient_arrives_and_is_the_slope(name):
 
 @pytest.mark.parametrize("name", known.GRADIENTS)
 def test_jax_finds_the_same_gradient(name):
+    import jax  # here and below: each takes a part of a second, and the other tests do without
+
     function, load = known.GRADIENTS[name]
     data = load()
     with jax.enable_x64(True):
@@ -307,6 +304,9 @@ def test_of_equal_scores_the_earlier_box_wins_and_boxes_without_area_stay(xp, ca
 
 
 def test_a_centre_that_loses_its_only_point_to_an_empty_one_joins_the_largest(xp, call):
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     points, centres = np.array([[0.0], [1.0], [9.0]]), np.array([[0.5], [7.0], [50.0]])
     with pytest.warns(ConvergenceWarning, match="Number of distinct clusters"):  # two are in one place
         reference = KMeans(3, init=centres, n_init=1, algorithm="lloyd", tol=0, max_iter=1).fit(points)
@@ -357,6 +357,8 @@ def check_refused(function, x):
 
 
 def test_scipy_numbers_the_coins(xp):
+    from scipy import ndimage
+
     x = xp.asarray(_data.photograph())
     if check_refused(numpy_only.bright_spots, x):
         return
@@ -370,6 +372,8 @@ def test_scipy_numbers_the_coins(xp):
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_opencv_scales_every_librarys_picture(xp, dtype):
+    import cv2
+
     x = xp.asarray((_data.photograph() * 255).astype(dtype))
     small = numpy_only.thumbnail(x, 96)
     assert_at_home(small, x, constant=True)
