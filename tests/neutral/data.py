@@ -2,21 +2,19 @@
 
 from functools import cache
 
-import cv2
 import numpy as np
-from scipy import linalg
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 
 from examples.neutral import _data, gp, kalman, kmeans, nms, pca, welch
 
-# name: (data, first centres); in the last, no point is nearest to two of the centres.
-IRIS, DIGITS = _data.iris(), _data.digits()
+# The references, and the data that come with them, are loaded by the tests that need them: together they take three seconds.
+iris, digits = cache(_data.iris), cache(_data.digits)
+
+# name: data, first centres; in the last, no point is nearest to two of the centres.
 CLUSTERINGS = {
-    "iris": (IRIS, IRIS[[0, 50, 100]]),
-    "digits": (DIGITS, DIGITS[:10]),
-    "one empty centre": (IRIS, np.vstack([IRIS[[0, 50, 100]], np.full((1, 4), 100.0)])),
-    "two empty centres": (IRIS, np.vstack([np.full((2, 4), 100.0), IRIS[[0, 50, 100]]])),
+    "iris": lambda: (iris(), iris()[[0, 50, 100]]),
+    "digits": lambda: (digits(), digits()[:10]),
+    "one empty centre": lambda: (iris(), np.vstack([iris()[[0, 50, 100]], np.full((1, 4), 100.0)])),
+    "two empty centres": lambda: (iris(), np.vstack([np.full((2, 4), 100.0), iris()[[0, 50, 100]]])),
 }
 
 # The trend of Google's share: a level and a slope, the level seen each day.
@@ -27,19 +25,23 @@ PRIOR = ([160.0, 0.0], [[100.0, 0.0], [0.0, 1.0]])
 @cache
 def principal(name, count):
     """scikit-learn's components of a data set, its coordinates, and its white coordinates."""
-    x = {"iris": IRIS, "digits": DIGITS}[name]
+    from sklearn.decomposition import PCA
+
+    x = {"iris": iris, "digits": digits}[name]()
     plain, white = (PCA(count, svd_solver="full", whiten=whiten).fit(x) for whiten in (False, True))
     return x, plain, plain.transform(x), white.transform(x)
 
 
 @cache
 def clusters(name):
-    x, centres = CLUSTERINGS[name]
+    from sklearn.cluster import KMeans
+
+    x, centres = CLUSTERINGS[name]()
     return KMeans(len(centres), init=centres, n_init=1, algorithm="lloyd", tol=0).fit(x)
 
 
 def spectrum(x, length, overlap):
-    from scipy import signal  # here: it takes half a second, and other tests begin without it
+    from scipy import signal
 
     return signal.welch(x, _data.EEG_RATE, nperseg=length, noverlap=overlap)
 
@@ -52,6 +54,8 @@ def model_matrices():
 
 def steady_covariance():
     """The covariance after an observation that the filter settles at, from the Riccati equation."""
+    from scipy import linalg
+
     F, H, Q, R = model_matrices()
     ahead = linalg.solve_discrete_are(F.T, H.T, Q, R)
     return ahead - ahead @ H.T @ linalg.solve(H @ ahead @ H.T + R, H @ ahead)
@@ -59,6 +63,8 @@ def steady_covariance():
 
 def least_squares(y):
     """All states at once, as one weighted least squares problem: their means and covariances."""
+    from scipy import linalg
+
     F, H, Q, R = model_matrices()
     T, n = len(y), len(F)
     root = linalg.block_diag(PRIOR[1], *[Q] * (T - 1), *[R] * T)
@@ -73,6 +79,8 @@ def least_squares(y):
 
 def suppressed(boxes, scores, overlap, least):
     """OpenCV's choice; it wants a corner and the sides."""
+    import cv2
+
     sides = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
     return np.asarray(cv2.dnn.NMSBoxes(sides, scores.astype("float32"), least, overlap), dtype=int)
 
@@ -130,7 +138,7 @@ def through_pca(asarray, x):
 
 
 def through_kmeans(asarray, x):
-    clusters = kmeans.kmeans(x, asarray(IRIS[[0, 50, 100]]))
+    clusters = kmeans.kmeans(x, asarray(iris()[[0, 50, 100]]))
     return cubes(clusters.centres, clusters.inertia)
 
 
@@ -155,8 +163,8 @@ def through_gp(asarray, x):
 
 
 GRADIENTS = {
-    "pca": (through_pca, lambda: IRIS),
-    "kmeans": (through_kmeans, lambda: IRIS),
+    "pca": (through_pca, iris),
+    "kmeans": (through_kmeans, iris),
     "welch": (through_welch, lambda: _data.eeg()[0]),
     "kalman": (through_kalman, lambda: _data.google(8)),
     "nms": (through_nms, lambda: np.column_stack(_data.coins())),
