@@ -51,6 +51,8 @@ def _answered(line: str, names: dict[str, Any]) -> str:
     """Return a line and what it raises or returns, as Python's prompt shows it, without the traceback."""
     try:
         answer = repr(eval(line.removeprefix(">>> "), names))  # noqa: S307 - the page's own code
+    except NameError:
+        raise  # the page's own mistake, and no answer of interop's
     except Exception as error:
         answer = f"{type(error).__name__}: {error}"
     return f"{line}\n{answer}\n"

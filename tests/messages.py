@@ -384,6 +384,8 @@ def answer(call: str) -> str:
                 exec(call, names)
                 return "nothing is raised"
             return str(eval(code, names))
+    except NameError:
+        raise  # a mistake here or in interop, and no message
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         if isinstance(error, errors.InteropError):

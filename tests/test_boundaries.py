@@ -227,6 +227,25 @@ def files_and_folders_stay_small(root):
         yield from count.long_files(root / folder).items()
 
 
+TEXT = "this array has gone to another place"
+
+
+@rule(
+    {"interop/_model/a.py": f"raise TypeError('{TEXT}')\n", "interop/tree.py": f"raise ValueError('{TEXT}')\n"},
+    {"interop/_model/a.py": f"raise TypeError(f'{{x}}: {TEXT}.')\nraise TypeError(f'{{x}} and {{y}}: {TEXT}.')\n"},
+)
+def every_text_stands_once(root):
+    """What is said in an error or a hint; docstrings are none."""
+    places = {}
+    for name, path in core(root).items():
+        tree = ast.parse(path.read_text())
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                places.setdefault(node.value.strip(" .:;,"), []).append(f"{name}:{node.lineno}")
+    yield from (f"{text!r}: {', '.join(at)}" for text, at in places.items() if len(at) > 1 and len(text) > 28 and " " in text)
+
+
 def in_a_row(number, text):
     return {f"interop/_model/m{position}.py": text.format(position + 1) for position in range(number)}
 

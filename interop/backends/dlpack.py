@@ -95,15 +95,14 @@ class DLPackBackend(Backend):
         return numpy_backend.cast(self.host_view(x), dtype)
 
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
+        hint = "Move it with its own library."
         if device != CPU:
-            raise TransferError(
-                f"the protocol cannot ask a producer on {x.capsule.device} for {device}.", hint="Move it with its own library."
-            )
+            raise TransferError(f"the protocol cannot ask a producer on {x.capsule.device} for {device}.", hint=hint)
         # The standard's way to the host. Without a stream: the producer then returns only when it is done
         # (with one, CuPy 13.4 to 14.1 exported memory that was still being written).
         moved = _refusable(x.producer, lambda: Capsule(x.producer.__dlpack__(dl_device=(1, 0), max_version=VERSION)))
         if (moved.device, moved.shape, moved.dtype) != (CPU, x.capsule.shape, x.capsule.dtype):
-            raise TransferError("asked for the CPU, the producer exported something else.", hint="Move it with its own library.")
+            raise TransferError("asked for the CPU, the producer exported something else.", hint=hint)
         return Opened(x.producer, moved)
 
     def from_host(self, view: Any) -> Any:

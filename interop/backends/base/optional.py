@@ -47,16 +47,19 @@ class Streams:
         raise AssertionError(f"{type(self).__name__} copied from {device}")
 
 
+_NO_POOL = "{} has no pool on a CUDA device"
+
+
 class Pools:
     """Memory on a CUDA device, for `interop.cuda`. Sizes are in bytes."""
 
     def memory_source(self) -> AbstractContextManager[MemorySource]:
         """Return a context in which another library can allocate where this one does."""
-        raise AssertionError(f"{type(self).__name__} has no pool on a CUDA device")
+        raise AssertionError(_NO_POOL.format(type(self).__name__))
 
     def allocate_from(self, source: MemorySource) -> AbstractContextManager[Callable[[], bool]]:
         """Return a context in which this thread's arrays are allocated from a source; yields what tells whether they are now."""
-        raise AssertionError(f"{type(self).__name__} has no pool on a CUDA device")
+        raise AssertionError(_NO_POOL.format(type(self).__name__))
 
     def pools(self, device: Device) -> Mapping[str, PoolUse]:
         """Return for each pool the bytes in use on a device, and those that it holds altogether."""

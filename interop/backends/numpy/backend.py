@@ -184,8 +184,7 @@ def _itself(x: Any) -> Any:
 
 _OPAQUE = "OSUTMm"
 _ADVICE = {
-    "M": "Convert the counts: x.view('int64'), or name a dtype, as in dtype='int64'.",
-    "m": "Convert the counts: x.view('int64'), or name a dtype, as in dtype='int64'.",
+    **dict.fromkeys("Mm", "Convert the counts: x.view('int64'), or name a dtype, as in dtype='int64'."),
     "O": "Say what the objects are: x.astype('float64'), or name a dtype, as in dtype='float64'.",
     "V": "Convert one field at a time: x['name'].",
 }
