@@ -40,7 +40,7 @@ def convert(
         An explicit cast, whose loss is thereby permitted. Default: the dtype of `x`.
     copy : bool, optional
         The array API's meaning: None shares if possible, False shares or raises, True never aliases.
-        It speaks of copies on the same device; a crossing is permitted by `device` or `transfer`.
+        A crossing to another device is new memory too, which False forbids.
     stream : int or native stream, optional
         The consumer's stream, as in ``__dlpack__``; default: the target library's current stream on the device,
         always passed explicitly. The producer's work is ordered before work on that stream; the host does not wait,
@@ -48,7 +48,7 @@ def convert(
         before (dmlc/dlpack#176); ``-1`` leaves both to the caller.
     policy : Policy or str, optional
         A `Policy`, ``"strict"``, ``"default"`` or ``"coerce"``; default: the enclosing scope's.
-    grad, transfer, readonly, casting, mask, layout : str, optional
+    grad, transfer, readonly, casting, mask, units, extension, layout : str, optional
         Single permissions (see `Policy`); None means as the policy says. With ``grad="detach"`` memory that
         stays shared is read-only where the target can say so; ``readonly="share"`` makes it writable.
 

@@ -50,15 +50,18 @@ def _no_data(reason: str, libraries: tuple[str, ...] = _TORCH, types: dict[str, 
 
 
 FLAGS: dict[str, Flag] = {
-    "grad": Flag({"requires_grad": True}, _TORCH, ("float", "complex")),
+    "grad": Flag({"requires_grad": True}, ("torch", "dlpack"), ("float", "complex")),
     "tangent": Flag({"tangent": True}, _TORCH, ("float", "complex")),
     "conj": Flag({"pending": "conj"}, _TORCH, ("complex",)),
     "neg": Flag({"pending": "neg"}, _TORCH, ("float", "complex")),
     "zero": Flag({"pending": "zero"}, _TORCH),
     "readonly": Flag({"readonly": True}, ("numpy", "array_api_strict", "dlpack")),
+    "unknown_readonly": Flag({"readonly": None}, ("dlpack",)),
+    "writable_base": Flag({"readonly": True, "writable_base": True}, ("numpy", "array_api_strict")),
+    "units": Flag({"units": "a unit"}, ("numpy", "dlpack")),
     "masked": Flag(
         {"masked": True},
-        ("numpy", "torch"),
+        ("numpy", "torch", "dlpack"),
         types={"numpy": "numpy.ma.MaskedArray", "torch": "torch.masked.maskedtensor.core.MaskedTensor"},
     ),
     "swapped": Flag({"swapped": True}, ("numpy",)),

@@ -28,10 +28,12 @@ __all__ = [
     "MaskError",
     "MixedBackendsError",
     "NoDataError",
+    "ProducerError",
     "ReadOnlyError",
     "Refusal",
     "StreamError",
     "TransferError",
+    "UnitsError",
     "UnsupportedTypeError",
 ]
 
@@ -146,11 +148,12 @@ class CopyError(InteropError, BufferError, ValueError):
 
 
 class ReadOnlyError(CopyError):
-    """The source is read-only, and the target library has no read-only arrays.
+    """One side holds the memory to be constant, and the other could write to it.
 
-    By default (``readonly="copy"``) the target gets its own memory; that is refused together with
-    ``copy=False``, and always with ``readonly="error"``. ``readonly="share"`` shares the memory as
-    writable: then the caller must not write.
+    Either the source is read-only and the target library has no read-only arrays (torch, CuPy), or the source can be
+    written and the arrays of the target are immutable (JAX). By default (``readonly="copy"``) the target gets its own
+    memory; that is refused together with ``copy=False``, and always with ``readonly="error"``. ``readonly="share"`` shares
+    the memory: then nobody may write to it.
     """
 
     code = "readonly"
@@ -184,6 +187,26 @@ class MaskError(InteropError, ValueError):
     """
 
     code = "mask"
+
+
+class UnitsError(InteropError, ValueError):
+    """The numbers mean something only with their unit, and the target has no units: metres would become bare numbers.
+
+    Applies to subclasses and wrappers that carry one (astropy, unyt, pint, quantities). Convert to the unit that you mean
+    with their own library first, or pass ``units="drop"`` for the stored numbers. A dimensionless quantity that is scaled
+    (``3600 s/h`` means 1) is refused too, because its stored numbers are not its values.
+    """
+
+    code = "units"
+
+
+class ProducerError(InteropError, BufferError):
+    """The producer itself refused to export, or failed: the text has its words, and its exception is the cause.
+
+    It is raised for what ``__dlpack__`` and its like raise, never for a fault of interop's own. Always final.
+    """
+
+    code = "producer"
 
 
 class NoDataError(InteropError, BufferError):

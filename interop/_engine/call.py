@@ -15,7 +15,7 @@ from interop._model.decide import decide, resolve_device
 from interop._model.description import STREAMED, Description, Device
 from interop._model.dtypes import dtype_name
 from interop._model.plan import Plan, Request, final_hint, grouped, merged_permissions
-from interop._model.policy import FIELDS, Casting, Grad, Layout, Mask, Policy, ReadOnly, TransferRule, resolve_policy
+from interop._model.policy import FIELDS, Casting, Extension, Grad, Layout, Mask, Policy, ReadOnly, TransferRule, Units, resolve_policy
 from interop._model.spelling import type_name
 from interop._watch.ledger import forbidden, log_plan
 from interop.backends import FOREIGN, backend_names, find_backend, is_backend, load_backend, name_of_target
@@ -39,6 +39,8 @@ class Ungraded(TypedDict, total=False):
     readonly: ReadOnly | None
     casting: Casting | None
     mask: Mask | None
+    units: Units | None
+    extension: Extension | None
     layout: Layout | None
 
 

@@ -31,6 +31,12 @@ class Capabilities:
         The device type that data go to when they cannot stay where they are.
     lacking : mapping of str to frozenset of str
         Dtypes that are missing on a device type (``"mps"``) or on one device (``"ext:2"``).
+    extension : frozenset of str
+        Those of its dtypes that come from elsewhere (``ml_dtypes``), and that not all of its own functions take.
+    immutable : bool
+        Whether nobody can write to any of its arrays, so that its own code takes their memory to be constant.
+    only_to_host : bool
+        Whether all that can be asked of it on a device is to bring the data to the host, or to share them as they are.
     readonly_arrays, negative_strides, foreign_byte_order, unaligned, odd_strides : bool
         Whether an array can be read-only, walk backwards, be byte-swapped, be unaligned, and have strides
         that are not whole elements.
@@ -55,6 +61,9 @@ class Capabilities:
     devices: frozenset[str]
     default_device: str = "cpu"
     lacking: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    extension: frozenset[str] = frozenset()
+    immutable: bool = False
+    only_to_host: bool = False
     readonly_arrays: bool = False
     negative_strides: bool = False
     foreign_byte_order: bool = False

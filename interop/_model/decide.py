@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from interop._model.description import STREAMED, Description, Device
+from interop._model.description import CPU, STREAMED, Description, Device
 from interop._model.dtypes import DTYPES, fallback
 from interop._model.plan import FRESH, Plan, Request, Step
-from interop._model.steps import NEVER_ALIASES, SCALAR, Draft, no_readonly_arrays, write_steps
+from interop._model.steps import NEVER_ALIASES, SCALAR, Draft, border_dtype, why_constant, write_steps
 from interop.errors import (
     SEE_DEVICES,
     CopyError,
@@ -26,6 +26,7 @@ from interop.errors import (
     ReadOnlyError,
     StreamError,
     TransferError,
+    UnitsError,
 )
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def _decide_within(draft: Draft) -> None:
     supported = request.target.dtypes_on(draft.device)
     if request.dtype is not None and request.dtype not in supported:
         _refuse_dtype_for_good(draft, request.dtype)
+    elif request.dtype not in (None, description.dtype):
+        _check_meaning(draft)
     elif draft.crosses and draft.dtype in request.target.dtypes - supported:
         draft.dtype = _fall_back(draft, draft.dtype, supported)
     if draft.crosses:
@@ -169,11 +172,13 @@ def _decide_across(draft: Draft) -> None:
     if description.no_data is not None:
         _refuse_no_data(draft)
     _check_mask(draft)
+    _check_units(draft)
     _check_layout(draft)
     _check_grad(draft)
     cast = _check_dtype(draft)
     if draft.crosses and description.no_data is None:
         _check_transfer(draft)
+    _check_reach(draft)
     _check_copies(draft, [words for _, words in draft.forced] + cast)
     write_steps(draft)
 
@@ -190,6 +195,15 @@ def _check_mask(draft: Draft) -> None:
             reason = f"the array is masked, and {draft.request.target.title} arrays have no mask to carry"
             draft.refuse(MaskError, reason, mask="drop")
         draft.steps.append(Step("unmask", "source", "mask='drop': the mask is left out"))
+
+
+def _check_units(draft: Draft) -> None:
+    units = draft.description.units
+    if units:
+        if draft.request.policy.units == "error":
+            reason = f"its numbers are in units of {units}, and {draft.request.target.title} arrays have no unit to carry"
+            draft.refuse(UnitsError, reason, draft.description.advice, units="drop")
+        draft.steps.append(Step("unitless", "source", f"units='drop': the stored numbers, without their unit ({units})"))
 
 
 def _check_layout(draft: Draft) -> None:
@@ -229,14 +243,28 @@ def _check_dtype(draft: Draft) -> list[str]:
     if request.dtype is not None:
         if request.dtype not in supported:
             _refuse_dtype_for_good(draft, request.dtype)
-        elif have not in DTYPES and not have.startswith(request.source.casts_opaque):
-            draft.refuse(DTypeError, f"{have} has no numeric meaning to cast from", description.advice or _OPAQUE_HINT)
+        else:
+            _check_meaning(draft)
         draft.dtype = request.dtype
     elif have in supported:
-        draft.dtype = have
+        draft.dtype = _widened(draft, have, supported) if request.policy.extension == "widen" else have
     else:
         draft.dtype = _fall_back(draft, have, supported)
     return [] if draft.dtype == have else [_cast(have, draft.dtype)]
+
+
+def _check_meaning(draft: Draft) -> None:
+    """Refuse a cast of elements that their own library cannot read as numbers."""
+    have = draft.description.dense_dtype or draft.description.dtype
+    if have not in DTYPES and not have.startswith(draft.request.source.casts_opaque):
+        draft.refuse(DTypeError, f"{have} has no numeric meaning to cast from", draft.description.advice or _OPAQUE_HINT)
+
+
+def _widened(draft: Draft, have: str, supported: frozenset[str]) -> str:
+    """Return the smallest of the target's own dtypes that holds every value of one that it knows as an extension only."""
+    extension = draft.request.target.extension
+    found = fallback(have, supported - extension) if have in extension else None
+    return found[0] if found and found[1] == "safe" else have
 
 
 def _cast(have: str, dtype: str) -> str:
@@ -289,23 +317,46 @@ def _check_transfer(draft: Draft) -> None:
     draft.refuse(TransferError, reason, transfer="allow")
 
 
-def _check_copies(draft: Draft, copies: list[str]) -> None:
+def _check_reach(draft: Draft) -> None:
+    """Refuse what would have to be done on a device by a producer that can only share and export to the host."""
     description, request = draft.description, draft.request
-    policy, title = request.policy, request.target.title
-    _check_copy(draft, copies)
-    if copies or draft.crosses or policy.copy is True or not description.readonly or request.target.readonly_arrays:
+    if draft.crosses or not request.source.only_to_host or description.device == CPU or description.no_data:
         return
-    reason = no_readonly_arrays(title)
+    have = description.dense_dtype or description.dtype
+    work = [words for _, words in draft.forced]
+    if (border := border_dtype(draft)) != have and border in request.target.dtypes_on(draft.device):
+        work.append(_cast(have, border))
+    if work:
+        reason = f"{', and '.join(work)}, which a DLPack producer cannot be asked for on {description.device}"
+        draft.refuse(LayoutError, reason, "Make a plain copy with its own library first, or ask for the host with device='cpu'.")
+
+
+def _check_copies(draft: Draft, copies: list[str]) -> None:
+    policy = draft.request.policy
+    held = why_constant(draft.description, draft.request)
+    if held and policy.readonly != "share":  # where memory happens to start decides nothing
+        copies = [words for words in copies if words != draft.only_aligned]
+    _check_copy(draft, copies)
+    if not held or copies or draft.crosses or policy.copy is True:
+        return
+    reason, needs_copy = held
     if policy.readonly == "error":
-        draft.refuse(ReadOnlyError, f"{reason} (readonly='error')", **_copying(policy))
-    elif policy.readonly == "copy" and policy.copy is False:
-        draft.refuse(ReadOnlyError, f"{reason}, so it needs a copy, and copy=False", copy=True)
+        draft.refuse(ReadOnlyError, f"{reason} (readonly='error')", **_unlocked(draft, needs_copy=needs_copy))
+    elif policy.readonly == "copy" and needs_copy and (policy.copy is False or "copies" in draft.request.forbidden):
+        stops = "copy=False"
+        if "copies" in draft.request.forbidden:
+            stops = "a guard forbids copies; what readonly='share' shares must not be written to afterwards"
+        draft.refuse(ReadOnlyError, f"{reason}, so it needs a copy, and {stops}", **_unlocked(draft, needs_copy=True))
+
+
+def _unlocked(draft: Draft, *, needs_copy: bool) -> dict[str, Any]:
+    """Return what permits memory that one side holds to be constant: a copy, but where a guard forbids it or none is needed."""
+    if "copies" in draft.request.forbidden or not needs_copy:
+        return {"readonly": "share"}
+    return {"copy": True}
 
 
 def _check_copy(draft: Draft, copies: list[str]) -> None:
-    if copies and draft.request.policy.copy is False:
-        draft.refuse(CopyError, f"copy=False, but new memory is needed: {', and '.join(copies)}", copy=True)
-
-
-def _copying(policy: Policy) -> dict[str, Any]:
-    return {"readonly": "copy"} if policy.copy is not False else {"readonly": "copy", "copy": True}
+    crossing = [f"the data have to cross from {draft.description.device} to {draft.device}"] if draft.crosses else []
+    if draft.request.policy.copy is False and (copies or crossing):
+        draft.refuse(CopyError, f"copy=False, but new memory is needed: {', and '.join([*copies, *crossing])}", copy=True)

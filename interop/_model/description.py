@@ -90,8 +90,10 @@ class Description:
         Bytes of the elements, each counted once per index (a broadcast axis counts); left out, computed.
     pointer : int or None
         Address of the first element; the library keeps owning the memory.
-    readonly : bool
-        The library forbids writing (or the protocol could not say, as in a legacy DLPack capsule).
+    readonly : bool or None
+        The library forbids writing. None where the producer cannot say, as in a legacy DLPack capsule.
+    writable_base : bool
+        Read-only, but a view of memory that others can write to.
     requires_grad, tangent : bool
         Tracked by reverse-mode autograd; carries a forward-mode tangent.
     pending : tuple of str
@@ -104,8 +106,10 @@ class Description:
         The dtype of that copy, where it is not `dtype` (a quantized tensor dequantizes to float32).
     memory : str
         ``"plain"``, ``"pinned"`` or ``"managed"``.
+    units : str
+        The unit without which the numbers mean nothing; empty if there is none.
     masked, swapped, aligned, scalar : bool
-        Has a mask; not in native byte order; aligned to its itemsize; a NumPy scalar, which has no buffer.
+        Something in it is masked, or null; not in native byte order; aligned to its itemsize; a NumPy scalar, which has no buffer.
     advice : str
         What its own library can do where interop has to refuse; empty if nothing is known.
     no_data : str or None
@@ -120,7 +124,8 @@ class Description:
     strides: tuple[int, ...] | None = ()
     nbytes: int = -1
     pointer: int | None = None
-    readonly: bool = False
+    readonly: bool | None = False
+    writable_base: bool = False
     requires_grad: bool = False
     tangent: bool = False
     pending: tuple[str, ...] = ()
@@ -128,6 +133,7 @@ class Description:
     densifies: bool = False
     dense_dtype: str | None = None
     memory: str = "plain"
+    units: str = ""
     masked: bool = False
     swapped: bool = False
     aligned: bool = True
@@ -149,6 +155,11 @@ class Description:
             object.__setattr__(self, "strides", c_strides(tuple(extent or 0 for extent in self.shape)))
         if self.nbytes < 0:
             object.__setattr__(self, "nbytes", self.size * DTYPES[self.dtype].itemsize if self.dtype in DTYPES else 0)
+
+    @property
+    def constant(self) -> bool:
+        """Whether nobody is known to be able to write to its memory."""
+        return self.readonly is True and not self.writable_base
 
     @property
     def tracked(self) -> bool:
@@ -201,7 +212,10 @@ class Description:
             f"{self.layout} layout": self.layout != "strided",
             "requires grad": self.requires_grad,
             "carries a tangent": self.tangent,
-            "read-only": self.readonly,
+            "read-only": self.readonly is True,
+            "a view of memory that others can write to": self.writable_base,
+            "its producer cannot say whether it is read-only": self.readonly is None,
+            f"in units of {self.units}": bool(self.units),
             "masked": self.masked,
             "byte-swapped": self.swapped,
             "unaligned": not self.aligned,

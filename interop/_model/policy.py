@@ -21,6 +21,8 @@ TransferRule = Literal["error", "allow"]
 ReadOnly = Literal["copy", "error", "share"]
 Casting = Literal["no", "safe", "same_kind"]
 Mask = Literal["error", "drop"]
+Units = Literal["error", "drop"]
+Extension = Literal["keep", "widen"]
 Layout = Literal["error", "dense"]
 
 
@@ -32,12 +34,14 @@ class Field(NamedTuple):
 
 
 FIELDS: dict[str, Field] = {
-    "copy": Field((None, False, True), "copies on the same device, in the array API's words"),
+    "copy": Field((None, False, True), "copies, in the array API's words: False never copies, across devices neither"),
     "grad": Field(("error", "detach"), "a source that autograd tracks (tangents too), a target outside its graph"),
     "transfer": Field(("error", "allow"), "data that must cross to another device"),
-    "readonly": Field(("copy", "error", "share"), "a read-only source, a target library without read-only arrays"),
+    "readonly": Field(("copy", "error", "share"), "memory that one side holds to be constant and the other could write"),
     "casting": Field(("no", "safe", "same_kind"), "a dtype that the target lacks: widen without loss, or lose within the kind"),
-    "mask": Field(("error", "drop"), "masked arrays"),
+    "mask": Field(("error", "drop"), "masked arrays in which something is masked; nulls"),
+    "units": Field(("error", "drop"), "subclasses and wrappers whose numbers mean something only with their unit"),
+    "extension": Field(("keep", "widen"), "dtypes that the target knows only as an extension (bfloat16 and float8 in NumPy)"),
     "layout": Field(("error", "dense"), "sparse, quantized, mkldnn and other storage that is not plain strided memory"),
 }
 
@@ -62,6 +66,8 @@ class Policy:
     readonly: ReadOnly = "copy"
     casting: Casting = "no"
     mask: Mask = "error"
+    units: Units = "error"
+    extension: Extension = "keep"
     layout: Layout = "error"
 
     def __new__(cls, **given: Any) -> Self:
@@ -105,7 +111,7 @@ def check_value(name: str, value: Any) -> None:
 
 DEFAULT = Policy()
 STRICT = Policy(copy=False, readonly="error")
-COERCE = Policy(grad="detach", transfer="allow", casting="same_kind", mask="drop", layout="dense")
+COERCE = Policy(grad="detach", transfer="allow", casting="same_kind", mask="drop", units="drop", layout="dense")
 PRESETS: dict[str, Policy] = {"strict": STRICT, "default": DEFAULT, "coerce": COERCE}
 """The named policies: strict shares or raises, default shares or copies, coerce converts whatever it takes."""
 

@@ -23,12 +23,23 @@ NEVER_ALIASES = "copy=True never aliases"
 SCALAR = "a scalar has no buffer to share"
 
 
-def no_readonly_arrays(title: str) -> str:
-    """Return why read-only memory cannot stay what it is."""
-    return f"the source is read-only, and {title} has no read-only arrays"
+def why_constant(description: Description, request: Request) -> tuple[str, bool] | None:
+    """Return why one side holds the memory to be constant that the other could write to, and whether that takes a copy; None if neither does."""
+    target, title = request.target, request.target.title
+    if target.immutable:
+        if description.constant:
+            return None
+        writable = "is a view of memory that can be written to" if description.readonly else "can be written to"
+        return f"{title} arrays are immutable, and the source {writable}", True
+    if target.readonly_arrays or description.readonly is False:
+        return None
+    if description.readonly is None:
+        return f"the producer cannot say whether its memory is read-only, and {title} has no read-only arrays", False
+    return f"the source is read-only, and {title} has no read-only arrays", True
 
 
-def _only_aligned(target: Capabilities, device: Device) -> str:
+def only_aligned(target: Capabilities, device: Device) -> str:
+    """Return why memory that starts elsewhere is copied."""
     return f"{target.title} takes only memory that is aligned to {target.alignment_on(device)} bytes"
 
 
@@ -48,6 +59,11 @@ class Draft:
     def forced(self) -> list[tuple[str, str]]:
         """The copies that make the source addressable for the target: the kind of step, and the reason in words."""
         return _forced_copies(self.description, self.request, crosses=self.crosses)
+
+    @property
+    def only_aligned(self) -> str:
+        """What is said of memory that starts where the target cannot take it."""
+        return only_aligned(self.request.target, self.description.device)
 
     def refuse(self, error: type[InteropError], reason: str, hint: str = "", **permissions: Any) -> None:
         """Add an obstacle; without permissions it is final."""
@@ -76,7 +92,7 @@ def _forced_copies(description: Description, request: Request, *, crosses: bool)
         (takes, f"{title} has no negative strides", description.negative_strides and not target.negative_strides),
         ("copy", f"{title} has no foreign byte order", description.swapped and not target.foreign_byte_order),
         (takes, f"{title} has no unaligned data", not description.aligned and not target.unaligned and not off),
-        (takes, _only_aligned(target, description.device), off),
+        (takes, only_aligned(target, description.device), off),
         (takes, f"{title} has no strides that are not whole elements", _odd(description) and not target.odd_strides),
         (takes, f"{title} takes only compact memory, without gaps and repeats", target.compact and not _compact(description)),
         (takes, f"{title} {_ALWAYS_COPIES}", not target.shares and not crosses and description.device == CPU),
@@ -115,7 +131,7 @@ def _off(description: Description, alignment: int) -> bool:
 def write_steps(draft: Draft) -> None:
     """Append the steps from the source's storage to the result, whose dtype is known by now."""
     description, request, steps = draft.description, draft.request, draft.steps
-    title, border = request.target.title, _border_dtype(draft)
+    title, border = request.target.title, border_dtype(draft)
     nbytes = description.nbytes_as(border)
     fresh = _write_source_steps(draft, border) or draft.crosses
     at = _departure(draft) if draft.crosses else draft.device
@@ -141,8 +157,10 @@ def _landing(draft: Draft, *, fresh: bool) -> str:
     if not target.shares:
         return f"{target.title} {_ALWAYS_COPIES}"
     if fresh:  # where new memory starts is seen only when it is there
-        return f"{_only_aligned(target, CPU)}, which new memory need not be"
-    return ", and ".join(words for kind, words in draft.forced if kind == "land")
+        return f"{only_aligned(target, CPU)}, which new memory need not be"
+    why = _why_copied(draft)
+    words = [words for kind, words in draft.forced if kind == "land" and not (why and words == draft.only_aligned)]
+    return ", and ".join(words) or why
 
 
 def _write_source_steps(draft: Draft, border: str) -> bool:
@@ -152,25 +170,41 @@ def _write_source_steps(draft: Draft, border: str) -> bool:
     before = len(steps)
     steps += [Step(kind, "source", words, description.nbytes_as(have)) for kind, words in draft.forced if kind not in ("copy", "land")]
     copied = ", and ".join(words for kind, words in draft.forced if kind == "copy")
-    if have != border or (copied and description.swapped):
+    if have != border:
         unread = "" if have in DTYPES else ", if every value can be read so"
-        steps.append(Step("cast", "source", f"{have} to {border}{unread}", nbytes, dtype=border))
+        widen = "extension='widen': " if have in draft.request.target.extension and draft.request.dtype is None else ""
+        steps.append(
+            Step("cast", "source", f"{widen}{have} to {border}{unread}{f', and {copied}' if copied else ''}", nbytes, dtype=border)
+        )
     elif copied:
-        steps.append(Step("copy", "source", copied, nbytes))
+        steps.append(
+            Step("cast", "source", copied, nbytes, dtype=border) if description.swapped else Step("copy", "source", copied, nbytes)
+        )
     fresh = len(steps) > before
     if draft.crosses and (port := _departure(draft)) != description.device:
-        steps.append(Step("transfer", "source", f"from {description.device} to {port}", nbytes, device=port))
+        reason = f"from {description.device} to {port}"
+        if draft.request.source.only_to_host:  # what has to be done is done there: the host must not read a device's memory
+            steps.insert(before, Step("transfer", "source", reason, description.nbytes_as(have), device=port))
+        else:
+            steps.append(Step("transfer", "source", reason, nbytes, device=port))
     return fresh
 
 
 def _departure(draft: Draft) -> Device:
     """Return where the source library takes the data to: it leaves its device, the target arrives from the host."""
-    if draft.description.device == CPU or draft.device.type == draft.description.device.type:
-        return draft.device if draft.description.device != CPU else CPU
-    return CPU
+    description, request = draft.description, draft.request
+    if description.device == CPU:
+        return CPU
+    if draft.device.type != description.device.type:
+        return CPU
+    if not request.source.only_to_host:
+        return draft.device
+    # The target fetches the data from their device, if it takes them as they are.
+    have = description.dense_dtype or description.dtype
+    return description.device if not draft.forced and border_dtype(draft) == have else CPU
 
 
-def _border_dtype(draft: Draft) -> str:
+def border_dtype(draft: Draft) -> str:
     """Return the dtype in which the data cross the border: one that both sides hold."""
     description, request = draft.description, draft.request
     have = description.dense_dtype or description.dtype
@@ -184,17 +218,25 @@ def _border_dtype(draft: Draft) -> str:
     return found[0] if found else draft.dtype
 
 
+def _why_copied(draft: Draft) -> str:
+    """Return why memory that could be shared is copied all the same; empty if it is shared."""
+    policy = draft.request.policy
+    if policy.copy is True:
+        return NEVER_ALIASES
+    held = why_constant(draft.description, draft.request)
+    if held is None or not held[1] or policy.readonly != "copy" or "copies" in draft.request.forbidden:
+        return ""
+    return f"readonly='copy': {held[0]}"
+
+
 def _write_last_step(draft: Draft, *, fresh: bool) -> None:
     description, request = draft.description, draft.request
-    policy, target = request.policy, request.target
     if fresh:
         return
-    nbytes = description.nbytes_as(draft.dtype)
-    if policy.copy is True:
-        draft.steps.append(Step("copy", "target", NEVER_ALIASES, nbytes))
-    elif description.readonly and not target.readonly_arrays and policy.readonly == "copy":
-        reason = f"readonly='copy': {no_readonly_arrays(target.title)}"
-        draft.steps.append(Step("copy", "target", reason, nbytes))
-    elif description.tracked and target.readonly_arrays and policy.readonly != "share":
-        reason = "read-only, because a write would bypass autograd's version counter"
-        draft.steps.append(Step("protect", "target", reason))
+    if why := _why_copied(draft):
+        draft.steps.append(Step("copy", "target", why, description.nbytes_as(draft.dtype)))
+    elif request.target.readonly_arrays and request.policy.readonly != "share" and not request.target.immutable:
+        if description.tracked:
+            draft.steps.append(Step("protect", "target", "read-only, because a write would bypass autograd's version counter"))
+        elif description.readonly is None:
+            draft.steps.append(Step("protect", "target", "read-only, because the producer cannot say whether its memory may be written to"))

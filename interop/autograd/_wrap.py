@@ -98,7 +98,7 @@ def wrap(
     schema : str, optional
         For an operator, as torch writes it: ``"(Tensor x, float a=1.0) -> (Tensor, Tensor)"``. Without it, it is inferred from the
         annotations: what is not annotated as a number is a tensor, and one is returned unless the annotation is ``tuple[...]``.
-    copy, policy, transfer, readonly, casting, mask, layout : optional
+    copy, policy, transfer, readonly, casting, mask, units, extension, layout : optional
         The permissions of `interop.convert`, for all that crosses, both ways: ``transfer="allow"`` for tensors on a device that the
         library cannot work on; ``casting=`` for dtypes that it lacks, and for gradients in another dtype than their input;
         ``readonly="share"`` makes the arrays writable, and shares results that are read-only.

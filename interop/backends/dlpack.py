@@ -48,6 +48,7 @@ class DLPackBackend(Backend):
         devices=frozenset({"cpu"}) | _ACCELERATED,
         # On a device the protocol cannot cast for the producer; the target does it.
         lacking=dict.fromkeys(_ACCELERATED, frozenset(DTYPES)),
+        only_to_host=True,
         readonly_arrays=True,
         negative_strides=True,
     )

@@ -70,6 +70,7 @@ class CuPyBackend(Backend):
         devices=frozenset({"cuda"}),
         default_device="cuda",
         negative_strides=True,
+        extension=frozenset(name for name in _DTYPES if is_extension(name)),
     )
     has_streams = True
 

@@ -44,7 +44,9 @@ def _capabilities(dtypes: frozenset[str], **words: Any) -> Capabilities:
         title="JAX",
         dtypes=dtypes,
         devices=frozenset({"cpu", "cuda", "rocm"}),
-        readonly_arrays=True,  # none of its arrays can be written to
+        readonly_arrays=True,
+        # It computes later than it says, with the values that are there then (jax-ml/jax#37830, jax-ml/jax#4486).
+        immutable=True,
         # XLA's kernels on a GPU refuse parameters that start elsewhere, but only when they run (CheckAlignment in its
         # gpu_executable.cc; kEntryParameterAlignBytes is 16).
         alignment={"cpu": ALIGNMENT, "cuda": 16, "rocm": 16},

@@ -65,7 +65,7 @@ def view_memory(owner: Owner, capsule: Capsule) -> Any:
     plain = memory_dtype(dtype) if is_extension(dtype) else native
     owner.__array_interface__ = {
         "version": 3,
-        "data": (capsule.pointer, capsule.readonly),
+        "data": (capsule.pointer, capsule.readonly is True),
         "shape": shape,
         "strides": tuple(step * native.itemsize for step in strides),
         "typestr": plain.str,
@@ -82,6 +82,7 @@ class NumPyBackend(Backend):
         title="NumPy",
         dtypes=frozenset(_DTYPES),
         devices=frozenset({"cpu"}),
+        extension=frozenset(name for name in _DTYPES if hasattr(ml_dtypes, name)),
         readonly_arrays=True,
         negative_strides=True,
         foreign_byte_order=True,
@@ -107,6 +108,7 @@ class NumPyBackend(Backend):
             nbytes=array.nbytes,
             pointer=None if scalar else array.__array_interface__["data"][0],
             readonly=not array.flags.writeable and not scalar,
+            writable_base=not scalar and not array.flags.writeable and _has_writable_base(x),
             masked=_masked(x),
             swapped=not array.dtype.isnative,
             aligned=array.flags.aligned,
@@ -215,6 +217,22 @@ def _element_strides(array: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
     if size == 0 or any(step % size for step in walked):
         return None
     return tuple(step // size for step in array.strides)
+
+
+def _has_writable_base(array: Any) -> bool:
+    """Return whether a read-only array is on memory that something else can write to, as far as that can be asked."""
+    base = array.base
+    if base is None:
+        return False
+    if isinstance(base, np.ndarray):
+        return base.flags.writeable or _has_writable_base(base)
+    interface = getattr(base, "__array_interface__", None)  # of `Owner`, and of what NumPy itself took the memory from
+    if interface is not None:
+        return not interface["data"][1]
+    try:
+        return not memoryview(base).readonly
+    except TypeError:  # no buffer: a tensor, say
+        return True
 
 
 def _masked(x: Any) -> bool:
