@@ -14,7 +14,7 @@ from interop.dlpack import dtype_of_code
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DTYPES", "dlpack_code", "dtype_named", "values_of"]
+__all__ = ["DTYPES", "dlpack_code", "dtype_named", "itemsize_of", "values_of"]
 
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -50,6 +50,15 @@ def dlpack_code(dtype: np.dtype) -> tuple[int, int, int] | None:
     ((5, 64, 1), None)
     """
     return _codes().get({"float128": "longdouble", "complex256": "clongdouble"}.get(dtype.name, dtype.name))
+
+
+def itemsize_of(name: str) -> int:
+    """Return the bytes of an element, also of a dtype that this `ml_dtypes` lacks: ``complex32`` came with 0.6.
+
+    >>> itemsize_of("complex32"), itemsize_of("int4"), itemsize_of("datetime64")
+    (4, 1, 8)
+    """
+    return 8 if name == "datetime64" else max(_codes()[name][1] // 8, 1)
 
 
 def values_of(name: str, shape: Sequence[int]) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop import Policy
 from interop._model.description import CPU, Device
-from interop_conformance.matrix.dtypes import DTYPES, dtype_named
+from interop_conformance.matrix.dtypes import DTYPES, itemsize_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -227,7 +227,7 @@ def _hopeless(x: Description, target: Target, device: Device, *, foreign: bool) 
 
 
 def _bytes(x: Description, dtype: str) -> int:
-    return x.size * dtype_named(dtype).itemsize if dtype in DTYPES else x.nbytes
+    return x.size * itemsize_of(dtype) if dtype in DTYPES else x.nbytes
 
 
 def verdict(case: Situation, policy: Policy) -> Verdict:
