@@ -18,6 +18,8 @@ CONTRACT = {
     "DTypeError": (TypeError,),
     "LayoutError": (BufferError,),
     "MaskError": (ValueError,),
+    "UnitsError": (ValueError,),
+    "ProducerError": (BufferError,),
     "NoDataError": (BufferError,),
     "UnsupportedTypeError": (TypeError,),
     "BackendNotInstalledError": (ImportError,),

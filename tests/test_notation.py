@@ -90,7 +90,7 @@ REAL = {
     "array_api_strict:float64[2,3]": lambda: array_api_strict.zeros((2, 3)),
     "array_api_strict:int8[]": lambda: array_api_strict.asarray(1, dtype=array_api_strict.int8),
     "array_api_strict:bool[3]@ext:1": lambda: strict(np.zeros(3, bool), "device1"),
-    "array_api_strict:float32[2]+readonly+unaligned": lambda: strict(readonly(np.zeros(9, "uint8")[1:].view("float32"))),
+    "array_api_strict:float32[2]+writable_base+unaligned": lambda: strict(readonly(np.zeros(9, "uint8")[1:].view("float32"))),
     "array_api_strict:complex128[2]+odd_strides": lambda: strict(np.zeros(2, {"names": ["a", "b"], "formats": ["c16", "f8"]})["a"]),
 }
 
@@ -209,7 +209,7 @@ WRONG = {
     "torch:float32[2]+strides=1,2": "strides= needs one number for each axis, in elements: 1, not 2",
     "torch:float32[2]+strides=x": "'x' is not a number; write each stride as one",
     "torch:float32[2]+mkldnn+strides=1": "strides= contradicts a flag",
-    "numpy:float32[2]+grad": "'+grad' is for torch arrays only, not for numpy's",
+    "numpy:float32[2]+grad": "'+grad' is for torch and dlpack arrays only, not for numpy's",
     "jax:float32[2]+readonly": "'+readonly' is for numpy and array_api_strict and dlpack arrays only, not for jax's",
     "jax:float32[2]+fake": "'+fake' is for torch arrays only, not for jax's",
     "array_api_strict:float32[2]@cuda": "array_api_strict arrays do not live on cuda:0; write @cpu",

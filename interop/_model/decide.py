@@ -7,7 +7,7 @@ judged as if the others were permitted, so that passing the permissions back alw
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from interop._model.description import CPU, STREAMED, Description, Device
 from interop._model.dtypes import DTYPES, fallback
@@ -28,9 +28,6 @@ from interop.errors import (
     TransferError,
     UnitsError,
 )
-
-if TYPE_CHECKING:
-    from interop._model.policy import Policy
 
 _OUTSIDE = "convert a real tensor, outside of the transformation"
 _NO_DATA = {

@@ -16,7 +16,7 @@ from interop._model.plan import FRESH, Request
 from interop.backends import load_backend
 from tests.permissions import CORNERS, POLICIES
 
-COERCE = POLICIES[0].replace(grad="detach", transfer="allow", casting="same_kind", mask="drop", layout="dense", copy=True)
+COERCE = POLICIES[0].replace(grad="detach", transfer="allow", casting="same_kind", mask="drop", units="drop", layout="dense", copy=True)
 
 TARGETS = ("numpy", "torch", "cupy", "jax", "array_api_strict")
 CAPABILITIES = {name: load_backend(name).capabilities for name in (*TARGETS, "dlpack")}
@@ -25,6 +25,9 @@ DTYPES = ["float32", "float64", "bfloat16", "float8_e4m3fn", "complex32", "longd
 # What one can be, one change each to a plain array.
 TRAITS = {
     "readonly": {"readonly": True},
+    "unsaid": {"readonly": None},
+    "view": {"readonly": True, "writable_base": True},
+    "units": {"units": "km"},
     "grad": {"requires_grad": True},
     "tangent": {"tangent": True},
     "conj": {"pending": ("conj",)},
@@ -98,6 +101,7 @@ def check_nothing_lost(plan, asked):
     assert plan.dtype in asked.target.dtypes_on(plan.device) or within
     assert within or not source.tracked or policy.grad == "detach"
     assert within or not source.masked or policy.mask == "drop"
+    assert within or not source.units or policy.units == "drop"
     assert within or source.layout == "strided" or policy.layout == "dense"
     assert within or source.no_data is None
     assert plan.device == source.device or "transfer" in kinds
@@ -106,23 +110,33 @@ def check_nothing_lost(plan, asked):
     if policy.copy is True:
         assert not plan.shares_memory
     if policy.copy is False:
-        assert not {step.kind for step in plan.steps if not is_arrival(step, plan, asked)} & (FRESH - {"transfer"})
+        assert not {step.kind for step in plan.steps} & FRESH
+    if plan.dtype in asked.target.extension and not within and asked.dtype is None:
+        assert policy.extension == "keep" or (source.dense_dtype or source.dtype) not in asked.target.extension
+    if policy.extension == "keep" and policy.casting == "no" and not within and asked.dtype is None:
+        assert plan.dtype == (source.dense_dtype or source.dtype)
     lands_on_source = plan.shares_memory and not within
     if lands_on_source and source.readonly and not asked.target.readonly_arrays:
         assert policy.readonly == "share"
+    if lands_on_source and source.readonly is None and not asked.target.readonly_arrays:
+        assert policy.readonly != "error"
+    if lands_on_source and source.readonly is None and asked.target.readonly_arrays and not asked.target.immutable:
+        assert "protect" in kinds or policy.readonly == "share"
+    if lands_on_source and asked.target.immutable and (source.readonly is not True or source.writable_base):
+        assert policy.readonly == "share"
+    # What only the host can do for a producer on a device is done there.
+    if source.backend == "dlpack" and source.device != CPU and "transfer" in kinds:
+        before = [step.kind for step in plan.steps[: [step.kind for step in plan.steps].index("transfer")]]
+        assert not {"copy", "cast", "densify", "resolve"} & set(before)
+    if source.backend == "dlpack" and source.device != CPU and "transfer" not in kinds:
+        assert not [step for step in plan.steps if step.side == "source" and step.kind in FRESH]
     if lands_on_source and source.tracked and asked.target.readonly_arrays and policy.readonly != "share":
-        assert "protect" in kinds
+        assert "protect" in kinds or asked.target.immutable
     if source.pending and not within:
         assert "resolve" in kinds
     if lands_on_source:
         assert source.pointer % asked.target.alignment_on(source.device) == 0
         assert not asked.target.compact or source.strides in ((3, 1), (1, 2))
-
-
-def is_arrival(step, plan, asked):
-    """Whether it copies what has just crossed to the host, where the target asks for more than any new memory has."""
-    before = plan.steps[plan.steps.index(step) - 1]
-    return (step.kind, step.side) == ("copy", "target") and before.kind == "transfer" and asked.target.alignment_on(CPU) > 1
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -20,10 +20,12 @@ def test_the_first_value_is_the_default():
 
 def test_presets():
     assert STRICT.copy is False
-    assert all(getattr(STRICT, name) in ("error", "no", False) for name in FIELDS)
+    assert all(getattr(STRICT, name) == FIELDS[name].values[0] for name in FIELDS if name not in ("readonly", "copy"))
+    assert STRICT.readonly == "error"
     assert COERCE.readonly == "copy"
     assert COERCE.copy is None
-    assert all(getattr(COERCE, name) == FIELDS[name].values[-1] for name in FIELDS if name not in ("readonly", "copy"))
+    assert COERCE.extension == "keep"
+    assert all(getattr(COERCE, name) == FIELDS[name].values[-1] for name in FIELDS if name not in ("readonly", "copy", "extension"))
 
 
 @pytest.mark.parametrize(

@@ -129,13 +129,19 @@ def test_on_the_way_to_a_device_nothing_is_copied_twice(description):
     assert made.bytes_copied == 24
 
 
-def test_memory_that_is_off_goes_to_a_device_without_a_word_about_copies():
-    assert taken(plan(array(pointer=4100), Policy(copy=False), device=CUDA)) == [("transfer", "target")]
+def test_memory_that_is_off_goes_to_a_device_as_any_other():
+    assert taken(plan(array(pointer=4100), device=CUDA)) == [("transfer", "target")]
 
 
 def test_what_comes_from_a_device_is_copied_once_more():
-    made = plan(array(device=CUDA), Policy(copy=False), device=CPU)  # copy= speaks of copies on one device
-    assert taken(made) == [("transfer", "source"), *LAND]
+    assert taken(plan(array(device=CUDA), device=CPU)) == [("transfer", "source"), *LAND]
+
+
+@pytest.mark.parametrize(("here", "there"), [("cpu", "cuda"), ("cuda", "cpu")])
+def test_copy_false_is_no_crossing_either(here, there):
+    made = plan(array(device=Device(here)), Policy(copy=False), device=Device(there))
+    assert [(refusal.code, refusal.permissions) for refusal in made.refusals] == [("copy", {"copy": True})]
+    assert f"the data have to cross from {Device(here)} to {Device(there)}" in made.refusals[0].reason
 
 
 def test_a_cast_by_the_target_comes_last():

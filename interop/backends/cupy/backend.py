@@ -70,7 +70,7 @@ class CuPyBackend(Backend):
         devices=frozenset({"cuda"}),
         default_device="cuda",
         negative_strides=True,
-        extension=frozenset(name for name in _DTYPES if is_extension(name)),
+        extension=_BFLOAT16,
     )
     has_streams = True
 
