@@ -168,7 +168,11 @@ def policy(base: Policy | str | None = None, /, **changes: Any) -> Iterator[Poli
     ...     print(inner.grad, inner.transfer)
     detach allow
     """
-    made = (current_policy() if base is None else as_policy(base)).replace(**changes)
+    found = current_policy() if base is None else as_policy(base)
+    check_names(changes)
+    for name, value in changes.items():
+        check_value(name, value)  # also whatever has no hash
+    made = _changed(found, tuple(changes.items()))
     # A plain array converts alike under every policy but one that always copies.
     with put(Entry("policy", made, fast_path_off=made.copy is True)):
         yield made

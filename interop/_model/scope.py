@@ -1,24 +1,175 @@
-"""What ``with`` blocks put in force: a policy, a record, a guard; for this context, and until their own block ends.
+"""What ``with`` blocks put in force, and blocks that end whatever interrupts them.
 
 Contexts are those of `contextvars`: a new thread starts without the blocks of the one that made it, an asyncio task
 with those that it was started in. A block takes away what it put there and nothing else, whichever ends first: two
 generators may each hold one, and an asynchronous one may be closed from another task.
+
+A Ctrl-C is raised where a function begins or a call ends, so also inside of ``__enter__`` and ``__exit__``, and a stack that is full
+ends a call before it begins. A context manager that is one object cannot be safe from that: what it has entered is lost when the
+interrupt comes before the ``with`` statement knows of it. Hence `Block`, and two rules for what is written with `block`:
+what has to be undone is known before it is done (`undone`), and no function returns a context that is entered already.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
+import weakref
 from contextvars import ContextVar
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import contextlib
+    from collections.abc import Callable, Generator, Iterator
     from types import TracebackType
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class _Exit:
+    """What a `Block` has as ``__exit__``: for each ``with`` statement an object of its own, which holds the statement's generator.
+
+    A ``with`` statement looks ``__exit__`` up before it calls ``__enter__``, and drops it when it ends, in whatever way (the
+    language reference, "The with statement"). So the generator lives as long as the statement. Where an interrupt comes before
+    ``__exit__`` has begun, the object is dropped nevertheless, and the generator with it: Python then closes it, and its ``finally``
+    undoes everything. Nothing else may hold the generator, no local variable either: a traceback would keep that alive.
+    """
+
+    def __get__(self, block: Block[Any] | None, owner: type) -> Callable[..., bool]:
+        if block is None:  # contextlib.ExitStack asks the class
+            return _leave_by_hand
+        found: list[Any] = []
+        made = functools.partial(_leave, block, found)
+        found.append(weakref.ref(made))
+        block.looked_up[get_ident()] = found[0]
+        return made
+
+
+class Block(Generic[T]):
+    """A context manager made from a generator function; it can also decorate a function, whose whole call it then is.
+
+    One object can be entered many times, also by several threads and tasks at once: each ``with`` statement has a generator of its own.
+    """
+
+    def __init__(self, name: str, make: Callable[[], Generator[T, None, None]]) -> None:
+        self._name, self.make = name, make
+        self.looked_up: dict[int, weakref.ref[Any]] = {}
+        """By thread: the ``__exit__`` of the statement that enters it now."""
+        self.by_hand: dict[object, Callable[..., bool]] = {}
+        """What would be looked up as ``__exit__``, of those who call ``__enter__`` themselves, as `contextlib.ExitStack` does."""
+
+    def __enter__(self) -> T:
+        found = self.looked_up.pop(get_ident(), None)
+        if found is None or found() is None:
+            return self._enter_by_hand()
+        found().generator = self.make()  # type: ignore[union-attr]  # the statement holds it
+        return next(found().generator)  # type: ignore[union-attr, no-any-return]
+
+    def _enter_by_hand(self) -> T:
+        key = object()
+        self.by_hand[key] = self.__exit__
+        try:
+            entered = self.__enter__()
+            _by_hand.set((*_by_hand.get(), key))
+        except BaseException:
+            del self.by_hand[key]
+            raise
+        return entered
+
+    if TYPE_CHECKING:
+
+        def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool: ...
+
+    else:
+        __exit__ = _Exit()
+
+    def __call__(self, function: Callable[P, Any]) -> Callable[P, Any]:
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            what = f"{self._name}(...) around {function.__qualname__}"
+            raise TypeError(f"{what} would end before its body begins: it is no plain function. Write the with block inside of it.")
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return call
+
+
+_by_hand: ContextVar[tuple[object, ...]] = ContextVar("interop_blocks_by_hand", default=())
+
+
+def _leave(block: Block[Any], found: list[Any], kind: Any, error: BaseException | None, traceback: TracebackType | None) -> bool:
+    """Run the generator of a ``with`` statement to its end, or raise in it, as `contextlib.contextmanager` does.
+
+    `found` refers weakly to what holds the generator. As deep as `Block.__enter__`: a stack that had room for that has room for this.
+    """
+    if "generator" not in vars(found[0]()):
+        return _leave_by_hand(block, kind, error, traceback)
+    if error is None:
+        next(found[0]().generator, None)
+        return False
+    try:
+        found[0]().generator.throw(error)
+    except StopIteration:
+        return True
+    except BaseException as raised:
+        # A StopIteration leaves a generator as the cause of a RuntimeError (PEP 479).
+        if raised is not error and not (isinstance(error, StopIteration) and raised.__cause__ is error):
+            raise
+        error.__traceback__ = traceback  # without the lines here
+    return False
+
+
+def _leave_by_hand(block: Block[Any], kind: Any, error: BaseException | None, traceback: TracebackType | None) -> bool:
+    """Leave what was entered last, in this context if it was entered there."""
+    here = [key for key in _by_hand.get() if key in block.by_hand] or list(block.by_hand)
+    if not here:
+        raise RuntimeError("a block is left that was not entered.")
+    _by_hand.set(tuple(key for key in _by_hand.get() if key is not here[-1]))
+    return block.by_hand.pop(here[-1])(kind, error, traceback)
+
+
+def block(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
+    """Make a generator function a maker of blocks, as `contextlib.contextmanager` does."""
+
+    @functools.wraps(function)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Block[T]:
+        return Block(function.__name__, functools.partial(function, *args, **kwargs))  # type: ignore[arg-type]  # written as an iterator
+
+    return make
+
+
+@block
+def undone(undo: Callable[[], object]) -> Iterator[None]:
+    """Call a function at the end of a block, and once more if it was interrupted.
+
+    Parameters
+    ----------
+    undo : callable
+        It must be possible to call it when nothing has been done, and when it is half undone: it brings back a state that was
+        looked at before the block began.
+    """
+    try:
+        yield
+    finally:
+        try:
+            undo()
+        except BaseException:
+            undo()
+            raise
+
+
+@block
+def nested(*blocks: contextlib.AbstractContextManager[Any]) -> Iterator[None]:
+    """Enter several blocks, the first outermost; `contextlib.ExitStack` would lose one that was interrupted as it was entered."""
+    if not blocks:
+        yield
+        return
+    with blocks[0], nested(*blocks[1:]):
+        yield
 
 
 class Entry:
@@ -41,58 +192,24 @@ def in_force(kind: str) -> list[Any]:
     return [entry.value for entry in _entries.get() if entry.kind == kind]
 
 
-@contextlib.contextmanager
+@block
 def put(*entries: Entry, instead: bool = False) -> Iterator[None]:
     """Put entries in force for a block; with `instead`, in the place of all that are."""
-    before = _entries.get()
-    _set(entries if instead else (*before, *entries))
+    before = _entries.get() if instead else ()
     try:
+        _exchange(before, entries)
         yield
     finally:
-        # Not a token's reset, which would bring back whatever was in force when the block began.
-        _set(before if instead else tuple(entry for entry in _entries.get() if entry not in entries))
+        # Not a token's reset, which would bring back whatever was in force when the block began. And no deeper than on entering.
+        try:
+            _exchange(entries, before)
+        except BaseException:
+            _exchange(entries, before)
+            raise
 
 
-def _set(entries: tuple[Entry, ...]) -> None:
+def _exchange(old: tuple[Entry, ...], new: tuple[Entry, ...]) -> None:
+    """Take entries out of force and put others in force; twice is as good as once."""
+    entries = (*[entry for entry in _entries.get() if entry not in old and entry not in new], *new)
     _entries.set(entries)
     fast_path_off.set(entries if any(entry.fast_path_off for entry in entries) else None)
-
-
-class Block(Generic[T]):
-    """A context manager made from a generator function; it can also decorate a function, whose whole call it then is."""
-
-    def __init__(self, name: str, make: Callable[[], contextlib.AbstractContextManager[T]]) -> None:
-        self._name, self._make = name, make
-        self._open: list[contextlib.AbstractContextManager[T]] = []
-
-    def __enter__(self) -> T:
-        opened = self._make()
-        entered = opened.__enter__()
-        self._open.append(opened)
-        return entered
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool | None:
-        return self._open.pop().__exit__(kind, error, traceback)
-
-    def __call__(self, function: Callable[P, Any]) -> Callable[P, Any]:
-        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            what = f"{self._name}(...) around {function.__qualname__}"
-            raise TypeError(f"{what} would end before its body begins: it is no plain function. Write the with block inside of it.")
-
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with self._make():
-                return function(*args, **kwargs)
-
-        return call
-
-
-def block(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
-    """Make a generator function a maker of blocks, as `contextlib.contextmanager` does."""
-    managed = contextlib.contextmanager(function)
-
-    @functools.wraps(function)
-    def make(*args: P.args, **kwargs: P.kwargs) -> Block[T]:
-        return Block(function.__name__, lambda: managed(*args, **kwargs))
-
-    return make
