@@ -14,7 +14,7 @@ _NEEDED = ("click", "packaging", "rich")
 
 
 def main() -> int:
-    """Run the command line; returns 2 if what it needs is not installed, else leaves with the command's status."""
+    """Run the command line; returns its exit status, 2 if what it needs is not installed."""
     try:
         for name in _NEEDED:
             importlib.import_module(name)
@@ -25,6 +25,6 @@ def main() -> int:
         print(f"interop: the command line needs {error.name}, which is not installed; {hint}", file=sys.stderr)
         return 2
     from interop.cli import cli
+    from interop.cli._process import run
 
-    cli(prog_name="interop")
-    return 0
+    return run(cli, "interop")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
+from interop.cli._process import run
 from interop_conformance.command import command
 
 if __name__ == "__main__":
-    command(prog_name="python -m interop_conformance")
+    sys.exit(run(command, "python -m interop_conformance"))

@@ -1,18 +1,22 @@
 """``interop conformance run | report | diff | list``.
 
-Exit status: 0 the interop route keeps its promises and nothing differs from the known deviations, 1 findings, 2 wrong use.
+Exit status: 0 the interop route keeps its promises and nothing differs from the known deviations, 1 findings, 2 wrong use or a broken
+input or output, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from interop._model.spelling import nearest
+from interop.cli import print_json
+from interop.cli._process import BrokenError
 from interop_conformance.adapters import AdapterError, load_adapters
 from interop_conformance.matrix import handoff
 from interop_conformance.matrix.dtypes import DTYPES
@@ -23,15 +27,18 @@ from interop_conformance.results.deviations import also_from, deviations, findin
 from interop_conformance.results.diff import differences
 from interop_conformance.results.files import IncompleteError, read, write
 from interop_conformance.results.outcomes import OUTCOMES
+from interop_conformance.results.texts import printable
 from interop_conformance.running.environment import name_of
+from interop_conformance.running.journal import write_whole
 from interop_conformance.running.run import run
 from interop_conformance.selection import LAYERS, Selection, all_cases
 from interop_conformance.terminal import Progress, show_differences, show_findings, show_list, show_one, show_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from interop_conformance.adapters import Adapter
+    from interop_conformance.results.deviations import Finding
     from interop_conformance.results.files import Results
     from interop_conformance.results.records import Case
 
@@ -42,7 +49,8 @@ __all__ = ["command"]
 def command() -> None:
     """Which handoffs between array libraries share, copy, refuse, lose something, or kill the process.
 
-    Exit status: 0 the interop route keeps its promises and nothing differs from the known deviations, 1 findings, 2 wrong use.
+    Exit status: 0 the interop route keeps its promises and nothing differs from the known deviations, 1 findings, 2 wrong use or a
+    broken input or output, 130 interrupted.
     """
 
 
@@ -89,27 +97,35 @@ _deviations = click.option(
 def run_command(*, jobs: int | None, output: Path | None, extra: tuple[str, ...], as_json: bool, **filters: Any) -> None:
     """Run the suite, or a part of it, on the libraries that are installed here.
 
-    A case that kills its process kills nothing else. Exit status: 0 as promised and as known, 1 findings, 2 wrong use.
+    A case that kills its process kills nothing else. Exit status: 0 as promised and as known, 1 findings, 2 wrong use, or results that
+    cannot be written, 130 interrupted.
     """
     if not hasattr(os, "fork"):
         raise click.UsageError("the suite forks a process for the cases, which this platform cannot; run it on Linux or macOS.")
-    adapters = _adapters(extra)
-    for option in ("producer", "consumer"):
-        _check_names(option, filters[option], adapters)
-    selection = Selection(**filters)
-    cases = selection.of(list(all_cases(adapters)), adapters)
-    if not cases:
-        raise click.UsageError(f"no case fits. {_why_none(selection, adapters)}")
-    if output is not None:
-        _check_folder(output)
-    results = _run(cases, adapters, selection, extra, jobs, quiet=as_json)
+    with redirect_stdout(sys.stderr):  # what libraries print when they are imported is no part of the answer
+        adapters = _adapters(extra)
+        for option in ("producer", "consumer"):
+            _check_names(option, filters[option], adapters)
+        selection = Selection(**filters)
+        cases = selection.of(list(all_cases(adapters)), adapters)
+        if not cases:
+            raise click.UsageError(f"no case fits. {_why_none(selection, adapters)}")
+        if output is not None:
+            _check_folder(output)
+        results = _run(cases, adapters, selection, extra, jobs, quiet=as_json)
     found = findings(results)
-    if output is not None:
-        path = output / f"{name_of(results.environment)}.json.gz"
-        write(results, path)
-        click.echo(f"Written: {path}", err=as_json)
+    try:
+        if output is not None:
+            path = output / f"{name_of(results.environment)}.json.gz"
+            _write(path, lambda: write(results, path), quiet=as_json)
+    finally:  # what took minutes is shown, also where it could not be written
+        _print(results, found, as_json=as_json)
+    raise click.exceptions.Exit(1 if found else 0)
+
+
+def _print(results: Results, found: Sequence[Finding], *, as_json: bool) -> None:
     if as_json:
-        _print_json({"summary": results.summary, "findings": [vars(finding) for finding in found], "environment": results.environment})
+        print_json({"summary": results.summary, "findings": [vars(finding) for finding in found], "environment": results.environment})
     elif len(results.records) == 1:
         show_one(results.records[0], results.environment)
         if found:
@@ -117,7 +133,14 @@ def run_command(*, jobs: int | None, output: Path | None, extra: tuple[str, ...]
     else:
         show_summary(results)
         show_findings(found)
-    raise click.exceptions.Exit(1 if found else 0)
+
+
+def _write(path: Path, write: Callable[[], None], *, quiet: bool) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise BrokenError(f"{printable(str(path))} cannot be written: {error.strerror}") from error
+    click.echo(f"Written: {path}", err=quiet)
 
 
 def _run(
@@ -132,9 +155,9 @@ def _check_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise click.BadParameter(str(error), param_hint="--output") from error
+        raise BrokenError(f"{printable(str(folder))} cannot be made: {error.strerror}") from error
     if not os.access(folder, os.W_OK):
-        raise click.BadParameter(f"{folder} cannot be written to", param_hint="--output")
+        raise BrokenError(f"{printable(str(folder))} cannot be written to")
 
 
 def _adapters(extra: Sequence[str]) -> dict[str, Adapter]:
@@ -166,7 +189,7 @@ def _why_none(selection: Selection, adapters: Mapping[str, Adapter]) -> str:
 
 
 @command.command()
-@click.argument("results", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page, one file without external requests.")
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables as Markdown.")
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit's XML.")
@@ -175,7 +198,7 @@ def _why_none(selection: Selection, adapters: Mapping[str, Adapter]) -> str:
 def report(*, results: tuple[Path, ...], html: Path | None, markdown: Path | None, junit: Path | None, as_json: bool) -> None:
     """Show results that a run has written: as tables here, or as files.
 
-    Exit status: 0, 1 if the results have findings, 2 if a file is not whole.
+    Exit status: 0, 1 if the results have findings, 2 if a file is not whole or cannot be written.
     """
     try:
         from interop_conformance import report as reports
@@ -186,11 +209,11 @@ def report(*, results: tuple[Path, ...], html: Path | None, markdown: Path | Non
     for path, make in ((html, reports.html), (markdown, reports.markdown), (junit, reports.junit)):
         if path is not None:
             _check_folder(path.parent)
-            path.write_text(make(loaded, rules(), known), encoding="utf-8")
-            click.echo(f"Written: {path}", err=as_json)
+            text = make(loaded, rules(), known)
+            _write(path, lambda path=path, text=text: write_whole(path, text.encode()), quiet=as_json)  # type: ignore[misc]
     found = [finding for one in loaded for finding in findings(one)]
     if as_json:
-        _print_json({"summaries": [one.summary for one in loaded], "findings": [vars(finding) for finding in found]})
+        print_json({"summaries": [one.summary for one in loaded], "findings": [vars(finding) for finding in found]})
     elif not (html or markdown or junit):
         for one in loaded:
             show_summary(one)
@@ -199,8 +222,8 @@ def report(*, results: tuple[Path, ...], html: Path | None, markdown: Path | Non
 
 
 @command.command()
-@click.argument("old", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("new", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
 @_json
 def diff(*, old: Path, new: Path, as_json: bool) -> None:
     """Show the cases whose outcome differs between two results.
@@ -210,7 +233,7 @@ def diff(*, old: Path, new: Path, as_json: bool) -> None:
     before, now = _read(old), _read(new)
     found = differences(before, now)
     if as_json:
-        _print_json({"differences": [_difference(one) for one in found]})
+        print_json({"differences": [_difference(one) for one in found]})
     else:
         show_differences(found, before, now)
     raise click.exceptions.Exit(1 if found else 0)
@@ -230,9 +253,10 @@ def _difference(one: Any) -> dict[str, Any]:
 @_json
 def list_command(*, extra: tuple[str, ...], as_json: bool) -> None:
     """List what there is: libraries, routes, dtypes, layouts, states, rules, outcomes and known deviations."""
-    adapters = _adapters(extra)
+    with redirect_stdout(sys.stderr):
+        libraries = {name: adapter.available() or adapter.version() for name, adapter in _adapters(extra).items()}
     there = {
-        "libraries": {name: adapter.available() or adapter.version() for name, adapter in adapters.items()},
+        "libraries": libraries,
         "layers": list(LAYERS),
         "routes": list(handoff.ROUTES),
         "dtypes": list(DTYPES),
@@ -243,7 +267,7 @@ def list_command(*, extra: tuple[str, ...], as_json: bool) -> None:
         "deviations": {one.id: f"{one.library} {one.versions}: {one.happens}" for one in deviations()},
     }
     if as_json:
-        _print_json(there)
+        print_json(there)
     else:
         show_list(there)
 
@@ -251,9 +275,5 @@ def list_command(*, extra: tuple[str, ...], as_json: bool) -> None:
 def _read(path: Path) -> Results:
     try:
         return read(path)
-    except (IncompleteError, OSError) as error:
-        raise click.UsageError(str(error)) from error
-
-
-def _print_json(data: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    except IncompleteError as error:
+        raise BrokenError(str(error)) from error

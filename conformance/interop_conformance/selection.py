@@ -9,7 +9,7 @@ from interop_conformance.matrix import handoff
 from interop_conformance.policy import layer as policy
 from interop_conformance.protocol import checks
 from interop_conformance.protocol.rules import rules
-from interop_conformance.results.records import Case
+from interop_conformance.results.records import LAYERS, Case
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LAYERS", "Selection", "all_cases", "quick"]
 
-LAYERS = ("protocol", "handoff", "policy")
 BASE = ("float32", "compact", "plain")
 """The dtype, layout and state that the quick selection varies one at a time."""
 

@@ -271,7 +271,7 @@ def test_a_part_of_a_run_speaks_of_the_known_deviations_that_have_healed(file, t
         (lambda text: text[: len(text) // 2], "is not whole"),
         (lambda text: text[: text.index('"summary"')].rstrip(",\n ") + "}", "has no summary: the run did not come to its end"),
         (lambda text: text.replace('"outcome": "shared"', '"outcome": "refused"'), "the footer says"),
-        (lambda text: text.replace('"outcome": "shared"', '"outcome": "splendid"'), "'splendid' is not an outcome"),
+        (lambda text: text.replace('"outcome": "shared"', '"outcome": "splendid"'), "'splendid' is not one of the outcomes"),
         (lambda text: text.replace('"schema": 1', '"schema": 2'), "schema 1 is read here"),
         (lambda text: "[]", "schema 1 is read here"),
         (lambda text: "", "is not whole"),

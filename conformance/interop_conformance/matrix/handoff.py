@@ -22,7 +22,7 @@ from interop_conformance.matrix.memory import poison
 from interop_conformance.matrix.sources import Source, difference, snapshot, source
 from interop_conformance.matrix.states import STATES
 from interop_conformance.results.outcomes import Observed
-from interop_conformance.results.records import Case
+from interop_conformance.results.records import ROUTES, Case
 from interop_conformance.results.texts import first_sentence
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from interop_conformance.adapters._base import Adapter
 
 __all__ = ["ROUTES", "cases", "observe"]
-
-ROUTES = ("dlpack", "native", "interop")
 
 
 def cases(adapters: Mapping[str, Adapter]) -> Iterator[Case]:

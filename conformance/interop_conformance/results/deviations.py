@@ -142,7 +142,7 @@ def also_from(path: Path) -> None:
         return
     try:
         deviations(path)
-    except (KeyError, TypeError) as error:  # a group or a key that is not there, or is not known
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:  # a group or a key that is not there, or is something else
         raise ValueError(str(error)) from error
     _FILES.append(path)
     deviations.cache_clear()
@@ -169,11 +169,14 @@ def _expanded(patterns: Iterable[str], groups: Mapping[str, list[str]]) -> Itera
 
 
 def is_bad(record: Record) -> bool:
-    """Return whether an outcome is one that must be explained: bad, or in the protocol layer, not what the rule allows."""
-    if record.case.layer == "protocol":
-        rule = rules()[record.case.case]
-        return rule.level != "may" and rule.violated_by(record.outcome)
-    return record.outcome in BAD
+    """Return whether an outcome is one that must be explained: bad, or in the protocol layer, not what the rule allows.
+
+    A rule that is no longer in ``rules.toml`` (an old file) leaves the outcome to decide.
+    """
+    rule = rules().get(record.case.case) if record.case.layer == "protocol" else None
+    if rule is None:
+        return record.outcome in BAD
+    return rule.level != "may" and rule.violated_by(record.outcome)
 
 
 def known(record: Record, environment: Mapping[str, Any]) -> Deviation | None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-__all__ = ["Case", "Record"]
+__all__ = ["LAYERS", "ROUTES", "Case", "Record"]
+
+LAYERS = ("protocol", "handoff", "policy")
+ROUTES = ("dlpack", "native", "interop")
+"""What `interop_conformance.matrix.handoff` says of them."""
 
 
 class Case(NamedTuple):

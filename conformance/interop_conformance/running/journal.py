@@ -18,9 +18,17 @@ __all__ = ["Journal", "write_whole"]
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file in one step: a reader finds the old one or the new one, never a part, whenever the process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():  # a device or a pipe takes the bytes, and must not be replaced by a file
+        path.write_bytes(data)
+        return
+    path = path.resolve()  # a link stays one
     beside = path.with_name(f".{path.name}.{os.getpid()}")  # the same folder, since a rename across file systems is a copy
-    beside.write_bytes(data)
-    beside.replace(path)
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except BaseException:  # a full disk, or an interrupt: no half file stays
+        beside.unlink(missing_ok=True)
+        raise
 
 
 class Journal:
