@@ -10,11 +10,12 @@ from __future__ import annotations
 import ctypes
 import math
 import numbers
+import threading
 from ctypes import POINTER, Structure, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from typing import Any
 
 from interop._model.description import Device, c_strides
-from interop.errors import StreamError
+from interop.errors import LayoutError, ProducerError, StreamError
 
 __all__ = [
     "LEGACY",
@@ -87,7 +88,7 @@ def dtype_of_code(code: int, bits: int, lanes: int, flags: int = 0) -> str:
     """
     if code == 6:
         name = "bool" if bits == 8 else f"bool{bits}"
-    elif code in _FIXED:
+    elif f"float{bits}" in _FIXED.get(code, "").split("_"):  # of another width it is none of them
         name = _FIXED[code]
     else:
         name = f"{_SIZED.get(code, f'opaque{code}_')}{bits}"
@@ -122,7 +123,7 @@ class DLTensor(Structure):
     )
 
 
-# With the GIL held: a deleter may be a Python callback, and some touch reference counts without taking the GIL.
+# With the GIL held: a deleter may be a Python callback, and some touch reference counts without taking it.
 _DELETER = ctypes.PYFUNCTYPE(None, c_void_p)
 
 
@@ -145,15 +146,21 @@ class DLManagedTensorVersioned(Structure):
     )
 
 
+# Prototypes of our own: the attributes of `pythonapi` are shared by everybody in the process, and Warp sets them at each export.
 _api = ctypes.pythonapi
-_api.PyCapsule_IsValid.argtypes = [ctypes.py_object, ctypes.c_char_p]
-_api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
-_api.PyCapsule_GetPointer.restype = c_void_p
-_api.PyCapsule_SetName.argtypes = [ctypes.py_object, ctypes.c_char_p]
+_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_IsValid", _api))
+_pointer_of = ctypes.PYFUNCTYPE(c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", _api))
+_set_name = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_SetName", _api))
 
 # The capsule keeps the pointer to its name, so the bytes must live as long as the process.
 _LEGACY, _VERSIONED = b"dltensor", b"dltensor_versioned"
 _USED = {_LEGACY: b"used_dltensor", _VERSIONED: b"used_dltensor_versioned"}
+
+_ONCE = "A capsule is consumed once: pass the array that makes it."
+_ENDS = 1 << 63  # no address and no count of bytes reaches it: both are signed numbers somewhere on the way
+
+# A capsule is consumed once, also by two threads that are given the same one. Re-entrant: what is allocated meanwhile may run a finalizer.
+_consuming = threading.RLock()
 
 
 class Owner:
@@ -166,14 +173,14 @@ class Owner:
         self._address = address
         self._deleter = deleter
 
-    def __del__(self) -> None:
+    def __del__(self, prototype: Any = _DELETER) -> None:  # an argument: when the interpreter ends, the module's names go first
         deleter, self._deleter = self._deleter, None
         if deleter:  # a NULL deleter is allowed: nothing to free
-            _DELETER(deleter)(self._address)
+            prototype(deleter)(self._address)
 
 
 class Capsule:
-    """A DLPack capsule, read without consuming it.
+    """A DLPack capsule, read without consuming it; one that holds no array that there can be is a `LayoutError`.
 
     Attributes
     ----------
@@ -185,66 +192,77 @@ class Capsule:
         Strides in elements; those of C order where the producer left them NULL (allowed before DLPack 1.2).
     pointer : int
         Address of the first element, byte offset added; 0 for NULL.
-    readonly : bool
-        The READ_ONLY flag; True for a legacy capsule, which cannot say (NumPy decides likewise).
+    readonly : bool or None
+        The READ_ONLY flag; None for a legacy capsule, which cannot say, until somebody else does.
     """
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
-        self._name = next((name for name in _USED if _api.PyCapsule_IsValid(raw, name)), b"")
+        self._name = next((name for name in _USED if _is_valid(raw, name)), b"")
         if not self._name:
-            raise BufferError(f"not a DLPack capsule, or one that was consumed already: {raw!r}")
-        address = _api.PyCapsule_GetPointer(raw, self._name)
-        self._address: int = address
+            raise ProducerError(f"not a DLPack capsule, or one that was consumed already: {object.__repr__(raw)}", hint=_ONCE)
+        self._address: int = _pointer_of(raw, self._name)
         self.version: tuple[int, int] | None = None
-        flags = 0
+        self.readonly: bool | None = None
+        self._flags = 0
+        structure = DLManagedTensorVersioned if self._name == _VERSIONED else DLManagedTensor
+        self._managed: Any = structure.from_address(self._address)
         if self._name == _VERSIONED:
-            versioned = DLManagedTensorVersioned.from_address(address)
-            self.version = (versioned.major, versioned.minor)
-            if versioned.major != VERSION[0]:
+            self.version = major, minor = self._managed.major, self._managed.minor
+            if major != VERSION[0]:
                 # Nothing behind the deleter may be read: its layout is that of another major version.
-                raise BufferError(f"DLPack version {versioned.major}.{versioned.minor} is not one that interop reads")
-            self._deleter, flags, tensor = versioned.deleter, versioned.flags, versioned.tensor
-        else:
-            legacy = DLManagedTensor.from_address(address)
-            self._deleter, tensor = legacy.deleter, legacy.tensor
-        self.readonly = bool(flags & READ_ONLY) or self.version is None
-        self._flags = flags
-        self._read(tensor, flags)
+                raise _impossible(f"of DLPack version {major}.{minor} is not one that interop reads")
+            self._flags = self._managed.flags
+            self.readonly = bool(self._flags & READ_ONLY)
+        self._read(self._managed.tensor)
 
-    def _read(self, tensor: DLTensor, flags: int) -> None:
-        self.device, self.memory = device_of(tensor.device.type, tensor.device.id)
+    def _read(self, tensor: DLTensor) -> None:
         self.device_codes = (tensor.device.type, tensor.device.id)
-        self.dtype = dtype_of_code(tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes, flags)
+        self.device, self.memory = device_of(*self.device_codes)
+        self.dtype = dtype_of_code(tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes, self._flags)
         self.itemsize = (tensor.dtype.bits * tensor.dtype.lanes + 7) // 8
         if not 0 <= tensor.ndim <= MAX_AXES or (tensor.ndim and not tensor.shape):
-            raise BufferError(f"the capsule holds no array: {tensor.ndim} axes")
+            raise _impossible(f"holds no array: {tensor.ndim} axes")
+        if not self.itemsize or self.device.index < 0:
+            raise _impossible(f"holds no array: {tensor.dtype.lanes} lanes of {tensor.dtype.bits} bits on {self.device}")
         self.shape: tuple[int, ...] = tuple(tensor.shape[: tensor.ndim]) if tensor.ndim else ()
-        if any(extent < 0 for extent in self.shape) or math.prod(self.shape) * max(self.itemsize, 1) >= 1 << 63:
-            raise BufferError(f"the capsule holds no array: its shape is {self.shape}")
-        strided = tensor.ndim and tensor.strides
-        self.strides: tuple[int, ...] = tuple(tensor.strides[: tensor.ndim]) if strided else c_strides(self.shape)
+        # Empty arrays too: whoever counts the bytes of the other axes must be able to.
+        if any(extent < 0 for extent in self.shape) or math.prod(extent or 1 for extent in self.shape) * self.itemsize >= _ENDS:
+            raise _impossible(f"holds no array: its shape is {self.shape}")
+        empty = 0 in self.shape
+        given = tensor.strides[: tensor.ndim] if tensor.ndim and tensor.strides else c_strides(self.shape)
+        # No element lies along an axis of an empty array, or of length 1: its stride may be any number there, so it becomes one that fits.
+        fits = [(extent > 1 and not empty) or abs(step) * self.itemsize < _ENDS for step, extent in zip(given, self.shape, strict=True)]
+        self.strides: tuple[int, ...] = tuple(step if fine else 1 for step, fine in zip(given, fits, strict=True))
         self.pointer: int = (tensor.data + tensor.byte_offset) if tensor.data else 0
+        reach = [step * (extent - 1) * self.itemsize for step, extent in zip(self.strides, self.shape, strict=True)]
+        first = self.pointer + sum(step for step in reach if step < 0)
+        last = self.pointer + sum(step for step in reach if step > 0) + self.itemsize
+        if self.pointer and not empty and not 0 < first < last < _ENDS:
+            raise _impossible(f"holds no array: from {self.pointer:#x} with strides {self.strides} it would reach beyond all memory")
 
     def relabel(self, code: int) -> None:
         """Change the device type in the capsule; only before it is exported."""
-        kind = DLManagedTensor if self.version is None else DLManagedTensorVersioned
-        kind.from_address(self._address).tensor.device.type = code
-        self._read(kind.from_address(self._address).tensor, self._flags)
+        self._managed.tensor.device.type = code
+        self._read(self._managed.tensor)
 
     def retype(self, name: str) -> None:
         """Change the dtype in the capsule to another of the same width; only before it is exported."""
         codes = (code for code in (*_SIZED, *_FIXED) if dtype_of_code(code, self.itemsize * 8, 1) == name)
-        kind = DLManagedTensor if self.version is None else DLManagedTensorVersioned
-        kind.from_address(self._address).tensor.dtype.code = next(codes)
-        self._read(kind.from_address(self._address).tensor, self._flags)
+        self._managed.tensor.dtype.code = next(codes)
+        self._read(self._managed.tensor)
 
     def consume(self) -> Owner:
         """Consume the managed tensor: the capsule is renamed, and the owner will call the deleter."""
-        if not _api.PyCapsule_IsValid(self.raw, self._name):
-            raise BufferError("the DLPack capsule was consumed meanwhile")
-        _api.PyCapsule_SetName(self.raw, _USED[self._name])
-        return Owner(self._address, self._deleter)
+        with _consuming:
+            if not _is_valid(self.raw, self._name):
+                raise ProducerError("the DLPack capsule was consumed meanwhile", hint=_ONCE)
+            _set_name(self.raw, _USED[self._name])
+            return Owner(self._address, self._managed.deleter)
+
+
+def _impossible(what: str) -> LayoutError:
+    return LayoutError(f"the capsule {what}", hint="Report it to its library: the capsule breaks the protocol.")
 
 
 def producer_of(raw: Any) -> CapsuleProducer:

@@ -20,9 +20,11 @@ ORDER = [
     *("_version", "errors", "_model", "dlpack", "_libraries", "_vocabulary", "notation", "native"),
     *(
         "backends.shortcut",
+        "backends.advice",
         "backends.cuda",
         "backends.base",
         "backends.numpy",
+        "backends.producers",
         "backends.dlpack",
         "backends.array_api",
         "backends.*",

@@ -1,5 +1,7 @@
 """What a hostile review found, kept found: lying producers, odd subclasses, modes, rare dtypes, scalars."""
 
+import asyncio
+import enum
 import subprocess
 import sys
 import typing
@@ -15,7 +17,6 @@ import interop
 from interop import (
     DTypeError,
     InteropError,
-    LayoutError,
     TransferError,
     UnsupportedTypeError,
     convert,
@@ -25,6 +26,7 @@ from interop import (
     to_numpy,
     to_torch,
 )
+from interop.errors import ProducerError
 from tests.producer import Producer
 
 LINE = np.arange(6, dtype="float32")
@@ -68,17 +70,85 @@ def test_capsules_that_hold_no_array(producer):
             verb(producer)
 
 
-@pytest.mark.parametrize("device", [None, "abc", (1,), (1, 0, 0), ("a", "b")])
-def test_devices_that_are_none(device):
-    with pytest.raises(LayoutError, match="refuses"):
-        to_numpy(Producer(LINE, device=device))
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (),
+        "abc",
+        (1,),
+        (1, 0, 0),
+        ("a", "b"),
+        ("1", "0"),
+        (1, "0"),
+        (2, None),
+        (None, 0),
+        (1.0, 0),
+        {1: 0, 2: 0},
+        1,
+        (2, -1),
+        (torch.ones(2), 0),
+    ],
+    ids=repr,
+)
+def test_devices_that_are_none(answer):
+    for verb in (to_numpy, to_torch, describe):
+        with pytest.raises(ProducerError, match=r"__dlpack_device__|refuses"):
+            verb(Producer(LINE, advertised=answer))
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), ZeroDivisionError(), FileNotFoundError("f"), IndexError(), NotImplementedError()])
-def test_whatever_a_producer_raises_is_explained(error):
-    with pytest.raises(LayoutError, match=type(error).__name__) as caught:
-        to_torch(Producer(LINE, raises=error))
-    assert caught.value.__cause__ is error
+class Kind(enum.IntEnum):
+    CPU = 1
+
+
+@pytest.mark.parametrize("answer", [(1, None), (True, 0), (np.int32(1), np.int64(0)), (Kind.CPU, 0), [1, 0], (np.array(1), -1)], ids=repr)
+def test_devices_that_are_one(answer):
+    for verb in (to_numpy, to_torch):
+        assert shares_memory(verb(Producer(LINE, advertised=answer)), LINE)
+
+
+class Words(Exception):
+    """An exception of a library's own, of no family; even its text fails."""
+
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+ANY = [
+    KeyError("x"),
+    ZeroDivisionError(),
+    FileNotFoundError("f"),
+    NotImplementedError(),
+    StopIteration(),
+    Words(),
+    ExceptionGroup("g", [OSError()]),
+]
+
+
+@pytest.mark.parametrize("error", [*ANY, TypeError("an argument"), interop.GradError("nested", permissions={"grad": "detach"})], ids=repr)
+@pytest.mark.parametrize("where", ["raises", "device_raises"])
+def test_whatever_a_producer_raises_is_explained(error, where):
+    for verb in (to_torch, to_numpy, describe):
+        with pytest.raises(ProducerError, match=type(error).__name__) as caught:
+            verb(Producer(LINE, **{where: error}))
+        assert type(caught.value.__cause__) is type(error)
+        assert caught.value.permissions == {}
+    assert [refusal.code for refusal in interop.explain(Producer(LINE, **{where: error}), "torch").refusals] == ["producer"]
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
+@pytest.mark.parametrize("where", ["raises", "device_raises"])
+def test_what_is_not_about_the_producer_goes_through(error, where):
+    with pytest.raises(error):
+        to_torch(Producer(LINE, **{where: error()}))
+
+
+def test_a_fault_of_our_own_is_not_the_producers(monkeypatch):
+    """The negative control: it is caught around the call into the producer and nowhere else."""
+    from interop.backends import dlpack
+
+    monkeypatch.setattr(dlpack, "Capsule", lambda raw: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        to_numpy(Producer(LINE))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
@@ -364,7 +434,7 @@ def test_a_description_is_planned_and_not_converted():
 def test_explaining_never_raises_for_a_refusal():
     import pyarrow
 
-    for x, code in [(pyarrow.array([True]), "layout"), ([1, 2], "unsupported-type"), (Shaped((-1,)), "layout")]:
+    for x, code in [(pyarrow.array(["a"]), "producer"), ([1, 2], "unsupported-type"), (Shaped((-1,)), "layout")]:
         plan = interop.explain(x, "numpy")
         assert [refusal.code for refusal in plan.refusals] == [code]
         assert plan.final

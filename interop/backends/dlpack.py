@@ -6,23 +6,27 @@ check. Host memory then becomes an ndarray of our own making; device memory goes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import operator
+import traceback
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from interop._model.capabilities import Capabilities
-from interop._model.description import CPU, DEVICE_TYPES, Description, Device
+from interop._model.description import CPU, DEVICE_TYPES, STREAMED, Description, Device
 from interop._model.dtypes import DTYPES
+from interop._model.spelling import type_name
 from interop.backends.base import Backend
 from interop.backends.numpy.backend import backend as numpy_backend
 from interop.backends.numpy.backend import native_dtype, view_memory
+from interop.backends.producers import facts_of
 from interop.dlpack import VERSION, Capsule, device_of, producer_of
-from interop.errors import LayoutError, TransferError
+from interop.errors import ProducerError, TransferError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DLPackBackend", "Opened", "backend"]
+__all__ = ["DLPackBackend", "Opened", "ask", "backend"]
 
-# What producers raise when they refuse; the standard says BufferError, and they say everything.
+# What libraries raise when they refuse; the standard says BufferError, and they say everything.
 REFUSALS = (BufferError, RuntimeError, TypeError, ValueError, AssertionError, AttributeError, LookupError, ArithmeticError, OSError)
 
 _ACCELERATED = frozenset(DEVICE_TYPES) - {"cpu", "meta"}
@@ -57,9 +61,12 @@ class DLPackBackend(Backend):
         return isinstance(x, Opened) or hasattr(x, "__dlpack__")
 
     def import_producer(self, x: Any, stream: Callable[[Device], int | None]) -> Opened:
-        device, _ = _refusable(x, lambda: device_of(*map(int, x.__dlpack_device__())))
-        number = stream(device) if device.type == "cuda" else None
-        return Opened(x, _refusable(x, lambda: Capsule(export_capsule(x, number))))
+        device = _advertised(x)
+        capsule = Capsule(export_capsule(x, stream(device) if device.type == "cuda" else None))
+        _settle_device(x, device, capsule)
+        if capsule.readonly is None:
+            capsule.readonly = _said_readonly(x, capsule)
+        return Opened(x, capsule)
 
     def describe(self, x: Any) -> Description:
         opened = x if isinstance(x, Opened) else self.import_producer(x, _no_synchronisation)
@@ -87,6 +94,8 @@ class DLPackBackend(Backend):
         if not isinstance(x, Opened):
             return x
         capsule = x.capsule
+        if capsule.device != CPU:
+            raise TransferError(f"the host cannot read memory on {capsule.device}.", hint=_MOVE)
         return view_memory(capsule.consume(), capsule)
 
     def copy(self, x: Any) -> Any:
@@ -96,15 +105,18 @@ class DLPackBackend(Backend):
         return numpy_backend.cast(self.host_view(x), dtype)
 
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
-        hint = "Move it with its own library."
         if device != CPU:
-            raise TransferError(f"the protocol cannot ask a producer on {x.capsule.device} for {device}.", hint=hint)
+            raise TransferError(f"the protocol cannot ask a producer on {x.capsule.device} for {device}.", hint=_MOVE)
         # The standard's way to the host. Without a stream: the producer then returns only when it is done
         # (with one, CuPy 13.4 to 14.1 exported memory that was still being written).
-        moved = _refusable(x.producer, lambda: Capsule(x.producer.__dlpack__(dl_device=(1, 0), max_version=VERSION)))
-        if (moved.device, moved.shape, moved.dtype) != (CPU, x.capsule.shape, x.capsule.dtype):
-            raise TransferError("asked for the CPU, the producer exported something else.", hint=hint)
-        return Opened(x.producer, moved)
+        moved = Capsule(ask(x.producer, lambda: x.producer.__dlpack__(dl_device=(1, 0), max_version=VERSION)))
+        # CuPy answers with managed memory where that is what it has: the host reads it as it is.
+        if (moved.device != CPU and moved.memory != "managed") or (moved.shape, moved.dtype) != (x.capsule.shape, x.capsule.dtype):
+            raise TransferError("asked for the CPU, the producer exported something else.", hint=_MOVE)
+        moved.device = CPU
+        opened = Opened(x.producer, moved)
+        # A transfer is new memory, and this may be the old.
+        return self.copy(opened) if moved.pointer == x.capsule.pointer else opened
 
     def from_host(self, view: Any) -> Any:
         raise AssertionError("the plan has DLPack itself as a target")
@@ -113,26 +125,93 @@ class DLPackBackend(Backend):
         return producer_of(x.capsule.raw)
 
 
+_MOVE = "Move it with its own library."
+
+
 def export_capsule(x: Any, stream: int | None) -> Any:
     """Return the producer's capsule for the newest version that both sides know."""
     keywords = {} if stream is None else {"stream": stream}
-    try:
-        return x.__dlpack__(max_version=VERSION, **keywords)
-    except TypeError as error:
-        # Producers from before the 2023.12 standard do not know the keyword (the standard says: retry).
-        # Others raise TypeError to refuse (pyarrow, for nulls): asking again would not change the answer.
-        if "argument" not in str(error):
-            raise
-        return x.__dlpack__(**keywords)
+
+    def export() -> Any:
+        try:
+            return x.__dlpack__(max_version=VERSION, **keywords)
+        except TypeError as error:
+            # Producers from before the 2023.12 standard do not know the keyword (the standard says: retry).
+            # Others raise TypeError to refuse (pyarrow, for nulls): asking again would not change the answer.
+            if "argument" not in str(error):
+                raise
+            return x.__dlpack__(**keywords)
+
+    return ask(x, export)
 
 
-def _refusable(x: Any, ask: Callable[[], Any]) -> Any:
+def ask(x: Any, question: Callable[[], Any]) -> Any:
+    """Return a producer's answer. What it raises is a `ProducerError`: so `question` calls the producer, and does nothing else."""
     try:
-        return ask()
-    except REFUSALS as error:
-        kind = f"{type(x).__module__}.{type(x).__qualname__}"
-        message = f"{kind} refuses to be exported through DLPack: {type(error).__name__}: {error}"
-        raise LayoutError(message, hint="Its own library has to make a plain array of it first.") from error
+        return question()
+    except (MemoryError, RecursionError):  # not about this producer
+        raise
+    except Exception as error:
+        # Not str(error), which is the producer's own code once more.
+        words = "".join(traceback.format_exception_only(error)).strip()
+        message = f"{type_name(x)} refuses to be exported through DLPack: {words}"
+        raise ProducerError(message, hint="Its own library has to make a plain array of it first.") from error
+
+
+def _advertised(x: Any) -> Device:
+    """Return the device that a producer says it is on."""
+
+    def question() -> Any:
+        return x.__dlpack_device__()
+
+    answer = ask(x, question)
+    codes = answer if isinstance(answer, tuple | list) and len(answer) == 2 else (None, None)
+    if isinstance(codes[0], SupportsIndex) and isinstance(codes[1], SupportsIndex | None):
+        code, index = ask(x, lambda: [operator.index(code or 0) for code in codes])
+        device, _ = device_of(code, index)
+        # The host is one device, which needs no number: Paddle gives it none.
+        if device == CPU or (codes[1] is not None and index >= 0):
+            return device
+    text = _quietly(lambda: repr(answer)) or type_name(answer)
+    raise ProducerError(f"{type_name(x)} answers __dlpack_device__ with no device: {text:.80}", hint=_REPORT)
+
+
+_REPORT = "Report it to its library: a device is a pair of numbers, and that of the memory."
+
+
+def _settle_device(x: Any, said: Device, capsule: Capsule) -> None:
+    """Compare the device that a producer said with that in its capsule: the work was ordered for the one, and done on the other."""
+    found = capsule.device
+    if said == found or (capsule.memory == "managed" and (said == CPU or said.type == found.type)):
+        capsule.device = said  # managed memory is on every device, and on the host
+    elif STREAMED & {said.type, found.type} and capsule.memory != "pinned":
+        # A CUDA array labelled as one of the host (cuvs#2239) would be read there. Without streams the label of the memory
+        # counts: MLX says Metal, and exports memory of the host, which is the same.
+        raise ProducerError(f"{type_name(x)} says that it is on {said}, and exports memory on {found}.", hint=_REPORT)
+
+
+def _said_readonly(x: Any, capsule: Capsule) -> bool | None:
+    """Return whether an array is read-only by what is known of its library, or by what it says elsewhere; None if nothing does."""
+    known = facts_of(x).readonly
+    if known is not None:
+        return known
+    name = "__array_interface__" if capsule.device == CPU else "__cuda_array_interface__"
+    interface = _quietly(lambda: getattr(x, name))
+    said = interface.get("data") if isinstance(interface, dict) else None
+    if isinstance(said, tuple) and len(said) == 2 and said[0] == capsule.pointer:  # else of other memory
+        return bool(said[1])
+    view = _quietly(lambda: memoryview(x)) if capsule.device == CPU else None
+    return view.readonly if isinstance(view, memoryview) else None
+
+
+def _quietly(question: Callable[[], Any]) -> Any:
+    """Return an answer of an object that need not have one."""
+    try:
+        return question()
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:
+        return None
 
 
 def _no_synchronisation(device: Device) -> int | None:

@@ -13,7 +13,6 @@ from interop import (
     DTypeError,
     LayoutError,
     NoDataError,
-    ReadOnlyError,
     TransferError,
     describe,
     explain,
@@ -23,6 +22,7 @@ from interop import (
 )
 from interop._model.description import DEVICE_TYPES
 from interop.dlpack import DEVICES, READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor, producer_of
+from interop.errors import ProducerError
 from tests.producer import Producer
 
 DATA = np.arange(6, dtype="float32").reshape(2, 3)
@@ -43,11 +43,62 @@ def test_honest_producers_are_shared(convert, words):
 
 
 def test_a_legacy_capsule_cannot_say_whether_it_is_read_only():
-    assert not to_numpy(Producer(DATA, version=None)).flags.writeable
-    assert not shares_memory(to_torch(Producer(DATA, version=None)), DATA)
-    assert shares_memory(to_torch(Producer(DATA, version=None), readonly="share"), DATA)
-    with pytest.raises(ReadOnlyError):
-        to_torch(Producer(DATA, version=None), copy=False)
+    producer = Producer(DATA, version=None)
+    assert describe(producer).readonly is None
+    assert "read-only" not in str(describe(producer)) or "cannot say" in str(describe(producer))
+    assert not to_numpy(producer).flags.writeable  # as numpy.from_dlpack
+    assert shares_memory(to_numpy(producer), DATA)
+    assert shares_memory(to_torch(producer), DATA)
+
+
+class Saying(Producer):
+    """A legacy producer whose array says elsewhere whether it is read-only."""
+
+    def __init__(self, said, **words):
+        super().__init__(DATA, version=None, **words)
+        self.__array_interface__ = DATA.__array_interface__ | {"data": said}
+
+
+@pytest.mark.parametrize("readonly", [True, False])
+def test_the_array_interface_says_what_a_legacy_capsule_cannot(readonly):
+    producer = Saying((DATA.ctypes.data, readonly))
+    assert describe(producer).readonly is readonly
+    assert to_numpy(producer).flags.writeable is not readonly
+    assert shares_memory(to_torch(producer), DATA) is not readonly
+
+
+@pytest.mark.parametrize("said", [(DATA.ctypes.data + 4, False), (0, False), None, DATA, "data", (DATA.ctypes.data,)], ids=range(6))
+def test_what_it_says_of_other_memory_does_not_count(said):
+    assert describe(Saying(said)).readonly is None
+
+
+def test_a_question_that_fails_says_nothing():
+    class Failing(Producer):
+        @property
+        def __array_interface__(self):
+            raise ZeroDivisionError
+
+    assert describe(Failing(DATA, version=None)).readonly is None
+
+
+@pytest.mark.parametrize("readonly", [True, False])
+def test_a_buffer_says_what_a_legacy_capsule_cannot(readonly):
+    class Buffer(bytes if readonly else bytearray):
+        def __dlpack__(self, **asked):
+            return Producer(DATA, version=None).__dlpack__()
+
+        def __dlpack_device__(self):
+            return (1, 0)
+
+    assert describe(Buffer(b"1234")).readonly is readonly
+
+
+@pytest.mark.parametrize(("module", "readonly"), [("drjit.llvm", True), ("mlx.core", True), ("warp._src.types", False), ("warped", None)])
+def test_a_library_says_what_a_legacy_capsule_cannot(module, readonly):
+    kind = type("Array", (Producer,), {"__module__": module})
+    for one in (kind, type("Derived", (kind,), {})):
+        assert describe(one(DATA, version=None)).readonly is readonly
+        assert describe(one(DATA)).readonly is False  # a capsule that says it is believed
 
 
 def test_an_old_producer_is_asked_again_without_the_new_keyword():
@@ -100,9 +151,9 @@ def test_small_floats_come_as_ml_dtypes():
         ({"dtype": (17, 4, 2)}, DTypeError, "packed float4"),
         ({"dtype": (3, 64, 1)}, DTypeError, "opaque"),
         ({"version": (2, 0)}, LayoutError, "version 2.0"),
-        ({"raises": BufferError("nulls inside")}, LayoutError, "nulls inside"),
-        ({"raises": RuntimeError("no")}, LayoutError, "RuntimeError: no"),
-        ({"gives": "not a capsule"}, LayoutError, "not a DLPack capsule"),
+        ({"raises": BufferError("nulls inside")}, ProducerError, "nulls inside"),
+        ({"raises": RuntimeError("no")}, ProducerError, "RuntimeError: no"),
+        ({"gives": "not a capsule"}, ProducerError, "not a DLPack capsule"),
     ],
 )
 def test_producers_that_cannot_be_taken(words, error, says):
@@ -157,7 +208,7 @@ def test_arrow_arrays():
     assert to_torch(pyarrow.array([1.0, 2.0])).tolist() == [1.0, 2.0]
     assert not to_numpy(pyarrow.array([1, 2])).flags.writeable
     for refused in (pyarrow.array([1, None]), pyarrow.array([True, False]), pyarrow.array(["a"])):
-        with pytest.raises(LayoutError, match="pyarrow"):
+        with pytest.raises(ProducerError, match="pyarrow"):
             to_numpy(refused)
 
 
