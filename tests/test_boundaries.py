@@ -20,6 +20,7 @@ ORDER = [
     *("_version", "errors", "_model", "dlpack", "_libraries", "_vocabulary", "notation", "native"),
     *(
         "backends.shortcut",
+        "backends.units",
         "backends.advice",
         "backends.cuda",
         "backends.base",

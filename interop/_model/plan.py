@@ -80,7 +80,7 @@ class Refusable:
     def _advice(self) -> str:
         """Return what a refused plan says last: what to pass, or else what to do instead."""
         words = ", ".join(f"{name}={value!r}" for name, value in self.permissions.items())
-        return f"  Hint: {f'pass {words}.' if words else final_hint(self.refusals) or 'final.'}"
+        return f"  Hint: {hint_for(self.refusals, f'pass {words}.' if words else '') or 'final.'}"
 
 
 def merged_permissions(refusals: Iterable[Refusal]) -> dict[str, Any]:
@@ -100,6 +100,13 @@ def merged_permissions(refusals: Iterable[Refusal]) -> dict[str, Any]:
 def _laxer(name: str, one: Any, other: Any) -> Any:
     values = FIELDS[name].values if name in FIELDS else (one, other)
     return max(one, other, key=values.index)
+
+
+def hint_for(refusals: Iterable[Refusal], permit: str) -> str:
+    """Return the hint for refusals: what permits them, after their libraries' own calls, or what to do instead where nothing does."""
+    if not permit:
+        return final_hint(refusals)
+    return "; or ".join([*dict.fromkeys(refusal.hint for refusal in refusals if refusal.hint), permit])
 
 
 def final_hint(refusals: Iterable[Refusal]) -> str:

@@ -16,7 +16,9 @@ from interop._model.capabilities import Capabilities
 from interop._model.description import CPU, Description, Device
 from interop._model.dtypes import DTYPES, canonical
 from interop.backends.base import Backend
+from interop.backends.numpy import missing
 from interop.backends.shortcut import DETACH, PLAIN, Shortcut
+from interop.backends.units import Unit, unit_of
 from interop.errors import DTypeError
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ class NumPyBackend(Backend):
         scalar = isinstance(x, np.generic)
         array = np.asarray(x) if scalar else self.strip(x)
         kind = type(x)
+        unit = Unit() if scalar or kind is np.ndarray or {"unit", "units"} & {*(array.dtype.names or ())} else unit_of(x)
         return Description(
             backend="numpy",
             type=f"{kind.__module__}.{kind.__qualname__}",
@@ -109,11 +112,12 @@ class NumPyBackend(Backend):
             pointer=None if scalar else array.__array_interface__["data"][0],
             readonly=not array.flags.writeable and not scalar,
             writable_base=not scalar and not array.flags.writeable and _has_writable_base(x),
-            masked=_masked(x),
+            masked=missing.is_masked(x),
+            units=unit.text,
             swapped=not array.dtype.isnative,
             aligned=array.flags.aligned,
             scalar=scalar,
-            advice=_advice(array.dtype),
+            advice=_advice(array.dtype) or unit.advice,
         )
 
     def is_scalar(self, x: Any) -> bool:
@@ -146,8 +150,10 @@ class NumPyBackend(Backend):
             # What overflows was permitted with the cast; NumPy's warning about it would be noise.
             with np.errstate(all="ignore"):
                 if array.dtype.kind in _OPAQUE and is_extension(dtype):  # ml_dtypes reads numbers only
-                    array = array.astype("complex128" if DTYPES[dtype].kind == "complex" else "float64")
-                return array.astype(wanted, copy=True)
+                    return missing.cast(array, wanted, np.dtype("complex128" if DTYPES[dtype].kind == "complex" else "float64"))
+                return missing.cast(array, wanted)
+        except DTypeError:  # a TypeError too
+            raise
         except (TypeError, ValueError, OverflowError) as error:
             hint = "Convert the values with NumPy first."
             raise DTypeError(f"NumPy cannot cast {array.dtype} to {wanted}: {error}.", hint=hint) from error
@@ -186,17 +192,22 @@ def _itself(x: Any) -> Any:
 
 _OPAQUE = "OSUTMm"
 _ADVICE = {
-    **dict.fromkeys("Mm", "Convert the counts: x.view('int64'), or name a dtype, as in dtype='int64'."),
-    "O": "Say what the objects are: x.astype('float64'), or name a dtype, as in dtype='float64'.",
-    "V": "Convert one field at a time: x['name'].",
+    "O": "They are objects of Python's: make an array of numbers of them first, in the dtype that they are meant to have.",
+    **dict.fromkeys("SUT", "Encode the strings as numbers first, or leave them out."),
+    "V1": "If float8 was saved to a file, its name was lost: x.view(...) with the dtype of ml_dtypes that it was.",
+    "V2": "If bfloat16 was saved to a file, its name was lost: x.view(ml_dtypes.bfloat16).",
+    "V": "Say what the bytes are: x.view(...).",
 }
-_ADVICE |= dict.fromkeys("SUT", "Encode the strings as numbers first; if they spell numbers, name a dtype, as in dtype='float64'.")
 
 
 def _advice(dtype: np.dtype[Any]) -> str:
-    if dtype.name in DTYPES or (dtype.kind == "V" and not dtype.names):  # a dtype that others registered has no fields
+    if dtype.kind in "Mm":  # not view, which would read the counts of the other byte order in this machine's
+        return f"Convert the counts: {'x.view' if dtype.isnative else 'x.astype'}('int64')."
+    if dtype.names:
+        return f"Convert one field at a time, as in x[{dtype.names[0]!r}]."
+    if dtype.name in DTYPES or (dtype.kind == "V" and dtype.type is not np.void):  # a dtype that others registered
         return ""
-    return _ADVICE.get(dtype.kind, "")
+    return _ADVICE.get(f"{dtype.kind}{dtype.itemsize}") or _ADVICE.get(dtype.kind, "")
 
 
 def _name(dtype: np.dtype[Any]) -> str:
@@ -233,13 +244,6 @@ def _has_writable_base(array: Any) -> bool:
         return not memoryview(base).readonly
     except TypeError:  # no buffer: a tensor, say
         return True
-
-
-def _masked(x: Any) -> bool:
-    """Return whether a mask would be lost: numpy.ma's, or that of any subclass that has one (astropy's)."""
-    # Guards against deviation `numpy-mask-export`.
-    mask = getattr(x, "mask", None) if type(x) is not np.ndarray else None
-    return mask is not None and mask is not np.ma.nomask and not callable(mask)
 
 
 def overlap(a: Description, b: Description, *arrays: Any) -> bool:

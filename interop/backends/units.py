@@ -1,0 +1,111 @@
+"""The unit of an array: of NumPy's subclasses, and of wrappers around an array of any library. Imports none of their libraries.
+
+Found by what objects say (`unit`, `units`), so that a class of the user's own is no exception. Where a library spells
+something in its own way, it is a row of `_LIBRARIES`, by its top-level package: astropy, unyt, quantities, pint, unxt.
+"""
+
+from __future__ import annotations
+
+from inspect import isroutine
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NONE = frozenset({"", "1", "none", "dimensionless", "(dimensionless)", "unitless"})
+_UNREADABLE = object()
+_WRAPPERS = (("magnitude", "units"), ("value", "unit"), ("mantissa", "unit"))
+"""What a wrapper calls its numbers, and their unit: pint, unxt, saiunit."""
+
+
+class Unit(NamedTuple):
+    """A unit in words, empty if there is none, and the library's own call that gives numbers in one."""
+
+    text: str = ""
+    advice: str = ""
+
+
+class _Library(NamedTuple):
+    """What is asked of an array ``x`` in its library's own way.
+
+    Attributes
+    ----------
+    scaled : callable
+        Whether its unit is a mere number (percent, s/h): the stored numbers are not what they mean.
+    to_number, in_unit : str
+        The calls that give what such an array means, and numbers in a unit.
+    unit : callable
+        Its unit, where that is neither its `unit` nor its `units`.
+    """
+
+    scaled: Callable[[Any], bool]
+    to_number: str
+    in_unit: str
+    unit: Callable[[Any], Any] | None = None
+
+
+def _is_number(x: Any) -> bool:
+    return hasattr(x.unit, "scale") and str(x.unit.physical_type) == "dimensionless"  # a magnitude has no scale, and is no mere number
+
+
+_LIBRARIES = {
+    "astropy": _Library(_is_number, "x.to_value('')", "x.to_value({!r})"),
+    "unxt": _Library(_is_number, "x.ustrip('')", "x.ustrip({!r})"),
+    "unyt": _Library(lambda x: bool(x.units.is_dimensionless), "x.to_value('dimensionless')", "x.to_value({!r})"),
+    "quantities": _Library(
+        lambda x: not x.simplified.dimensionality, "x.simplified.magnitude", "x.rescale({!r}).magnitude", lambda x: x.dimensionality
+    ),
+    "pint": _Library(lambda x: bool(x.dimensionless), "x.m_as('dimensionless')", "x.m_as({!r})"),
+}
+
+
+def unit_of(x: Any) -> Unit:
+    """Return the unit of an array; an array whose numbers are what they mean, unscaled, has none."""
+    library = next((_LIBRARIES[package] for package in map(_package, type(x).__mro__) if package in _LIBRARIES), None)
+    unit = asked(library.unit, x) if library and library.unit else said(x, "unit")
+    unit = said(x, "units") if unit is None else unit
+    if unit is None or (text := asked(str, unit)) in _NONE:
+        return Unit()
+    if not isinstance(text, str):
+        return Unit("a kind that cannot be read")
+    return Unit(text, _advice(x, text, library))
+
+
+def _advice(x: Any, text: str, library: _Library | None) -> str:
+    if library and asked(library.scaled, x) is True:
+        return f"take the numbers that it means, {library.to_number}"
+    call = library.in_unit.format(text) if library else ""
+    if not call or not hasattr(x, call[2:].partition("(")[0].partition(".")[0]) or not text.isascii():  # a table's column has other calls
+        call = next((f"x.{name}" for name in ("magnitude", "value", "quantity") if said(x, name) is not None), "")
+    return f"take numbers in a unit that you name, {call}" if call else ""
+
+
+def wrapper_attribute(kind: type) -> str | None:
+    """Return the name under which a class keeps the numbers that it gives a unit; None if it is no such wrapper."""
+    for value, unit in _WRAPPERS:
+        if hasattr(kind, value) and hasattr(kind, unit) and not isroutine(getattr(kind, value)):
+            return value
+    return None
+
+
+def said(x: Any, name: str) -> Any:
+    """Return an attribute; None if there is none, or if it is a method; something else than all values where it cannot be read."""
+    found = asked(getattr, x, name, None)
+    return None if isroutine(found) else found
+
+
+def asked(question: Callable[..., Any], *of: Any) -> Any:
+    """Return a foreign object's answer; something else than all values where it raises, whatever that is."""
+    try:
+        return question(*of)
+    except Exception:  # of any class: it is a property of somebody else's, which may read a file
+        return _UNREADABLE
+
+
+def is_unreadable(answer: Any) -> bool:
+    """Return whether `asked` or `said` got no answer."""
+    return answer is _UNREADABLE
+
+
+def _package(kind: type) -> str:
+    return str(kind.__module__).partition(".")[0]
