@@ -37,7 +37,7 @@ class _Exit:
     undoes everything. Nothing else may hold the generator, no local variable either: a traceback would keep that alive.
     """
 
-    def __get__(self, block: Block[Any] | None, owner: type) -> Callable[..., bool]:
+    def __get__(self, block: Block[Any] | None, owner: type) -> Callable[..., bool | None]:
         if block is None:  # contextlib.ExitStack asks the class
             return _leave_by_hand
         found: list[Any] = []
@@ -57,7 +57,7 @@ class Block(Generic[T]):
         self._name, self.make = name, make
         self.looked_up: dict[int, weakref.ref[Any]] = {}
         """By thread: the ``__exit__`` of the statement that enters it now."""
-        self.by_hand: dict[object, Callable[..., bool]] = {}
+        self.by_hand: dict[object, Callable[..., bool | None]] = {}
         """What would be looked up as ``__exit__``, of those who call ``__enter__`` themselves, as `contextlib.ExitStack` does."""
 
     def __enter__(self) -> T:
@@ -80,7 +80,9 @@ class Block(Generic[T]):
 
     if TYPE_CHECKING:
 
-        def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool: ...
+        def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        ) -> bool | None: ...
 
     else:
         __exit__ = _Exit()
@@ -101,7 +103,7 @@ class Block(Generic[T]):
 _by_hand: ContextVar[tuple[object, ...]] = ContextVar("interop_blocks_by_hand", default=())
 
 
-def _leave(block: Block[Any], found: list[Any], kind: Any, error: BaseException | None, traceback: TracebackType | None) -> bool:
+def _leave(block: Block[Any], found: list[Any], kind: Any, error: BaseException | None, traceback: TracebackType | None) -> bool | None:
     """Run the generator of a ``with`` statement to its end, or raise in it, as `contextlib.contextmanager` does.
 
     `found` refers weakly to what holds the generator. As deep as `Block.__enter__`: a stack that had room for that has room for this.
@@ -123,7 +125,7 @@ def _leave(block: Block[Any], found: list[Any], kind: Any, error: BaseException 
     return False
 
 
-def _leave_by_hand(block: Block[Any], kind: Any, error: BaseException | None, traceback: TracebackType | None) -> bool:
+def _leave_by_hand(block: Block[Any], kind: Any, error: BaseException | None, traceback: TracebackType | None) -> bool | None:
     """Leave what was entered last, in this context if it was entered there."""
     here = [key for key in _by_hand.get() if key in block.by_hand] or list(block.by_hand)
     if not here:
@@ -212,4 +214,4 @@ def _exchange(old: tuple[Entry, ...], new: tuple[Entry, ...]) -> None:
     """Take entries out of force and put others in force; twice is as good as once."""
     entries = (*[entry for entry in _entries.get() if entry not in old and entry not in new], *new)
     _entries.set(entries)
-    fast_path_off.set(entries if any(entry.fast_path_off for entry in entries) else None)
+    fast_path_off.set([entry for entry in entries if entry.fast_path_off] or None)

@@ -16,6 +16,7 @@ from cupy.cuda import memory
 
 from interop._model.capabilities import Capabilities
 from interop._model.description import CPU, Description, Device
+from interop._model.scope import block, nested
 from interop.backends.base import Backend
 from interop.backends.cuda.copies import SMALL, packs
 from interop.backends.cuda.streams import cuda_stream_number
@@ -133,17 +134,11 @@ class CuPyBackend(Backend):
             return cuda_stream_number(stream, device.index)
         return _cupy_handoff.current_pointer(device.index) or LEGACY
 
-    @contextlib.contextmanager
-    def on_stream(self, stream: int | None, device: Device) -> Iterator[None]:
+    def on_stream(self, stream: int | None, device: Device) -> AbstractContextManager[Any]:
         if device.type != "cuda":
-            yield
-            return
-        with cupy.cuda.Device(device.index):
-            if stream is None or stream == -1:
-                yield
-                return
-            with current(stream):
-                yield
+            return contextlib.nullcontext()
+        made: AbstractContextManager[Any] = cupy.cuda.Device(device.index)
+        return made if stream is None or stream == -1 else nested(made, current(stream))
 
     # Within CuPy.
 
@@ -185,7 +180,7 @@ class CuPyBackend(Backend):
         with self.on_stream(stream, device):
             return _cupy_copies.from_peer(packed, ready)
 
-    @contextlib.contextmanager
+    @block
     def ordered_after_current(self, x: Any, stream: int | None) -> Iterator[None]:
         device = Device("cuda", x.device.id)
         before = cupy.cuda.get_current_stream(device.index)
@@ -198,7 +193,7 @@ class CuPyBackend(Backend):
             yield
             _cupy_release.release_after(stream, x)
 
-    @contextlib.contextmanager
+    @block
     def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:
         with cupy.cuda.Device(x.device.id):
             _cupy_copies.refuse_capture()  # before another stream joins the capture by waiting

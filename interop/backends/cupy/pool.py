@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cupy
 from cupy.cuda import memory
 
+from interop._model.scope import block, undone
 from interop.backends.cuda.types import MemorySource
 from interop.dlpack import PER_THREAD
 from interop.errors import DeviceUnavailableError, StreamError
@@ -40,7 +41,7 @@ class PoolMemory(memory.BaseMemory):  # type: ignore[misc]  # CuPy has no types
             self._release(self.ptr)
 
 
-@contextlib.contextmanager
+@block
 def allocate_from(allocate: Callable[[int, int, int], int], release: Callable[[int], None]) -> Iterator[Callable[[], bool]]:
     """Let CuPy allocate with functions of another pool, in this thread; gives what tells whether it does now.
 
@@ -70,7 +71,7 @@ def allocate_from(allocate: Callable[[int, int, int], int], release: Callable[[i
         yield is_used
 
 
-@contextlib.contextmanager
+@block
 def memory_source() -> Iterator[MemorySource]:
     """Let CuPy allocate from CUDA's stream-ordered pool of the device, in this thread, as others can without Python.
 
@@ -81,28 +82,31 @@ def memory_source() -> Iterator[MemorySource]:
         yield MemorySource(library=library, is_used=is_used)
 
 
-@contextlib.contextmanager
+@block
 def _keeping(device: int) -> Iterator[None]:
     """Have CUDA's pool hold freed memory while any scope is entered; otherwise it returns it to the driver at every synchronisation."""
     runtime = cupy.cuda.runtime
     pool = runtime.deviceGetMemPool(device)
-    with _guard:
-        count, before = _inside.get(device) or (0, runtime.memPoolGetAttribute(pool, runtime.cudaMemPoolAttrReleaseThreshold))
-        _inside[device] = count + 1, before
-        if not count:
-            runtime.memPoolSetAttribute(pool, runtime.cudaMemPoolAttrReleaseThreshold, _ALL)
-    try:
-        yield
-    finally:
+    entry = object()
+
+    def undo() -> None:
         with _guard:
-            count, before = _inside.pop(device)
-            if count > 1:
-                _inside[device] = count - 1, before
-            else:
+            entries, before = _inside.get(device, (set(), None))
+            entries.discard(entry)
+            if not entries and before is not None:
                 runtime.memPoolSetAttribute(pool, runtime.cudaMemPoolAttrReleaseThreshold, before)
+                _inside.pop(device, None)
+
+    with undone(undo):
+        with _guard:
+            if device not in _inside:
+                _inside[device] = set(), runtime.memPoolGetAttribute(pool, runtime.cudaMemPoolAttrReleaseThreshold)
+            _inside[device][0].add(entry)
+            runtime.memPoolSetAttribute(pool, runtime.cudaMemPoolAttrReleaseThreshold, _ALL)
+        yield
 
 
-_inside: dict[int, tuple[int, int]] = {}  # by device: how many scopes there are, and what it was before
+_inside: dict[int, tuple[set[object], int]] = {}  # by device: the scopes that there are, and what it was before
 _guard = threading.Lock()
 _ALL = (1 << 64) - 1
 
@@ -123,7 +127,7 @@ def _driver_pool() -> str:
 _OTHER_WAY = "Use interop.cuda.torch_pool(), which needs nothing of the kind."
 
 
-@contextlib.contextmanager
+@block
 def _using(allocator: Any) -> Iterator[Callable[[], bool]]:
     with cupy.cuda.using_allocator(allocator):
         # The same object and not an equal one.

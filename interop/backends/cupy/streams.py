@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import operator
 from typing import TYPE_CHECKING, Any
 
 import cupy
 
+from interop._model.scope import block, undone
 from interop.backends.cuda.streams import stream_owners
 from interop.dlpack import LEGACY, PER_THREAD
 
@@ -41,23 +42,27 @@ def native_stream(number: int) -> Any:
     return _external(number, cupy.cuda.runtime.getDevice()) if owner is None else owner
 
 
-@contextlib.contextmanager
+@block
 def current(number: int) -> Iterator[None]:
     """Make a stream the current one of the current device, and the one before again after that."""
     before, index = cupy.cuda.get_current_stream(), cupy.cuda.runtime.getDevice()
     if before.ptr == (0 if number == LEGACY else number):
         yield  # not under another name: CuPy's stream-ordered memory refers to the object
         return
-    inside = native_stream(number)
-    inside.__enter__()
-    try:
-        yield
-    finally:
+    inside, entered = native_stream(number), list[Any]()
+
+    def undo() -> None:
         with cupy.cuda.Device(index):  # whichever is current by now
-            inside.__exit__(None, None, None)
+            while entered:
+                entered.pop().__exit__(None, None, None)
             # CuPy 14 goes back to the stream that was entered last, and forgets one of `Stream.use()` (known issue `cupy-with-forgets-use`).
             if cupy.cuda.get_current_stream().ptr != before.ptr:
                 before.use()
+
+    with undone(undo):
+        # Entered and noted in one call of C, between which no interrupt comes.
+        entered.extend(map(operator.methodcaller("__enter__"), (inside,)))
+        yield
 
 
 @functools.cache

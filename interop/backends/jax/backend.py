@@ -8,16 +8,17 @@ memory and casts return before they have read it, so what is copied here is copi
 
 from __future__ import annotations
 
-import contextlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.dlpack
+from jax._src import config as _config_states
 
 from interop._model.capabilities import Capabilities
 from interop._model.description import CPU, Description, Device, c_strides
 from interop._model.dtypes import DTYPES
+from interop._model.scope import block, undone
 from interop.backends.base import Backend
 from interop.backends.dlpack import backend as dlpack_backend
 from interop.backends.jax.memory import legacy, producer
@@ -27,6 +28,7 @@ from interop.errors import SEE_DEVICES, DeviceUnavailableError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 # int4 and the like are packed two to a byte, which neither NumPy nor DLPack's consumers read.
 _DTYPES = frozenset(
@@ -63,6 +65,35 @@ _config: Any = jax.config  # its attributes are not in its type
 _ready: Any = jax.block_until_ready
 _crossing: ContextVar[bool] = ContextVar("interop_jax_crossing", default=False)
 """Whether data cross the border now. Within JAX its own rules hold (modes, meshes, subnormals that are flushed to zero)."""
+
+
+_ALLOWED: dict[Any, Any] = dict.fromkeys(
+    (jax.transfer_guard_host_to_device, jax.transfer_guard_device_to_device, jax.transfer_guard_device_to_host), "allow"
+)
+_CROSSED = {**_ALLOWED, _config_states.eager_constant_folding: True, jax.debug_nans: False, jax.debug_infs: False}
+"""JAX's options where interop works: with its guard open, and across the border outside of traces and of checks of values.
+
+The second is `jax.ensure_compile_time_eval`.
+"""
+
+
+@block
+def _with_options(options: dict[Any, Any], *, crossing: bool) -> Iterator[None]:
+    managers, before = [state(value) for state, value in options.items()], _crossing.get()
+    for manager in managers:
+        # What JAX notes only after it has been entered. So it can be left whenever an interrupt comes.
+        manager.prev = manager.state.get_local()
+
+    def undo() -> None:
+        for manager in reversed(managers):
+            manager.__exit__(None, None, None)
+        _crossing.set(before)
+
+    with undone(undo):
+        _crossing.set(crossing)
+        for manager in managers:
+            manager.__enter__()
+        yield
 
 
 class JAXBackend(Backend):
@@ -137,22 +168,16 @@ class JAXBackend(Backend):
         # It has no current stream; this is the one on which it waits for memory from outside.
         return -1 if stream is not None else _native(device).get_stream_for_external_ready_events() or LEGACY
 
-    @contextlib.contextmanager
-    def without_modes(self) -> Iterator[None]:
+    def without_modes(self) -> AbstractContextManager[Any]:
         # A crossing that interop makes was judged already; JAX's guard, trace and NaN checks in scope are about the others.
-        token = _crossing.set(True)
-        try:
-            with jax.transfer_guard("allow"), jax.ensure_compile_time_eval(), jax.debug_nans(False), jax.debug_infs(False):
-                yield
-        finally:
-            _crossing.reset(token)
+        return _with_options(_CROSSED, crossing=True)
 
     # Within JAX. The memory may be shared with a library that writes to it as soon as this returns, so the copy is waited for.
 
     def copy(self, x: Any) -> Any:
         if self._is_hosted(x):
             return self.from_host(aligned_copy(self.host_view(x), _name(x)))
-        with jax.transfer_guard("allow"):  # for JAX's guard, even a copy on one device is a transfer
+        with _with_options(_ALLOWED, crossing=_crossing.get()):  # for JAX's guard, even a copy on one device is a transfer
             return _ready(jax.device_put(x, may_alias=False))
 
     def cast(self, x: Any, dtype: str) -> Any:
@@ -163,7 +188,7 @@ class JAXBackend(Backend):
         return _ready(x.astype(native_dtype(dtype)))
 
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
-        with jax.transfer_guard("allow"):
+        with _with_options(_ALLOWED, crossing=_crossing.get()):
             return _ready(jax.device_put(x, _native(device)))
 
     def _is_hosted(self, x: Any) -> bool:
@@ -205,7 +230,10 @@ def _name(x: Any) -> str:
 def _advice(name: str) -> str:
     if name.startswith("key<"):
         return "Convert the words of the key: jax.random.key_data(x)."
-    return "Give each element a byte: x.astype('int8'), or name a dtype, as in dtype='int8'." if name.startswith("jax.") else ""
+    if not name.startswith("jax."):
+        return ""
+    wide = {"int": "int8", "uint": "uint8"}.get(DTYPES[name.removeprefix("jax.")].kind, "float16")
+    return f"Give each element memory of its own, in a dtype that holds its values: x.astype({wide!r}), or pass dtype={wide!r}."
 
 
 _LAYOUTS = {

@@ -14,6 +14,7 @@ import torch
 
 from interop._model.capabilities import Capabilities
 from interop._model.description import Device
+from interop._model.scope import block
 from interop.backends.base import Backend
 from interop.backends.cuda.copies import packs
 from interop.backends.cuda.driver import version
@@ -27,6 +28,7 @@ from interop.backends.torch import pool as _torch_pool
 from interop.backends.torch.describe import describe, is_memory_only
 from interop.backends.torch.release import defer_release, native_stream, release_after
 from interop.backends.torch.shortcuts import export_to, shortcuts
+from interop.backends.torch.streams import current
 from interop.dlpack import LEGACY, PER_THREAD, VERSION, producer_of
 from interop.errors import DTypeError, LayoutError, TransferError
 
@@ -108,17 +110,12 @@ class TorchBackend(Backend):
             return cuda_stream_number(stream, device.index)
         return torch.cuda.current_stream(device.index).cuda_stream or LEGACY
 
-    @contextlib.contextmanager
-    def on_stream(self, stream: int | None, device: Device) -> Iterator[None]:
+    def on_stream(self, stream: int | None, device: Device) -> AbstractContextManager[Any]:
         if device.type != "cuda":
-            yield
-            return
-        with torch.cuda.device(device.index):
-            if stream is None or stream == -1:
-                yield
-                return
-            with torch.cuda.stream(torch.cuda.ExternalStream(stream) if stream == PER_THREAD else native_stream(stream)):
-                yield
+            return contextlib.nullcontext()
+        if stream is None or stream == -1:
+            return current(device.index)
+        return current(device.index, lambda: torch.cuda.ExternalStream(stream) if stream == PER_THREAD else native_stream(stream))
 
     # Within torch: these keep the graph, unless `without_modes` is around them.
 
@@ -149,7 +146,7 @@ class TorchBackend(Backend):
                 return _torch_copies.to_host(x) if on.type == "cuda" else _torch_copies.to_device(x, there)
             return x.to(there)
 
-    @contextlib.contextmanager
+    @block
     def ordered_after_current(self, x: Any, stream: int | None) -> Iterator[None]:
         on = kinds.runs_on(x)
         if on.type != "cuda":
@@ -165,7 +162,7 @@ class TorchBackend(Backend):
             yield
             release_after(stream, x)
 
-    @contextlib.contextmanager
+    @block
     def _to_host(self, x: Any, stream: int | None) -> Iterator[None]:
         with self.on_stream(None, kinds.runs_on(x)):
             _torch_copies.refuse_capture()  # before another stream joins the capture by waiting
@@ -203,16 +200,7 @@ class TorchBackend(Backend):
             return x.resolve_conj().resolve_neg()
 
     def without_modes(self) -> AbstractContextManager[Any]:
-        stack = contextlib.ExitStack()
-        # No subclass and no function mode is asked what the memory means.
-        stack.enter_context(torch._C.DisableTorchFunction())
-        if modes.functorch_level() is not None:
-            # Inside vmap and the like even a plain tensor's views would come out as wrappers.
-            stack.enter_context(modes.without_functorch())
-        if modes.dispatch_modes():
-            # A mode (FakeTensorMode, a tracer) would answer for the real tensor.
-            stack.enter_context(modes.without_modes())
-        return stack
+        return modes.alone()
 
     # Across the border.
 
@@ -260,7 +248,7 @@ class TorchBackend(Backend):
         torch.cuda.init()  # which torch puts off until its first tensor there
         return contextlib.nullcontext(MemorySource(_torch_pool.allocate, _torch_pool.release, is_used=lambda: True))
 
-    @contextlib.contextmanager
+    @block
     def allocate_from(self, source: MemorySource) -> Iterator[Callable[[], bool]]:
         assert source.library is not None
         with _torch_pool.allocate_from(source.library):

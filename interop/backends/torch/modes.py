@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
+from functools import partial
+from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import _ops
 from torch._C._dynamo import eval_frame
 from torch.utils import _python_dispatch
+
+from interop._model.scope import block, undone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +27,9 @@ dispatch_modes = torch._C._len_torch_dispatch_stack
 is_tracing = torch._C._is_tracing
 """Whether `torch.jit.trace` runs the code."""
 
-functorch_level = torch._C._functorch.peek_interpreter_stack
+_functorch: Any = torch._C._functorch
+
+functorch_level = _functorch.peek_interpreter_stack
 """The innermost transformation of torch.func; None outside of all."""
 
 AUTOCASTS = ("cpu", "cuda", "xpu", "mps")
@@ -44,14 +51,18 @@ def autocast(tensors: Sequence[Any], dtype: str) -> list[Any]:
     return [tensor.to(wanted) if casts(tensor) else tensor for tensor in tensors]
 
 
-@contextmanager
+@block
 def no_autocast() -> Iterator[None]:
     """Leave `torch.autocast` for a while, as `torch.amp.custom_fwd(cast_inputs=...)` and `custom_bwd` do."""
-    with ExitStack() as stack:
-        for device in AUTOCASTS:
-            if torch.is_autocast_enabled(device):
-                stack.enter_context(torch.autocast(device, enabled=False))
+    enabled = [device for device in AUTOCASTS if torch.is_autocast_enabled(device)]
+    with undone(partial(_set_autocast, enabled, enabled=True)):
+        _set_autocast(enabled, enabled=False)
         yield
+
+
+def _set_autocast(devices: Sequence[str], *, enabled: bool) -> None:
+    for device in devices:
+        torch.set_autocast_enabled(device, enabled)
 
 
 def leave_alone(function: Any) -> Any:
@@ -66,13 +77,60 @@ def leave_alone(function: Any) -> Any:
     return function
 
 
+def alone() -> AbstractContextManager[Any]:
+    """Return a context in which operations do what they say: no subclass, transformation or mode of the caller is asked.
+
+    Entered and left by one call of C each, outside of transformations and dispatch modes: no interrupt comes between.
+    """
+    if functorch_level() is None and not dispatch_modes():
+        return torch._C.DisableTorchFunction()
+    return _alone()
+
+
+@block
+def _alone() -> Iterator[None]:
+    # Inside vmap and the like even a plain tensor's views would come out as wrappers; a dispatch mode (FakeTensorMode, a tracer)
+    # would answer for the real tensor.
+    with torch._C.DisableTorchFunction(), without_functorch(), without_modes():
+        yield
+
+
 def without_modes() -> AbstractContextManager[Any]:
     """Return a context without dispatch modes, in which operations are done and not recorded or faked."""
-    return _python_dispatch._disable_current_modes() if dispatch_modes() else nullcontext()
+    return _without_modes() if dispatch_modes() else nullcontext()
 
 
-def without_functorch() -> AbstractContextManager[Any]:
-    """Return a context outside of all transformations of torch.func."""
-    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+@block
+def _without_modes() -> Iterator[None]:
+    # What torch's `_disable_current_modes` does, which loses a mode that it was taking off when it was interrupted.
+    found = _python_dispatch._get_current_dispatch_mode_stack()
+    traced: list[Any] = []  # those of `torch.export` before dispatch
 
-    return temporarily_clear_interpreter_stack()
+    def undo() -> None:
+        for mode in found[dispatch_modes() :]:
+            _python_dispatch._push_mode(mode)
+        while traced:
+            _python_dispatch._push_mode(traced[-1])
+            traced.pop()
+
+    with undone(undo):
+        traced.extend(starmap(_ops._pop_mode_from_pre_dispatch, repeat((), _ops._len_torch_dispatch_stack_pre_dispatch())))
+        while dispatch_modes():
+            _python_dispatch._pop_mode()
+        yield
+
+
+@block
+def without_functorch(keep: int = 0) -> Iterator[None]:
+    """Leave the transformations of torch.func for a while, but for the outermost so many."""
+    taken: list[Any] = []  # the innermost first
+    depth = _functorch.get_dynamic_layer_stack_depth()
+
+    def undo() -> None:
+        while missing := depth - _functorch.get_dynamic_layer_stack_depth():
+            _functorch.push_dynamic_layer_stack(taken[missing - 1])
+
+    with undone(undo):
+        # In one call of C: what is taken off and not in the list yet would be lost to an interrupt.
+        taken.extend(starmap(_functorch.pop_dynamic_layer_stack, repeat((), depth - keep)))
+        yield

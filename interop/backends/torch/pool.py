@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from interop._model.scope import block
+from interop.backends.torch.streams import current
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -17,11 +20,10 @@ if TYPE_CHECKING:
 
 def allocate(size: int, device: int, stream: int) -> int:
     """Return the address of memory of torch's pool that belongs to work on a stream (its pointer; 0 for the legacy one); MemoryError if there is none."""
-    with contextlib.ExitStack() as stack:
-        # Inside of a `torch.cuda.MemPool` new memory is asked for on torch's current stream, whichever is named.
-        if stream != torch.cuda.current_stream(device).cuda_stream:
-            stack.enter_context(torch.cuda.device(device))
-            stack.enter_context(torch.cuda.stream(torch.cuda.ExternalStream(stream) if stream else torch.cuda.default_stream()))
+    # Inside of a `torch.cuda.MemPool` new memory is asked for on torch's current stream, whichever is named.
+    other = stream != torch.cuda.current_stream(device).cuda_stream
+    named = current(device, lambda: torch.cuda.ExternalStream(stream) if stream else torch.cuda.default_stream())
+    with named if other else contextlib.nullcontext():
         try:
             return int(torch.cuda.caching_allocator_alloc(size, device, stream))
         except torch.OutOfMemoryError as error:
@@ -45,7 +47,7 @@ _idle: dict[tuple[str, int], list[Any]] = {}
 _here = threading.local()
 
 
-@contextlib.contextmanager
+@block
 def allocate_from(path: str) -> Iterator[None]:
     """Let torch allocate on the current device with the functions `allocate` and `release` of a shared library, in this thread.
 
@@ -60,18 +62,19 @@ def allocate_from(path: str) -> Iterator[None]:
         pool = _idle.setdefault(key, []).pop()
     except IndexError:
         pool = torch.cuda.MemPool(_allocator(path).allocator())
-    inside.append(key)
-    _entered.append(key)
+    entry = object()
     try:
+        inside.append(key)
+        _entered.add(entry)
         with torch.cuda.use_mem_pool(pool):
             yield
     finally:
-        _entered.remove(key)
-        inside.remove(key)
+        _entered.discard(entry)
+        inside[:] = [other for other in inside if other != key]
         _idle[key].append(pool)
 
 
-_entered: list[tuple[str, int]] = []  # by all threads
+_entered: set[object] = set()  # by all threads
 
 
 def is_open() -> bool:

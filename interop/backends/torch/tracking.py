@@ -6,12 +6,13 @@ innermost: so they are taken off one by one, and the levels with them.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack, temporarily_pop_interpreter_stack
 from torch.autograd import forward_ad
+
+from interop.backends.torch.modes import without_functorch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,15 +47,12 @@ def rules_for(x: torch.Tensor) -> set[str]:
 
 def _layers(x: torch.Tensor) -> Iterator[tuple[torch.Tensor, bool]]:
     """Yield a tensor and what it wraps, each at its own level, and whether it may have a tangent there."""
-    if _stack() is None:
-        yield x, True
+    if not _is_wrapped(x):
+        with without_functorch() if _stack() is not None else nullcontext():
+            yield x, True
         return
-    with ExitStack() as outside:
-        while _is_wrapped(x):
-            level = _functorch.maybe_get_level(x)
-            while (top := _stack()) is not None and top.level() > level:
-                outside.enter_context(temporarily_pop_interpreter_stack())
-            yield x, top is not None and top.level() == level and top.key() == _functorch.TransformType.Jvp
-            x = _functorch.get_unwrapped(x)
-        outside.enter_context(temporarily_clear_interpreter_stack())
-        yield x, True
+    level = _functorch.maybe_get_level(x)
+    with without_functorch(keep=sum(one.level() <= level for one in _functorch.get_interpreter_stack() or ())):
+        top = _stack()
+        yield x, top is not None and top.level() == level and top.key() == _functorch.TransformType.Jvp
+        yield from _layers(_functorch.get_unwrapped(x))
