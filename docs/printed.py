@@ -43,7 +43,7 @@ def render(text: str, page: str) -> str:
 
     with contextlib.redirect_stdout(out), warnings.catch_warnings():
         # torch's own, on the first dual tensor of a process
-        warnings.filterwarnings("ignore", ".torch.jit.script. is deprecated", DeprecationWarning)
+        warnings.filterwarnings("ignore", ".torch.jit.script")
         return _BLOCK.sub(block, text)
 
 

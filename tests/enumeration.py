@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--sabotage", choices=SABOTAGES, help="a fault to plant in interop first")
     words = parser.parse_args()
     warnings.simplefilter("error")
-    warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated")  # torch's own, on the first dual tensor
+    warnings.filterwarnings("ignore", message=".torch.jit.script")  # torch's own, on the first dual tensor
     warnings.filterwarnings("ignore", message="The PyTorch API of MaskedTensors")  # torch.masked, on every operation
     warnings.filterwarnings("ignore", message="ComplexHalf support is experimental")  # torch, on making the source
     SABOTAGES.get(words.sabotage, lambda: None)()

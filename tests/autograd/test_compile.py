@@ -255,7 +255,6 @@ def test_gradcheck(case):
         assert torch.autograd.gradcheck(function, args)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own, in its mkldnn
 @pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor compiles C++ for the CPU, and there is no g++")
 def test_inductor_compiles_around_it():
     function, args = polar()
@@ -457,7 +456,6 @@ def test_a_rule_of_tensors_is_differentiated_and_compiled():
     assert set(torch.library.opcheck(operator(function).default, (x,)).values()) == {"SUCCESS"}
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first dual
 def test_forward_mode():
     function = cube()
     x, dx = normal(3).detach(), torch.ones(3, dtype=torch.float64)
@@ -474,7 +472,6 @@ def test_forward_mode():
         torch.testing.assert_close(made.tangent, 3 * x**2)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first dual
 def test_forward_mode_finds_what_is_saved_for_it():
     function = cube()
 

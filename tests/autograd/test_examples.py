@@ -410,7 +410,6 @@ def test_arguments_are_held_to_the_kernels_signature(at, argument, message):
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own, in its mkldnn
 def test_the_kernels_are_an_operator_that_compile_keeps_whole(host):
     activation = raw_kernel.wrapped(host, "interop_tests::swish")
     x, slope = random(4, 3), random(3, seed=1)

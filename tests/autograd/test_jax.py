@@ -21,8 +21,6 @@ from interop import DTypeError, GradError, NoDataError, UnsupportedTypeError
 from interop.autograd import to_jax, wrap
 from interop.backends import load_backend
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first dual
-
 BOTH = pytest.mark.parametrize("compiled", [False, True], ids=["plain", "jit"])
 
 

@@ -27,9 +27,6 @@ FLOATS = ["float16", "bfloat16", "float32", "float64"]
 COMPLEX = ["complex64", "complex128"]
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first dual
-
-
 def double(*shape):
     return torch.randn(shape, dtype=torch.float64, requires_grad=True)
 

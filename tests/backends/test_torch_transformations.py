@@ -46,7 +46,6 @@ def jvp(function):
     return lambda x: torch.func.jvp(function, (x,), (torch.ones_like(x),))
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first jvp
 @pytest.mark.parametrize(
     ("transform", "name"),
     [

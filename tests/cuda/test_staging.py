@@ -230,7 +230,6 @@ def test_only_memory_is_staged(monkeypatch, x, is_staged):
     assert bool(asked) == is_staged
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first dual
 def test_a_dual_tensor_and_functorch_go_torchs_way():
     import torch.autograd.forward_ad as fwad
 

@@ -83,7 +83,6 @@ def implementation(request, monkeypatch):
 @pytest.mark.parametrize("target", VERBS)
 @pytest.mark.parametrize("words", WORDS, ids=str)
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental", "ignore:The PyTorch API of MaskedTensors")  # torch's own
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first dual
 def test_both_ways_agree_on_every_source(implementation, target, words):
     answered = 0
     for source in SOURCES:

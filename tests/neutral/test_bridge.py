@@ -23,8 +23,6 @@ from interop._engine.call import Permissions, Ungraded
 from interop.autograd import wrap
 from interop.errors import DTypeError, GradError, MixedBackendsError, TransferError, UnsupportedTypeError
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first dual
-
 _stack = torch._C._functorch.peek_interpreter_stack
 bridge = functools.partial(neutral, runs_on="numpy", grad="bridge")
 

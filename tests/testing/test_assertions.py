@@ -76,7 +76,6 @@ def test_what_is_the_same_is_accepted(check, pair):
     check(*pair[::-1])
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own, on the first dual
 def test_a_tangent_and_an_inference_tensor_are_accepted():
     with torch.inference_mode():
         x = torch.ones(3)

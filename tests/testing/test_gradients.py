@@ -593,3 +593,32 @@ def test_a_layout_has_the_same_values(kind, value):
 def test_it_loads_torch_on_request():
     code = "import sys, interop.testing; print('torch' in sys.modules, callable(interop.testing.gradcheck))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False True\n"
+
+
+_UNDER_ERROR = """
+import warnings, torch
+from torch.autograd import forward_ad
+script = torch.jit.script
+def warns(*args, **words):
+    warnings.warn("`torch.jit.script` is deprecated. Please switch to `torch.compile` or `torch.export`.", {kind}, stacklevel=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return script(*args, **words)
+torch.jit.script = warns
+warnings.simplefilter("error")
+{code}
+"""
+
+
+@pytest.mark.parametrize("kind", ["DeprecationWarning", "FutureWarning"], ids=["torch-2.13", "torch-2.14"])
+@pytest.mark.parametrize(
+    ("code", "ends"),
+    [
+        ("from interop.testing import gradcheck\ngradcheck(torch.sin, torch.ones(2, dtype=torch.float64), forward_mode=True)", ""),
+        ("with forward_ad.dual_level(): forward_ad.make_dual(torch.ones(2), torch.ones(2))", "`torch.jit.script` is deprecated"),
+    ],
+    ids=["gradcheck", "torch"],  # the second is the negative control
+)
+def test_torchs_own_deprecation_ends_no_gradcheck(kind, code, ends):
+    done = subprocess.run([sys.executable, "-c", _UNDER_ERROR.format(kind=kind, code=code)], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0, ends in done.stderr) == (not ends, True), done.stderr

@@ -392,10 +392,8 @@ def test_the_law_of_guards_over_described_arrays(backend):
     assert min(allowed.values()) > 100
 
 
-# torch's own, on making some of the sources: the first dual tensor, masked tensors, half complex numbers.
-@pytest.mark.filterwarnings(
-    "ignore:.torch.jit.script. is deprecated", "ignore:The PyTorch API of MaskedTensors", "ignore:ComplexHalf support"
-)
+# torch's own, on making some of the sources: masked tensors, half complex numbers.
+@pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors", "ignore:ComplexHalf support")
 @pytest.mark.parametrize("what", ["copies", "grads"])
 def test_under_a_guard_nothing_forbidden_is_done_to_real_arrays(what):
     done = 0

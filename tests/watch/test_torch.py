@@ -30,7 +30,6 @@ from tests import corpus
 TRANSFERS, GRADS, COPIES = (frozenset({word}) for word in ("transfers", "grads", "copies"))
 BOTH, NOTHING = TRANSFERS | GRADS, frozenset()
 
-JIT = "ignore:.torch.jit.script"  # torch's own, on the first dual tensor and the first use of inductor
 
 plain = contextlib.nullcontext
 
@@ -367,7 +366,6 @@ DUAL = {
 }
 
 
-@pytest.mark.filterwarnings(JIT)
 @pytest.mark.parametrize("action", DUAL.values(), ids=DUAL)
 def test_a_forward_mode_tangent_is_a_gradient(action):
     def run():
@@ -381,7 +379,6 @@ def test_a_forward_mode_tangent_is_a_gradient(action):
         assert action(vector()).tolist() == [1.0, 2.0, 3.0]
 
 
-@pytest.mark.filterwarnings(JIT)
 def test_a_dual_tensor_that_crosses_is_described():
     with (
         native_guard(BOTH),
@@ -541,7 +538,6 @@ def test_what_goes_unseen(action):
     assert np.ravel(values).tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
-@pytest.mark.filterwarnings(JIT)
 @pytest.mark.usefixtures("dynamo")
 def test_a_copy_inside_of_a_compiled_kernel_goes_unseen():
     def send(x):
@@ -827,7 +823,6 @@ def with_mode(mode):
         return torch.ones(2).numpy()
 
 
-@pytest.mark.filterwarnings(JIT)
 @pytest.mark.parametrize("action", OTHERS.values(), ids=OTHERS)
 def test_the_rest_of_torch_works_in_the_block(action):
     action()
@@ -974,7 +969,7 @@ def test_conversions_of_interop_are_not_seen(forbidden):
         assert x.numpy().tolist() == [1, 2, 3]
 
 
-@pytest.mark.filterwarnings(JIT, "ignore:ComplexHalf support is experimental", "ignore:The PyTorch API of MaskedTensors")  # torch's own
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental", "ignore:The PyTorch API of MaskedTensors")  # torch's own
 @pytest.mark.parametrize("source", [*corpus.TORCH_SOURCES, *corpus.FOREIGN_SOURCES], ids=str)
 def test_interop_sees_and_does_the_same_in_the_block(source):
     def outcome():

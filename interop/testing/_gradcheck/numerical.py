@@ -90,7 +90,9 @@ def _dual(tensor: torch.Tensor, tangent: torch.Tensor) -> torch.Tensor:
 def _load_forward_mode() -> None:
     """Let torch load its forward mode: the first time it warns of its own use of torch.jit.script."""
     with warnings.catch_warnings(), forward_ad.dual_level():
-        warnings.filterwarnings("ignore", message="`torch.jit.script", category=DeprecationWarning)
+        # Of any class: a DeprecationWarning up to torch 2.13, a FutureWarning from 2.14 on, for whom the message is another on
+        # Python 3.14 (https://github.com/pytorch/pytorch/blob/v2.14.0/torch/_decomp/decompositions_for_jvp.py#L93).
+        warnings.filterwarnings("ignore", message="`torch.jit.script`")
         _dual(torch.zeros(()), torch.zeros(()))
 
 
