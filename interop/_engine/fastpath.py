@@ -16,8 +16,10 @@ import inspect
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from interop._model.identity import is_found_by_identity
 from interop._model.policy import check_names
 from interop._model.scope import fast_path_off
+from interop._untraced import left_alone, prepare, skip
 from interop.backends import when_loaded
 from interop.backends.shortcut import DETACH, LOW, PLAIN
 
@@ -33,7 +35,7 @@ if getattr(compiled, "BUILD", None) != BUILD:  # left over from another version 
     compiled = None
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from interop.backends.base import Backend, Shortcut
 
@@ -57,10 +59,10 @@ def table(target: str, permitted: frozenset[str] = PLAIN) -> dict[type, Callable
 def register(backend: Backend) -> None:
     """Enter a backend's fast paths into the tables."""
     for key, by_type in backend.shortcuts().items():
-        for kind, shortcut in by_type.items():
-            table(*key)[kind] = guarded(shortcut)
+        _enter(table(*key), by_type)
     if backend.has_streams:
         _pair(backend)
+    prepare()  # a verb in C calls none of the functions that do
 
 
 def _pair(backend: Backend) -> None:
@@ -68,9 +70,18 @@ def _pair(backend: Backend) -> None:
     for other in _with_streams:
         for giver, receiver in ((backend, other), (other, backend)):
             consumer = receiver.as_consumer()
-            for kind, shortcut in giver.export_to(consumer).items() if consumer is not None else ():
-                table(receiver.name)[kind] = guarded(shortcut)
+            if consumer is not None:
+                _enter(table(receiver.name), giver.export_to(consumer))
     _with_streams.append(backend)
+
+
+def _enter(attempts: dict[type, Callable[[Any], Any]], by_type: Mapping[Any, Shortcut]) -> None:
+    attempts.update({kind: guarded(shortcut) for kind, shortcut in by_type.items() if is_found_by_identity(kind)})
+
+
+def _entry_of(attempts: dict[type, Callable[[Any], Any]], x: Any) -> Callable[[Any], Any] | None:
+    """Return the fast path of an object's type, as `entry_of` of interop/native/fastpath.h does."""
+    return attempts.get(type(x)) if is_found_by_identity(type(x)) else None
 
 
 when_loaded(register)
@@ -78,6 +89,7 @@ when_loaded(register)
 
 def guarded(shortcut: Shortcut) -> Callable[[Any], Any]:
     """Return a fast path as a function that asks the guards first, and returns None where one forbids it."""
+    skip(shortcut.handoff)
     return guarded_in_python(shortcut) if compiled is None else guarded_in_c(shortcut)
 
 
@@ -141,8 +153,12 @@ def reject_unknown_keywords(verb: Callable[P, R]) -> Callable[P, R]:
     known = dict.fromkeys(one.name for one in parameters if one.kind is one.KEYWORD_ONLY)
     positional = [one.name for one in parameters if one.kind is one.POSITIONAL_ONLY]
 
+    skip(verb)
+
+    @left_alone
     @functools.wraps(verb)
     def call(*args: Any, **keywords: Any) -> Any:
+        prepare()
         if not keywords.keys() <= known.keys():
             if by_position := keywords.keys() & set(positional):
                 name = min(by_position)
@@ -169,7 +185,7 @@ def convert_all_in_python(leaves: list[Any], attempts: dict[type, Callable[[Any]
     seen: dict[int, Any] = {}
     results = []
     for leaf in leaves:
-        attempt, key = attempts.get(type(leaf)), id(leaf)
+        attempt, key = _entry_of(attempts, leaf), id(leaf)
         if attempt is not None and key not in seen:
             seen[key] = attempt(leaf)
         results.append(seen.get(key))
@@ -204,7 +220,9 @@ def verb_in_c(target: str, general_way: Callable[..., Any]) -> Callable[..., Any
 def verb_in_python(target: str, general_way: Callable[..., Any]) -> Callable[..., Any]:
     """Return the verb as a Python function."""
 
+    @left_alone
     def call(x: Any, /, **keywords: Any) -> Any:
+        prepare()
         result = _attempted(x, target, keywords)
         return general_way(x, **keywords) if result is None else result
 
@@ -215,8 +233,10 @@ def with_fast_path_for_any_target(verb: Callable[P, R]) -> Callable[P, R]:
     """Try the fast path before a verb whose target is its second argument, where that is the name of a backend."""
     general_way = reject_unknown_keywords(verb)
 
+    @left_alone
     @functools.wraps(verb)
     def call(*args: P.args, **keywords: P.kwargs) -> R:
+        prepare()
         if len(args) == 2 and type(args[1]) is str:  # not by comparison: it may be an array by mistake
             result = _attempted(args[0], args[1], keywords)
             if result is not None:
@@ -226,13 +246,14 @@ def with_fast_path_for_any_target(verb: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+@skip
 def _attempted(x: Any, target: str, keywords: dict[str, Any]) -> Any:
     """Return the result of a fast path; None for the general way."""
     # The value's type first: compared with a word, an array has an answer for each element.
     if fast_path_off.get() is not None or (keywords and (type(keywords.get("grad")) is not str or keywords != DETACHING)):
         return None
     for permitted in (DETACH, PLAIN) if keywords else (PLAIN,):
-        attempt = _tables.get((target, permitted), {}).get(type(x))
+        attempt = _entry_of(_tables.get((target, permitted), {}), x)
         result = None if attempt is None else attempt(x)
         if result is not None:
             return result

@@ -77,11 +77,17 @@ leave(void)
 }
 
 /* Whether a graph is being captured on a stream: what is allocated there in stream order would be the graph's own. */
-static int
+typedef enum { NO, YES, UNKNOWN } Capturing;
+
+static Capturing
 is_capturing(void *stream)
 {
     int status = 0;
-    return cuda.capturing(stream, &status) == 0 && status != 0;
+    result failed = cuda.capturing(stream, &status);
+    if (failed >= 900 && failed <= 908) { /* CUDA_ERROR_STREAM_CAPTURE_*: a capture on another stream forbids the question */
+        return YES;
+    }
+    return failed != 0 ? UNKNOWN : status != 0 ? YES : NO; /* unknown: the stream is gone, or the driver */
 }
 
 /* Return memory, NULL if there is none: then torch raises its own error. */
@@ -92,8 +98,8 @@ allocate(ssize_t size, int device, void *stream)
     if (!enter(device)) {
         return NULL;
     }
-    if (is_capturing(stream)) {
-        int mode = 2; /* relaxed: the call is not for the graph */
+    if (is_capturing(stream) != NO) { /* memory of its own is right in any case */
+        int mode = 2;                 /* relaxed: the call is not for the graph */
         cuda.mode(&mode);
         if (cuda.allocate(&pointer, (size_t)size) != 0) {
             pointer = 0;
@@ -116,14 +122,14 @@ typedef struct Later {
 static Later *later;
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 
-/* Give memory back in the order of its stream; 0 if that is capturing. */
+/* Give memory back in the order of its stream; 0 if that is capturing. Called with `guard` held. */
 static int
 released(void *pointer, int device, void *stream)
 {
     if (!enter(device)) {
         return 1; /* the device is gone, and its memory with it */
     }
-    int now = !is_capturing(stream);
+    int now = is_capturing(stream) != YES;
     if (now && cuda.release_async((uint64_t)(uintptr_t)pointer, stream) != 0) {
         /* Allocated during a capture, or its stream is gone, whose work need not be done: there is no order to do it
          * in. */
@@ -146,6 +152,9 @@ release(void *pointer, ssize_t size, int device, void *stream)
     if (new != NULL) {
         *new = (Later){later, pointer, stream, device};
         later = new;
+    } else if (pointer != NULL) {
+        /* No memory to remember it by. What cannot be given back now is lost, which is better than a wrong graph. */
+        released(pointer, device, stream);
     }
     for (Later **at = &later; *at != NULL;) {
         Later *one = *at;

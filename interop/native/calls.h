@@ -13,7 +13,9 @@ ask(PyObject *descriptor, PyObject *x)
 {
     if (Py_IS_TYPE(descriptor, &PyGetSetDescr_Type) && PyObject_TypeCheck(x, PyDescr_TYPE(descriptor))) {
         PyGetSetDef *getset = ((PyGetSetDescrObject *)descriptor)->d_getset;
-        return getset->get(x, getset->closure);
+        if (getset->get != NULL) { /* one that is only written to says so by the other way */
+            return getset->get(x, getset->closure);
+        }
     }
     return Py_TYPE(descriptor)->tp_descr_get(descriptor, x, (PyObject *)Py_TYPE(x));
 }

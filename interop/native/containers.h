@@ -11,6 +11,13 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+/* Whether x is a list, a dict or a tuple, whatever its schema says: what walks over it trusts its structure. */
+static inline int
+is_plain(PyObject *x)
+{
+    return PyList_CheckExact(x) || PyDict_CheckExact(x) || PyTuple_Check(x);
+}
+
 /* Return the `__dict__` of a record; None where its fields are slots. */
 static inline PyObject *
 attributes_of(PyObject *x)

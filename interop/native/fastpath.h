@@ -26,6 +26,23 @@ typedef struct Guarded Guarded;
 extern PyType_Spec guarded_spec;
 extern PyType_Spec verb_spec;
 
+/* Whether a type equals nothing but itself. One whose metaclass has an equality or a hash of its own may say that it
+ * equals `list`: in a dict by type it would be found as `list`, and taken for one. */
+static inline int
+is_found_by_identity(PyTypeObject *type)
+{
+    PyTypeObject *meta = Py_TYPE(type);
+    return meta->tp_richcompare == PyType_Type.tp_richcompare && meta->tp_hash == PyType_Type.tp_hash;
+}
+
+/* Return the entry of a type in a dict by type, borrowed; NULL without an exception where there is none. Runs no code
+ * of a metaclass: such types are not in the dicts, which Python fills with the same care. */
+static inline PyObject *
+entry_of(PyObject *by_type, PyTypeObject *type)
+{
+    return is_found_by_identity(type) ? PyDict_GetItemWithError(by_type, (PyObject *)type) : NULL;
+}
+
 /* guarded.c. Runs code of the libraries. Returns the result, or None for the general way. */
 PyObject *guarded_attempt(Guarded *self, PyObject *x);
 

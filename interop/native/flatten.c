@@ -25,22 +25,31 @@ is_walked(PyObject *schema)
            (PyType_Check(schema) && PyType_IsSubtype((PyTypeObject *)schema, &PyTuple_Type));
 }
 
-/* Return the schema of x's type, asking for it where it is not known: `ask` runs Python. */
+/* Return the schema of x's type, asking for it where it is not known: `ask` runs Python. False for a type that cannot
+ * be in a table (see `entry_of`), and where x got another class meanwhile. */
 static PyObject *
 schema_of(Flattening *at, PyObject *x)
 {
-    PyObject *schema = PyDict_GetItemWithError(at->schemas, (PyObject *)Py_TYPE(x));
+    PyTypeObject *type = Py_TYPE(x);
+    PyObject *schema = entry_of(at->schemas, type);
     if (schema != NULL || PyErr_Occurred()) {
         return Py_XNewRef(schema); /* counted: asking for the next may replace it in the dict */
     }
+    if (!is_found_by_identity(type)) {
+        return Py_NewRef(Py_False);
+    }
+    Py_INCREF(type);
     schema = PyObject_CallOneArg(at->ask, x);
     if (schema != NULL && schema != Py_None && schema != Py_False && !PyTuple_CheckExact(schema) && !is_walked(schema)) {
         PyErr_Format(PyExc_TypeError, "a schema is None, False, a tuple of names, or a type of list, tuple or dict, not %R", schema);
         Py_CLEAR(schema);
     }
-    if (schema != NULL && PyDict_SetItem(at->schemas, (PyObject *)Py_TYPE(x), schema) < 0) {
+    if (schema != NULL && Py_TYPE(x) != type) {
+        Py_SETREF(schema, Py_NewRef(Py_False));
+    } else if (schema != NULL && PyDict_SetItem(at->schemas, (PyObject *)type, schema) < 0) {
         Py_CLEAR(schema);
     }
+    Py_DECREF(type);
     return schema;
 }
 
@@ -136,7 +145,7 @@ append_leaves(Flattening *at, PyObject *x)
     } else if (PyTuple_CheckExact(schema) && PyTuple_GET_SIZE(schema) == 0) {
         fine = 1; /* None, or a record without fields */
     } else {
-        fine = at->depth == DEPTH ? 0 : PyType_Check(schema) ? 1 : is_first(at, x);
+        fine = at->depth == DEPTH ? 0 : PyType_Check(schema) ? is_plain(x) : is_first(at, x);
         if (fine > 0) {
             at->depth++;
             fine = !PyType_Check(schema) ? append_fields(at, x, schema) : PyDict_CheckExact(x) ? append_values(at, x) : append_items(at, x);

@@ -36,7 +36,9 @@
 
 struct Guarded {
     PyObject_HEAD OWNED(FIELD) int read_only; /* whether such a result is made read-only */
-    State *state;                             /* the module's, which lives as long as its types, and these as long as their objects */
+    int is_cleared;                           /* by the collector, before what refers to it is gone as well */
+    PyObject *module;                         /* owned to the end: what has the state */
+    State *state;                             /* the module's */
     vectorcallfunc vectorcall;
 };
 
@@ -118,14 +120,9 @@ guards_allow(Guarded *self, PyObject *x)
 {
     int allowed = 0;
     if (self->checks_itself != Py_None) {
-        PyObject *answer = call_empty(self->state, self->checks_itself);
-        if (answer == NULL) {
-            return -1;
-        }
-        allowed = Py_IsTrue(answer);
-        Py_DECREF(answer);
+        allowed = truth_of(call_empty(self->state, self->checks_itself));
     }
-    if (!allowed) {
+    if (allowed == 0) {
         allowed = all_are(x, self->must_be_false, 0);
     }
     if (allowed > 0) {
@@ -171,6 +168,10 @@ checked_view(Guarded *self, PyObject *x, PyObject *result)
 PyObject *
 guarded_attempt(Guarded *self, PyObject *x)
 {
+    if (self->is_cleared) {
+        PyErr_SetString(PyExc_ReferenceError, "a fast path was called that the garbage collector has cleared");
+        return NULL;
+    }
     int allowed = guards_allow(self, x);
     if (allowed <= 0) {
         return allowed < 0 ? NULL : Py_NewRef(Py_None);
@@ -228,6 +229,27 @@ is_level(PyObject *pair)
     return 0;
 }
 
+/* Only of an ndarray itself is the structure known that is read of a result. */
+static int
+is_view_type(PyObject *expects_view)
+{
+    if (expects_view == Py_None) {
+        return 1;
+    }
+    PyObject *numpy = PyImport_ImportModule("numpy");
+    PyObject *ndarray = numpy == NULL ? NULL : PyObject_GetAttrString(numpy, "ndarray");
+    Py_XDECREF(numpy);
+    if (ndarray == NULL) {
+        return 0;
+    }
+    int same = ndarray == expects_view;
+    Py_DECREF(ndarray);
+    if (!same) {
+        PyErr_Format(PyExc_TypeError, "expects_view is numpy.ndarray or None, not %R", expects_view);
+    }
+    return same;
+}
+
 static int
 all_pass(PyObject *items, int (*check)(PyObject *))
 {
@@ -251,14 +273,17 @@ guarded_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                      &PyTuple_Type, &declines, &expects_view, &has_storage, &read_only)) {
         return NULL;
     }
-    int sound = all_pass(must_be_false, is_path) && all_pass(must_be_true, is_path) && is_path(getter) && all_pass(no_level, is_level);
-    Guarded *self = sound ? (Guarded *)type->tp_alloc(type, 0) : NULL;
+    int sound = all_pass(must_be_false, is_path) && all_pass(must_be_true, is_path) && is_path(getter) && all_pass(no_level, is_level) &&
+                is_view_type(expects_view);
+    PyObject *module = sound ? PyType_GetModule(type) : NULL; /* the type has no subclasses */
+    Guarded *self = module != NULL ? (Guarded *)type->tp_alloc(type, 0) : NULL;
     if (self == NULL) {
         return NULL;
     }
     OWNED(OWN)
     self->read_only = read_only;
-    self->state = PyType_GetModuleState(type); /* the type has no subclasses */
+    self->module = Py_NewRef(module);
+    self->state = PyModule_GetState(module);
     self->vectorcall = guarded_vectorcall;
     return (PyObject *)self;
 }
@@ -267,13 +292,16 @@ static int
 guarded_traverse(Guarded *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self)); /* a heap type is owned by its objects */
+    Py_VISIT(self->module);
     OWNED(VISIT)
     return 0;
 }
 
+/* What refers to it may be called later still: a destructor in C that is run by the same collection. */
 static int
 guarded_clear(Guarded *self)
 {
+    self->is_cleared = 1;
     OWNED(CLEAR)
     return 0;
 }
@@ -284,7 +312,9 @@ guarded_dealloc(Guarded *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self); /* first: what is cleared below may run a collection */
     guarded_clear(self);
+    PyObject *module = self->module; /* which has the type, so it goes last */
     type->tp_free(self);
+    Py_XDECREF(module);
     Py_DECREF(type);
 }
 

@@ -48,8 +48,8 @@ slot_of(Seen *seen, PyObject *leaves, PyObject *leaf)
 static PyObject *
 converted(Seen *seen, PyObject *leaves, PyObject *attempts, PyObject *results, Py_ssize_t n)
 {
-    PyObject *leaf = PyList_GET_ITEM(leaves, n);                                      /* borrowed: the list is ours */
-    PyObject *attempt = PyDict_GetItemWithError(attempts, (PyObject *)Py_TYPE(leaf)); /* borrowed */
+    PyObject *leaf = PyList_GET_ITEM(leaves, n);           /* borrowed: the list is ours */
+    PyObject *attempt = entry_of(attempts, Py_TYPE(leaf)); /* borrowed */
     if (attempt == NULL) {
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }

@@ -39,6 +39,8 @@ typedef struct Versioned {
     Tensor tensor;
 } Versioned;
 
+#define MAJOR 1 /* of DLPack: the version whose layout these are */
+
 /* A capsule keeps the pointer to its name, not the name: these live as long as the process. */
 static const char *const FRESH[] = {"dltensor", "dltensor_versioned"};
 static const char *const USED[] = {"used_dltensor", "used_dltensor_versioned"};
@@ -56,10 +58,13 @@ typedef struct {
     PyObject *on_release; /* owned */
 } DeferredRelease;
 
-/* Release what a producer exported. Its deleter may run Python: the GIL is held wherever this is called. */
+/* Release what a producer exported. Its deleter may run Python: the GIL is held wherever this is called. An error that is
+ * on the way goes on, and one that the deleter leaves behind is shown. */
 static void
 call_deleter(void *theirs, int is_versioned)
 {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
     if (is_versioned) {
         Versioned *managed = theirs;
         if (managed->deleter != NULL) {
@@ -71,13 +76,19 @@ call_deleter(void *theirs, int is_versioned)
             managed->deleter(managed);
         }
     }
+    if (PyErr_Occurred()) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    PyErr_Restore(type, value, traceback);
 }
 
 /* The memory as an object: the address of their structure; its context says of which kind it is. */
 static void
 memory_destructor(PyObject *memory)
 {
-    call_deleter(PyCapsule_GetPointer(memory, MEMORY), PyCapsule_GetContext(memory) != NULL);
+    if (PyCapsule_IsValid(memory, MEMORY)) { /* else another has renamed it, and with that taken it */
+        call_deleter(PyCapsule_GetPointer(memory, MEMORY), PyCapsule_GetContext(memory) != NULL);
+    }
 }
 
 /* Return the memory as an object, which owns `theirs` from then on. */
@@ -92,12 +103,18 @@ memory_of(DeferredRelease *deferred)
     return memory;
 }
 
+#if PY_VERSION_HEX >= 0x030D0000
+#define IS_FINALIZING Py_IsFinalizing
+#else
+#define IS_FINALIZING _Py_IsFinalizing
+#endif
+
 /* Any thread may call this, with an error set or without the interpreter's lock. */
 static void
 end(DeferredRelease *deferred)
 {
-    if (!Py_IsInitialized()) {
-        return; /* the interpreter is gone, and the memory goes with the process */
+    if (!Py_IsInitialized() || (IS_FINALIZING() && !PyGILState_Check())) {
+        return; /* the interpreter is gone, or lets no other thread in any more; the memory goes with the process */
     }
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *type, *value, *traceback;
@@ -147,7 +164,7 @@ static PyObject *
 defer_release(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     (void)module;
-    if (count != 2 || !PyCapsule_CheckExact(args[0])) {
+    if (count != 2 || !PyCapsule_CheckExact(args[0]) || !PyCallable_Check(args[1])) {
         PyErr_SetString(PyExc_TypeError, "defer_release(capsule, on_release)");
         return NULL;
     }
@@ -155,6 +172,11 @@ defer_release(PyObject *module, PyObject *const *args, Py_ssize_t count)
     void *theirs = PyCapsule_GetPointer(args[0], FRESH[is_versioned]);
     if (theirs == NULL) {
         return NULL; /* ValueError: taken already, or of another kind */
+    }
+    if (is_versioned && ((Versioned *)theirs)->major != MAJOR) {
+        /* Nothing behind the deleter may be read: its layout is that of another major version. */
+        return PyErr_Format(PyExc_BufferError, "DLPack %u.%u is not a version that is read here", ((Versioned *)theirs)->major,
+                            ((Versioned *)theirs)->minor);
     }
     DeferredRelease *deferred = PyMem_RawCalloc(1, sizeof *deferred);
     if (deferred == NULL) {

@@ -52,14 +52,11 @@ fastpath_traverse(PyObject *module, visitproc visit, void *arg)
     return 0;
 }
 
+/* The others are in no cycle, and what is called while a collection goes on still needs them. */
 static int
 fastpath_clear(PyObject *module)
 {
     State *state = PyModule_GetState(module);
-    Py_CLEAR(state->no_arguments);
-    Py_CLEAR(state->minus_one);
-    Py_CLEAR(state->word_grad);
-    Py_CLEAR(state->word_detach);
     Py_CLEAR(state->guarded_type);
     return 0;
 }
@@ -67,7 +64,12 @@ fastpath_clear(PyObject *module)
 static void
 fastpath_free(void *module)
 {
+    State *state = PyModule_GetState(module);
     fastpath_clear(module);
+    Py_CLEAR(state->no_arguments);
+    Py_CLEAR(state->minus_one);
+    Py_CLEAR(state->word_grad);
+    Py_CLEAR(state->word_detach);
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -11,7 +11,8 @@ typedef struct {
     PyObject *results; /* list: what comes in their places */
     PyObject *rebuilt; /* dict: id of a record -> what comes in its place; or None */
     Py_ssize_t next;
-    int inside; /* how many records we are inside of */
+    int inside;    /* how many records we are inside of */
+    int is_paused; /* whether the collector was switched off, and is to be switched on again */
 } Rebuilding;
 
 static PyObject *
@@ -19,6 +20,37 @@ changed_meanwhile(void)
 {
     PyErr_SetString(PyExc_RuntimeError, "the tree was changed while it was being converted");
     return NULL;
+}
+
+/* Nothing that is made here is garbage: looking through thousands of new containers again and again, while more are
+ * made, would take longer than making them. But the switch is the whole process': while it is off no code of others
+ * runs, so no other thread either, which could switch it off for itself and find it on again. */
+static void
+pause_collector(Rebuilding *at)
+{
+    at->is_paused = PyGC_Disable();
+}
+
+static void
+resume_collector(Rebuilding *at)
+{
+    if (at->is_paused) {
+        at->is_paused = 0;
+        PyGC_Enable();
+    }
+}
+
+/* Whether hashing and comparing the keys of a dict runs no code but Python's own. */
+static int
+has_plain_keys(PyObject *x)
+{
+    PyObject *key, *value;
+    for (Py_ssize_t at = 0; PyDict_Next(x, &at, &key, &value);) {
+        if (!PyUnicode_CheckExact(key) && !PyLong_CheckExact(key)) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 /* Return what comes in the place of x: a new reference, to x itself where nothing has changed inside of a record. */
@@ -90,6 +122,9 @@ replaced_record(Rebuilding *at, PyObject *x, PyObject *names)
 static PyObject *
 replaced_dict(Rebuilding *at, PyObject *x)
 {
+    if (!has_plain_keys(x)) {
+        resume_collector(at); /* for the rest of the call */
+    }
     /* A copy first, so that the keys stay in their order, whatever the order in which the values are replaced. */
     PyObject *keys = keys_of(x), *made = keys == NULL ? NULL : PyDict_Copy(x);
     int changed = 0;
@@ -172,8 +207,8 @@ replaced_leaf(Rebuilding *at, PyObject *x)
 static PyObject *
 replaced(Rebuilding *at, PyObject *x)
 {
-    PyObject *schema = PyDict_GetItemWithError(at->schemas, (PyObject *)Py_TYPE(x)); /* borrowed */
-    if (schema == NULL || schema == Py_False) {
+    PyObject *schema = entry_of(at->schemas, Py_TYPE(x)); /* borrowed */
+    if (schema == NULL || schema == Py_False || (PyType_Check(schema) && !is_plain(x))) {
         return PyErr_Occurred() ? NULL : changed_meanwhile();
     }
     if (schema == Py_None) {
@@ -205,18 +240,14 @@ unflatten(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "unflatten(items: list, schemas: dict, leaves: list, results: list, rebuilt: dict or None)");
         return NULL;
     }
-    Rebuilding at = {args[1], args[2], args[3], args[4], 0, 0};
-    /* Nothing that is made here is garbage: looking through thousands of new containers again and again, while more are
-     * made, would take longer than making them. The collector looks when it is asked next. */
-    int collects = PyGC_Disable();
+    Rebuilding at = {args[1], args[2], args[3], args[4], 0, 0, 0};
     int changed = 0;
+    pause_collector(&at);
     PyObject *made = replaced_items(&at, args[0], &changed);
     if (made != NULL && (at.next != PyList_GET_SIZE(at.results) || at.next != PyList_GET_SIZE(at.leaves))) {
         Py_CLEAR(made);
         changed_meanwhile();
     }
-    if (collects) {
-        PyGC_Enable();
-    }
+    resume_collector(&at);
     return made;
 }

@@ -9,7 +9,9 @@ typedef struct {
     PyObject *general;             /* callable: decides, and knows every keyword */
     PyObject *dict;                /* made by PyObject_GenericGetDict on request; holds the signature's attributes */
     PyObject *weakrefs;            /* borrowed: the weak references own themselves */
-    State *state;                  /* the module's, see Guarded */
+    int is_cleared;                /* by the collector, see Guarded */
+    PyObject *module;              /* owned to the end, see Guarded */
+    State *state;                  /* the module's */
     vectorcallfunc vectorcall;
 } Verb;
 
@@ -17,7 +19,7 @@ typedef struct {
 static PyObject *
 look_up(Verb *self, PyObject *table, PyObject *x)
 {
-    PyObject *found = PyDict_GetItemWithError(table, (PyObject *)Py_TYPE(x)); /* borrowed */
+    PyObject *found = entry_of(table, Py_TYPE(x)); /* borrowed */
     if (found == NULL) {
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
@@ -86,6 +88,10 @@ static PyObject *
 verb_vectorcall(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     Verb *self = (Verb *)callable;
+    if (self->is_cleared) {
+        PyErr_SetString(PyExc_ReferenceError, "a verb was called that the garbage collector has cleared");
+        return NULL;
+    }
     PyObject *result = attempted(self, args, PyVectorcall_NARGS(nargsf), kwnames);
     if (result != Py_None) {
         return result;
@@ -104,7 +110,8 @@ verb_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                      &fast_path_off, &general)) {
         return NULL;
     }
-    Verb *self = (Verb *)type->tp_alloc(type, 0);
+    PyObject *module = PyType_GetModule(type); /* the type has no subclasses */
+    Verb *self = module != NULL ? (Verb *)type->tp_alloc(type, 0) : NULL;
     if (self == NULL) {
         return NULL;
     }
@@ -112,7 +119,8 @@ verb_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->detaching = Py_NewRef(detaching);
     self->fast_path_off = Py_NewRef(fast_path_off);
     self->general = Py_NewRef(general);
-    self->state = PyType_GetModuleState(type); /* the type has no subclasses */
+    self->module = Py_NewRef(module);
+    self->state = PyModule_GetState(module);
     self->vectorcall = verb_vectorcall;
     return (PyObject *)self;
 }
@@ -122,6 +130,7 @@ static int
 verb_traverse(Verb *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self)); /* a heap type is owned by its objects */
+    Py_VISIT(self->module);
     Py_VISIT(self->plain);
     Py_VISIT(self->detaching);
     Py_VISIT(self->fast_path_off);
@@ -133,6 +142,7 @@ verb_traverse(Verb *self, visitproc visit, void *arg)
 static int
 verb_clear(Verb *self)
 {
+    self->is_cleared = 1;
     Py_CLEAR(self->plain);
     Py_CLEAR(self->detaching);
     Py_CLEAR(self->fast_path_off);
@@ -150,7 +160,9 @@ verb_dealloc(Verb *self)
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     verb_clear(self);
+    PyObject *module = self->module; /* which has the type, so it goes last */
     type->tp_free(self);
+    Py_XDECREF(module);
     Py_DECREF(type);
 }
 
