@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from interop._model.description import Device
+from interop._model.scope import Block
 from interop._model.sizes import sized
 from interop.backends import load_backend
 from interop.cuda._libraries import current_index, device_of, imported, memory_of, usable
 from interop.errors import DeviceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from interop.backends.cuda.types import PoolUse
 
@@ -72,13 +72,22 @@ def memory_report(device: Any = None) -> MemoryReport:
     return MemoryReport(where, *memory_of(usable(libraries, where, "memory to report"), where))
 
 
-class Pool(contextlib.AbstractContextManager["Pool"]):
+class Pool(Block["Pool"]):
     """A scope in which torch and CuPy allocate from one pool: `torch_pool` and `cupy_pool` make one.
 
-    It can be entered again, inside of itself too. It is for the thread that entered it, in both libraries.
+    It can be entered again, inside of itself too, and by other threads: each enters it for itself, in both libraries. Memory that is in
+    use when it is left stays valid.
+
+    Raises
+    ------
+    BackendNotInstalledError
+        On entering, if one of the two cannot be imported.
+    DeviceUnavailableError
+        If one of the two cannot use the current device, or there is no such pool.
     """
 
     def __init__(self, owner: str, guest: str) -> None:
+        super().__init__(f"{owner}_pool", self._allocating)
         self._owner, self._guest = owner, guest
         self._local = threading.local()
 
@@ -87,37 +96,27 @@ class Pool(contextlib.AbstractContextManager["Pool"]):
         return f"<interop.cuda.{self._owner}_pool(), {'active' if self.is_active() else 'not active'}>"
 
     @property
-    def _entered(self) -> list[tuple[contextlib.ExitStack, Callable[[], bool]]]:
-        if not hasattr(self._local, "entered"):
-            self._local.entered = []
-        found: list[tuple[contextlib.ExitStack, Callable[[], bool]]] = self._local.entered
+    def _entered(self) -> list[Callable[[], bool]]:
+        found: list[Callable[[], bool]] = self._local.__dict__.setdefault("entered", [])
         return found
 
-    def __enter__(self) -> Self:
-        """Let both allocate there.
-
-        Raises
-        ------
-        BackendNotInstalledError
-            If one of the two cannot be imported.
-        DeviceUnavailableError
-            If one of the two cannot use the current device, or there is no such pool.
-        """
+    def _allocating(self) -> Generator[Pool, None, None]:
         owner, guest = load_backend(self._owner), load_backend(self._guest)
         where = Device("cuda", current_index([owner]))
         reasons = [why for library in (owner, guest) if (why := library.why_unavailable(where)) is not None]
         if reasons:
             raise DeviceUnavailableError(f"there is no pool on {where}: {'; '.join(reasons)}.", hint="Run `interop doctor`.")
-        with contextlib.ExitStack() as stack:
-            source = stack.enter_context(owner.memory_source())
-            draws = stack.enter_context(guest.allocate_from(source))
-            self._entered.append((stack.pop_all(), lambda: source.is_used() and draws()))
-        return self
+        entered = self._entered
+        with owner.memory_source() as source, guest.allocate_from(source) as draws:
 
-    def __exit__(self, *error: object) -> None:
-        """Let both allocate where they did before; memory that is in use stays valid."""
-        stack, _ = self._entered.pop()
-        stack.close()
+            def is_used() -> bool:
+                return source.is_used() and draws()
+
+            try:
+                entered.append(is_used)
+                yield self
+            finally:
+                entered[:] = [other for other in entered if other is not is_used]
 
     def is_active(self) -> bool:
         """Return whether what this thread allocates now, with either library, comes from this pool.
@@ -125,7 +124,7 @@ class Pool(contextlib.AbstractContextManager["Pool"]):
         False inside of another pool, and inside of an allocator that was set in CuPy meanwhile. What `torch.cuda.use_mem_pool` sets
         inside cannot be seen from here.
         """
-        return any(is_used() for _, is_used in self._entered)
+        return any(is_used() for is_used in self._entered)
 
     def memory_report(self, device: Any = None) -> MemoryReport:
         """Return who holds the memory of a device: `interop.cuda.memory_report`."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from interop._model.description import Device
+from interop._model.scope import block, nested
 from interop.cuda._libraries import device_of, imported, usable
 from interop.dlpack import stream_device, stream_number
 from interop.errors import StreamError
@@ -38,7 +38,7 @@ class Stream:
         return 0, self.pointer
 
 
-@contextlib.contextmanager
+@block
 def stream(s: Any = None, /, *, device: Any = None) -> Iterator[Stream]:
     """Make one stream the current one of torch and CuPy, and its device the current device; both are as before after it.
 
@@ -81,9 +81,7 @@ def stream(s: Any = None, /, *, device: Any = None) -> Iterator[Stream]:
     libraries = usable(imported(), where, "stream")
     pointer = libraries[0].stream_pointer(s, where)
     assert pointer is not None, "a library that can use the device has a stream there"
-    with contextlib.ExitStack() as stack:
-        for library in libraries:
-            stack.enter_context(library.on_stream(pointer, where))
+    with nested(*[library.on_stream(pointer, where) for library in libraries]):
         yield Stream(pointer, where, tuple(library.name for library in libraries))
 
 
