@@ -13,8 +13,6 @@ from typing import Any, TextIO
 
 import click
 
-__all__ = ["INTERRUPTED", "BrokenError", "run"]
-
 INTERRUPTED = 130
 """What a shell reports of a process that SIGINT has ended."""
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from interop._model.description import Device
 from interop._version import __version__
 from interop.backends import BROKEN, backend_names, load_backend
+from interop.doctor.compiled import compiled_half
 from interop.doctor.cuda import EMPTY, cuda_state, disagreements
 from interop.doctor.distributions import Distributions, known_library
 from interop.doctor.dlpack_support import UNKNOWN, dlpack_support
@@ -61,7 +62,10 @@ def examine() -> dict[str, Any]:
     # Before the findings are listed: they may add some.
     backends = [_facts(visit, distributions) for visit in visits]
     cuda = _cuda(visits)
-    findings = [("interop", name_clash(distributions)), *((visit.name, visit.findings) for visit in visits)]
+    ours = name_clash(distributions)
+    if numpy.backend is not None:  # the extension needs it, and its absence is another finding
+        ours += compiled_half()
+    findings = [("interop", ours), *((visit.name, visit.findings) for visit in visits)]
     return {
         "schema": SCHEMA,
         "interop": __version__,
