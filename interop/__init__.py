@@ -17,7 +17,7 @@ from interop._engine.transfer import Transfer
 from interop._model.description import Description, Device
 from interop._model.plan import Plan
 from interop._model.policy import COERCE, DEFAULT, STRICT, Policy, policy
-from interop._model.spelling import nearest
+from interop._model.spelling import no_attribute
 from interop._neutral.decorator import neutral
 from interop._neutral.namespace import array_namespace
 from interop._verbs import convert, describe, explain, shares_memory, to_cupy, to_jax, to_numpy, to_torch
@@ -127,4 +127,4 @@ if not TYPE_CHECKING:  # a type checker has the list above, and finds what is no
             return importlib.import_module(f"interop.{name}")
         if name in _ELSEWHERE:
             raise AttributeError(f"interop has no {name}: write {_ELSEWHERE[name]}.")
-        raise AttributeError(f"module 'interop' has no attribute {name!r}" + (nearest(name, __dir__()) if name[0] != "_" else ""))
+        raise no_attribute(__name__, name, __dir__())

@@ -20,6 +20,8 @@ class Library(NamedTuple):
         Whether none of its arrays can be written to.
     packages : tuple of str
         Further top-level packages that its types come from.
+    aliases : tuple of str
+        What people call it besides; a target is not named so, and the error says how it is.
     """
 
     install: str
@@ -27,13 +29,26 @@ class Library(NamedTuple):
     devices: tuple[str, ...]
     readonly: bool = False
     packages: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 BUILTIN: dict[str, Library] = {
-    "numpy": Library("pip install numpy", "numpy.ndarray", ("cpu",)),
-    "torch": Library("pip install 'array-interop[torch]'", "torch.Tensor", ("cpu", "cuda", "mps", "xpu", "meta")),
-    "cupy": Library("pip install 'array-interop[cupy13x]'", "cupy.ndarray", ("cuda",)),
-    "jax": Library("pip install 'array-interop[jax]'", "jax.Array", ("cpu", "cuda", "rocm"), readonly=True, packages=("jaxlib",)),
-    "array_api_strict": Library("pip install 'array-interop[strict]'", "array_api_strict.Array", ("cpu", "ext")),
+    "numpy": Library("pip install numpy", "numpy.ndarray", ("cpu",), aliases=("np", "ndarray")),
+    "torch": Library(
+        "pip install 'array-interop[torch]'",
+        "torch.Tensor",
+        ("cpu", "cuda", "mps", "xpu", "meta"),
+        aliases=("pt", "th", "pytorch", "tensor"),
+    ),
+    "cupy": Library("pip install 'array-interop[cupy13x]'", "cupy.ndarray", ("cuda",), aliases=("cp",)),
+    "jax": Library(
+        "pip install 'array-interop[jax]'",
+        "jax.Array",
+        ("cpu", "cuda", "rocm"),
+        readonly=True,
+        packages=("jaxlib",),
+        aliases=("jnp", "jax.numpy"),
+    ),
+    "array_api_strict": Library("pip install 'array-interop[strict]'", "array_api_strict.Array", ("cpu", "ext"), aliases=("strict",)),
 }
 """Each built-in library by its name, which is also that of its package and of its folder in `interop.backends`."""

@@ -10,7 +10,10 @@ library: they are never cast unless the user names a dtype.
 
 from __future__ import annotations
 
+import re
+import sys
 from functools import lru_cache
+from struct import calcsize
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop._model.spelling import nearest
@@ -106,6 +109,7 @@ _ALIASES = {
         if f"{kind}{size * 8}" in DTYPES
     },
     "double": "float64",
+    "csingle": "complex64",
     "chalf": "complex32",
     "cfloat": "complex64",
     "cdouble": "complex128",
@@ -115,6 +119,27 @@ _ALIASES = {
     "complex": "complex128",
 }
 
+_POINTER, _LONG = 8 * calcsize("P"), 8 * calcsize("l")
+_ALIASES |= {"intp": f"int{_POINTER}", "uintp": f"uint{_POINTER}", "int_": f"int{_POINTER}", "uint": f"uint{_POINTER}"}
+if _LONG == 64:  # elsewhere one library's "long" has 32 bits and another's 64: there it is no name
+    _ALIASES |= {"long": "int64", "ulong": "uint64"}
+
+# The one-letter codes of the array interface and of the buffer protocol, which stand alone or after a byte order.
+_CODES = {"?": "bool", "b1": "bool", "b": "int8", "B": "uint8", "h": "int16", "H": "uint16", "i": "int32", "I": "uint32"}
+_CODES |= {"l": f"int{_LONG}", "L": f"uint{_LONG}", "q": "int64", "Q": "uint64", "p": f"int{_POINTER}", "P": f"uint{_POINTER}"}
+_CODES |= {"e": "float16", "f": "float32", "d": "float64", "g": "longdouble", "F": "complex64", "D": "complex128", "G": "clongdouble"}
+
+_WORDS_OF_OTHERS = {
+    "pyarrow": {"halffloat": "float16", "float": "float32", "double": "float64"},
+    "polars": {"boolean": "bool"},
+}
+"""By the package that a dtype is of, the words in its names that mean something else here; all others mean what they say."""
+
+# What these are depends on the library that says them. Without one they are what Python and the array API's reference say.
+_AMBIGUOUS = {"float", "int", "uint", "complex", "long", "ulong"}
+_PYTHON = (bool, int, float, complex)
+_SWAPPED = ">" if sys.byteorder == "little" else "<"
+
 
 def canonical(name: str) -> str:
     """Return the name that interop uses for a dtype's name; unknown names come back as they are."""
@@ -122,28 +147,55 @@ def canonical(name: str) -> str:
 
 
 def dtype_name(dtype: Any) -> str:
-    """Return the canonical name of a dtype given as a name, a NumPy, torch, ml_dtypes or JAX dtype, or a Python type.
+    """Return the canonical name of a dtype given as a name, a code (``"<f4"``), a dtype of any library, or a Python type.
 
-    Raises ValueError with the nearest name if interop knows no such dtype.
+    Raises ValueError with the nearest name if interop knows no such dtype, or if it is in a foreign byte order, which no result is.
 
-    >>> dtype_name("half"), dtype_name(float), dtype_name("bfloat16")
-    ('float16', 'float64', 'bfloat16')
+    >>> dtype_name("half"), dtype_name(float), dtype_name("bfloat16"), dtype_name("?")
+    ('float16', 'float64', 'bfloat16', 'bool')
     """
-    name = _spelling(dtype)
-    if not (isinstance(dtype, str) and "." in dtype):  # "torch.float" is not NumPy's float: of a library's own words, only the plain ones
-        name = canonical(name)
+    name = _named(dtype) if isinstance(dtype, str) else _name_of(dtype)
     if name not in DTYPES:
         raise ValueError(f"{dtype!r} is not a dtype that interop can move{nearest(name, DTYPES)}")
     return name
 
 
-def _spelling(dtype: Any) -> str:
-    if isinstance(dtype, str):
-        return dtype.rpartition(".")[2]
-    if isinstance(dtype, type):
-        return dtype.__name__
-    name = getattr(dtype, "name", None)
-    return name if isinstance(name, str) else str(dtype).rpartition(".")[2]
+def _named(text: str) -> str:
+    if text in DTYPES:
+        return text
+    order, code = text[:1], text[1:]
+    if order in ("<", ">", "=", "|"):
+        name = _CODES.get(code) or canonical(code)
+        if order == _SWAPPED and name in DTYPES and DTYPES[name].bits > 8:
+            raise _foreign_order(text, name)
+        # A code takes a byte order, a name does not; and what has no order is a byte.
+        known = code in _CODES or re.fullmatch(r"[iufc]\d+", code)
+        return name if known and (order != "|" or DTYPES[name].bits == 8) else text
+    if text in _CODES:
+        return _CODES[text]
+    library, _, name = text.rpartition(".")
+    return name if library and name in _AMBIGUOUS else canonical(name)
+
+
+def _name_of(dtype: Any) -> str:
+    if (storage := getattr(dtype, "numpy_dtype", None)) is not None:  # of a column that has a place for what is missing
+        return _name_of(storage)
+    name = dtype.__name__ if isinstance(dtype, type) else getattr(dtype, "name", None)
+    if not isinstance(name, str):
+        name = str(dtype).rpartition(".")[2]
+    package = str((dtype if isinstance(dtype, type) else type(dtype)).__module__).partition(".")[0]
+    if package in _WORDS_OF_OTHERS:
+        name = name.lower()
+        return _WORDS_OF_OTHERS[package].get(name, name)
+    if name not in _AMBIGUOUS or dtype in _PYTHON:
+        name = canonical(name)
+    if getattr(dtype, "isnative", True) is False and name in DTYPES:
+        raise _foreign_order(dtype, name)
+    return name
+
+
+def _foreign_order(dtype: Any, name: str) -> ValueError:
+    return ValueError(f"{dtype!r} is in a foreign byte order, and results are in this machine's: write dtype={name!r}.")
 
 
 def can_hold(wide: str, narrow: str) -> bool:

@@ -8,8 +8,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
+    **dict.fromkeys(("detach", "no_grad", "stop_gradient"), (("grad", "grad='detach'"),)),
+    "requires_grad": (("dtype", "result.requires_grad_(), after the conversion"),),
+    "force": (("policy", "policy='coerce'"),),
+    **dict.fromkeys(("cpu", "to_cpu", "allow_transfer"), (("transfer", "transfer='allow'"),)),
+    **dict.fromkeys(
+        ("blocking", "non_blocking"), (("blocking", "blocking=False"), ("stream", "stream=, which orders the work: nothing waits here"))
+    ),
+    **dict.fromkeys(("zero_copy", "zero_copy_only", "share", "share_memory", "copy_if_needed"), (("copy", "copy=False"),)),
+    **dict.fromkeys(("writable", "writeable"), (("readonly", "readonly='share'"),)),
+    **dict.fromkeys(("dense", "to_dense", "todense", "densify"), (("layout", "layout='dense'"),)),
+    **dict.fromkeys(("unit", "drop_units"), (("units", "units='drop'"),)),
+    **dict.fromkeys(("cast", "astype", "type"), (("dtype", "dtype="),)),
+    **dict.fromkeys(
+        ("backend", "library", "lib", "framework", "module", "target"),
+        (("runs_on", "runs_on="), ("like", "the library by position, or like=")),
+    ),
+    "runs_on": (("like", "the library by position, or like="),),
+    "mixed": (("like", "like='first' (everything follows the first array) or to= (everything goes to that library)"),),
+}
+"""Keywords that people bring from elsewhere: what to write, in the first of these whose keyword there is."""
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"``, or an empty string when nothing is near."""
+    """Return ``"; did you mean 'x'?"``, or a full stop when nothing is near."""
     from difflib import get_close_matches  # on request: only mistakes need it
 
     found = get_close_matches(word.lower(), list(words), n=1, cutoff=0.5)
@@ -21,9 +44,22 @@ def unknown(word: str, what: str, known: Iterable[str]) -> str:
 
     >>> unknown("toch", "backend", ["numpy", "torch"])
     "'toch' is not a backend; did you mean 'torch'? Known: numpy, torch."
+    >>> unknown("detach", "keyword", ["copy", "grad"])
+    "'detach' is not a keyword; write grad='detach'. Known: copy, grad."
     """
     known = list(known)
-    return f"{word!r} is not a {what}{nearest(word, known)} Known: {', '.join(known)}."
+    here = [text for needed, text in ELSEWHERE.get(word, ()) if needed in known and not what.startswith("backend")]
+    near = f"; write {here[0]}." if here else nearest(word, known)
+    return f"{word!r} is not a {what}{near} Known: {', '.join(known)}."
+
+
+def no_attribute(module: str, name: str, known: Iterable[str]) -> AttributeError:
+    """Return the error for a module's attribute that is not there, with the nearest one; without, for private names, which only tools ask for.
+
+    >>> str(no_attribute("interop.tree", "convrt", ["convert", "explain"]))
+    "module 'interop.tree' has no attribute 'convrt'; did you mean 'convert'?"
+    """
+    return AttributeError(f"module {module!r} has no attribute {name!r}{'' if name.startswith('_') else nearest(name, known)}")
 
 
 def no_value(name: str, value: Any, values: Sequence[Any], of: str = "") -> str:

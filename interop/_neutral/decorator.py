@@ -99,18 +99,9 @@ def neutral(
     >>> median(torch.tensor([[1.0, 8.0], [2.0, 9.0], [3.0, 7.0]], requires_grad=True))
     tensor([2., 8.])
     """
-    for word in permissions.keys() & _ELSEWHERE.keys():
-        raise TypeError(f"neutral has no {word}=: write {_ELSEWHERE[word].format(value=permissions[word])}.")
     check_names(permissions, ("like", "to", "runs_on", *FIELDS, "policy"), "keyword of neutral")
     decorate = functools.partial(_decorate, permissions=permissions, like=like, to=to, runs_on=runs_on)
     return decorate if function is None else decorate(function)
-
-
-_ELSEWHERE = {
-    "mixed": "like='first' (everything follows the first array) or to='torch' (everything goes there)",
-    "backend": "runs_on={value!r}",
-}
-"""Keywords that people bring from elsewhere, and from earlier versions."""
 
 
 def _decorate(function: Any, permissions: dict[str, Any], **target: Unpack[Target]) -> Any:

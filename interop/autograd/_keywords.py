@@ -27,8 +27,6 @@ def function_or_decorator(verb: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(verb)
     def call(*functions: Any, **keywords: Any) -> Any:
-        if "backend" in keywords and "runs_on" in known:  # too far apart for a suggestion by spelling
-            raise TypeError(f"{verb.__name__} has no backend=: write runs_on={keywords['backend']!r}.")
         check_names(keywords, known, f"keyword of {verb.__name__}")
         if not functions or functions[0] is None:
             return functools.partial(call, **keywords)

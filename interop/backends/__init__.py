@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from interop._libraries import BUILTIN
-from interop._model.spelling import unknown
+from interop._model.description import DEVICE_TYPES
+from interop._model.spelling import no_attribute, unknown
 from interop.errors import BackendNotInstalledError, UnsupportedTypeError
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ _PUBLIC = {
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise no_attribute(__name__, name, __all__)
     return getattr(importlib.import_module(_PUBLIC[name]), name)
 
 
@@ -99,6 +101,8 @@ _loaded: dict[str, Backend] = {}
 _observers: list[Callable[[Backend], None]] = []
 _by_type: WeakKeyDictionary[type, Backend] = WeakKeyDictionary()
 _no_arrays: WeakSet[type] = WeakSet()
+_points: dict[tuple[str, ...], Any] = {}
+"""The entry points of third parties, as found on this import path: looking for them takes milliseconds."""
 
 
 def backend_names() -> list[str]:
@@ -171,65 +175,77 @@ def _load_entry_point(name: str) -> Backend:
 
 
 def _entry_points() -> Any:
-    from importlib.metadata import entry_points  # on request: it is a third of what `import interop` would cost
+    path = tuple(sys.path)
+    if path not in _points:
+        from importlib.metadata import entry_points  # on request: it is a third of what `import interop` would cost
 
-    return entry_points(group="interop.backends")
+        _points.clear()
+        _points[path] = entry_points(group="interop.backends")
+    return _points[path]
 
 
-def find_backend(x: Any) -> Backend:
+def find_backend(x: Any, tree: Callable[[], str] | None = None) -> Backend:
     """Return the backend that owns `x`, found from its type; UnsupportedTypeError if there is none.
 
     A type is asked for by the top-level packages of its bases, so that nothing is imported that the
     user has not imported; the backend then confirms (``torch.dtype`` is torch's too, but no array).
+    `tree` returns the call that a container is for instead, with ``{}`` in the place of its expression.
     """
     kind = type(x)
-    found = _by_type.get(kind)
-    if found is None:
-        found = _by_type[kind] = _find(x, kind)
-    return found
+    lasting = _is_itself(kind)
+    found = _by_type.get(kind) if lasting else None
+    if found is not None:
+        return found
+    if not lasting or kind not in _no_arrays:
+        found = _find(x, kind)
+        if found is not None:
+            if lasting:
+                _by_type[kind] = found
+            return found
+        if lasting:
+            _no_arrays.add(kind)
+    raise _unsupported(x, kind, tree)
 
 
 def is_array(x: Any) -> bool:
     """Return whether `x` is an array that some backend owns; asked once for each type."""
     kind = type(x)
+    if not _is_itself(kind):
+        return _find(x, kind) is not None
     if kind in _by_type:
         return True
     if kind in _no_arrays:
         return False
-    try:
-        find_backend(x)
-    except UnsupportedTypeError:
+    found = _find(x, kind)
+    if found is None:
         _no_arrays.add(kind)
         return False
+    _by_type[kind] = found
     return True
 
 
-def _find(x: Any, kind: type) -> Backend:
+def _is_itself(kind: type) -> bool:
+    """Return whether a type equals no other: one whose metaclass says that it does would be taken for that one in a table."""
+    meta = type(kind)
+    return meta is type or (meta.__eq__ is type.__eq__ and meta.__hash__ is type.__hash__)
+
+
+def _find(x: Any, kind: type) -> Backend | None:
     known = backend_names()
     for base in kind.__mro__:
         package = str(base.__module__).partition(".")[0]
         name = _PACKAGES.get(package, package)
         if name in known and load_backend(name).owns(x):
             return load_backend(name)
-    if hasattr(kind, "__dlpack__") and hasattr(kind, "__dlpack_device__"):
-        return load_backend(FOREIGN)
-    raise _unsupported(x, kind)
+    return load_backend(FOREIGN) if hasattr(kind, "__dlpack__") and hasattr(kind, "__dlpack_device__") else None
 
 
-def _unsupported(x: Any, kind: type) -> UnsupportedTypeError:
+def _unsupported(x: Any, kind: type, tree: Callable[[], str] | None) -> UnsupportedTypeError:
+    from interop.backends.advice import advice_for  # on request: only refusals need it
+
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    if isinstance(x, type | ModuleType):
-        hint = "Pass an array, not a class or a module."
-    elif owned := next((method for method in ("to_numpy", "toarray") if hasattr(kind, method)), None):
-        hint = f"Call its own {owned}() first, and convert the result."
-    elif isinstance(x, str | bytes) or x is None or callable(x):
-        hint = "Pass an array (a file has to be read first)." if isinstance(x, str) else "Pass an array."
-    elif isinstance(x, dict):
-        hint = "Convert its values one by one."
-    else:
-        hint = "Make an array of it first, and name the dtype: numpy.asarray(x, dtype='float32')."
     message = f"{name} is not an array that interop knows, and does not speak DLPack (__dlpack__ and __dlpack_device__)."
-    return UnsupportedTypeError(message, hint=hint)
+    return UnsupportedTypeError(message, hint=advice_for(x, is_array, tree))
 
 
 def name_of_target(to: Any) -> str:
@@ -245,7 +261,20 @@ def name_of_target(to: Any) -> str:
         # array_api_compat.torch, also where a library vendors it: sklearn.externals.array_api_compat.torch
         name = to.__name__.rpartition("array_api_compat.")[2].partition(".")[0]
     else:
-        raise TypeError(f"to= is a backend's name or its namespace module, got {to!r}; for an array use like=.")
+        raise TypeError(f"to= is a backend's name or its namespace module, got {to!r}{_name_meant_by(to)}")
     if not is_backend(name):
+        if meant := next((right for right, library in BUILTIN.items() if name in library.aliases), None):
+            raise ValueError(f"{name!r} is not a backend; did you mean {meant!r}? Known: {', '.join(backend_names())}.")
+        if name.partition(":")[0] in DEVICE_TYPES:
+            raise ValueError(f"{name!r} is a device, and the target is a library: write device={name!r} besides it.")
         raise ValueError(unknown(name, "backend", backend_names()))
     return name
+
+
+def _name_meant_by(to: Any) -> str:
+    """Return what to write for a target that is neither a name nor a module: an array, or a class or a dtype of its library."""
+    if is_array(to):
+        return "; for an array use like=."
+    package = str((to if isinstance(to, type) else type(to)).__module__).partition(".")[0]
+    name = _PACKAGES.get(package, package)
+    return f": write {name!r}." if is_backend(name) else "."

@@ -1,0 +1,277 @@
+"""What to call for an object that is no array here: other libraries' own words, as data. Imports none of them.
+
+A hint is followed to the letter, so none of these calls changes a value or a dtype. Where a library's usual call does, for some of
+its objects (integers become floats for a missing value, or for the sake of another column), a row before it knows these.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import is_dataclass
+from itertools import chain
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+
+class Row(NamedTuple):
+    """What to write for an object of a class.
+
+    ``{tree[...]}`` in the text stands for the call on a container, ``{found!r}`` for what `when` returned: None if it is another row's.
+    """
+
+    text: str
+    when: Callable[[Any], Any] | None = None
+
+
+def _if(question: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda x: True if question(x) else None
+
+
+def _first(names: Callable[[Any], Iterable[Any]] = iter, question: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
+    """Return the name of the first part, where there is one and the question is answered with yes."""
+    return lambda x: next(iter(names(x)), None) if question is None or question(x) else None
+
+
+def _is_missing(x: Any) -> Any:
+    """Return whether a column of pandas lacks values and knows it: in plain NumPy dtypes, NaN is a value."""
+    return hasattr(x.dtype, "na_value") and x.isna().any()
+
+
+def _is_mixed(x: Any) -> bool:
+    return len(set(x.dtypes)) > 1
+
+
+def _columns(x: Any) -> Iterable[Any]:
+    return tuple(x.columns)
+
+
+_OWN = "Call its own {}() first, and convert the result."
+_FILL = "It has missing values (null, NA), which plain arrays do not, and its to_numpy() would turn the others into floats or objects. "
+_FILL += "Leave them out: x.{}().to_numpy(), or fill them first."
+_BY_COLUMN = "One array has one dtype, and its columns have several{}. Convert column by column: x[{{found!r}}]{}."
+_LAZY = "It is not read yet. Read it first: {}."
+_BYTES = "These are bytes: numpy.frombuffer({}, dtype='uint8'), and the result's view(...) as the dtype that was written."
+_PART = "It holds several arrays. Convert them one by one: {}."
+
+_KEEPS = "Call its own to_numpy() first, which keeps its dtype."
+_ONE_DTYPE = "Its columns have one dtype, which its own to_numpy() keeps: call that first."
+_COLUMNS = "A table holds one array for each column. Convert it column by column{}: x.column(0){}.to_numpy({})."
+_STORAGE = "Take its memory as {}: torch.empty(0, dtype={}, device=x.device).set_(x)"
+
+ADVICE: dict[str, tuple[Row, ...]] = {
+    **dict.fromkeys(
+        ("pandas.Series", "pandas.Index", "pandas.ExtensionArray"), (Row(_FILL.format("dropna"), _if(_is_missing)), Row(_KEEPS))
+    ),
+    "pandas.DataFrame": (
+        Row(
+            _BY_COLUMN.format(", or missing values (null, NA)", ".dropna().to_numpy()"),
+            _first(_columns, lambda x: any(_is_missing(x[name]) for name in x.columns)),
+        ),
+        Row(_BY_COLUMN.format("", ".to_numpy()"), _first(_columns, _is_mixed)),
+        Row(_ONE_DTYPE),
+    ),
+    "polars.Series": (Row(_FILL.format("drop_nulls"), _if(lambda x: x.null_count())), Row(_KEEPS)),
+    "polars.DataFrame": (
+        Row(
+            _BY_COLUMN.format(", or missing values (null)", ".drop_nulls().to_numpy()"),
+            _first(_columns, lambda x: any(column.null_count() for column in x)),
+        ),
+        Row(_BY_COLUMN.format("", ".to_numpy()"), _first(_columns, _is_mixed)),
+        Row(_ONE_DTYPE),
+    ),
+    "polars.LazyFrame": (Row(_LAZY.format("x.collect()")),),
+    "pyarrow.Array": (
+        Row(
+            "It has missing values (null). Leave them out: x.drop_null().to_numpy(zero_copy_only=False), or fill them first.",
+            _if(lambda x: x.null_count),
+        ),
+        Row(
+            "Take its lists apart: x.flatten().to_numpy(zero_copy_only=False).reshape(len(x), -1).",
+            _if(lambda x: hasattr(x.type, "list_size")),
+        ),
+        Row("Make an array of it with pyarrow: x.to_numpy(zero_copy_only=False)."),
+    ),
+    "pyarrow.ChunkedArray": (Row(_FILL.format("drop_null"), _if(lambda x: x.null_count)), Row(_KEEPS)),
+    **{
+        f"pyarrow.{kind}": (
+            Row(
+                _COLUMNS.format(", without missing values (null)", ".drop_null()", how),
+                _if(lambda x: x.num_columns and x.column(0).null_count),
+            ),
+            Row(_COLUMNS.format("", "", how)),
+        )
+        for kind, how in (("Table", ""), ("RecordBatch", "zero_copy_only=False"))
+    },
+    "pyarrow.Buffer": (Row(_BYTES.format("x")),),
+    "pyarrow.Scalar": (Row("Take the Python value: x.as_py()."),),
+    **dict.fromkeys(("xarray.DataArray", "xarray.Variable"), (Row("Convert the array inside of it, as it is: x.data."),)),
+    "xarray.Dataset": (Row(_PART.format("x[{found!r}].data"), _first()),),
+    "dask": (Row(_LAZY.format("x.compute()")),),
+    **dict.fromkeys(("h5py.Dataset", "zarr.Array", "netCDF4.Variable", "blosc2.NDArray"), (Row(_LAZY.format("x[...]")),)),
+    **dict.fromkeys(("h5py.Group", "zarr.Group"), (Row(_PART.format("x[{found!r}][...]"), _first()),)),
+    "netCDF4.Dataset": (Row(_PART.format("x[{found!r}][...]"), _first(lambda x: x.variables)),),
+    "tables.Leaf": (Row(_LAZY.format("x.read()")),),
+    "tensorstore.TensorStore": (Row(_LAZY.format("x.read().result()")),),
+    "builtins.PySafeSlice": (Row(_LAZY.format("x[:]")),),
+    "builtins.safe_open": (Row(_PART.format("x.get_tensor({found!r})"), _first(lambda x: x.keys())),),
+    "numpy.NpzFile": (Row(_PART.format("x[{found!r}]"), _first()),),
+    "PIL.Image": (Row("Make an array of its pixels, as they are: numpy.asarray(x)."),),
+    **dict.fromkeys(("cv2.UMat",), (Row("Bring it to the host first: x.get()."),)),
+    "cv2.GpuMat": (Row("Bring it to the host first: x.download()."),),
+    "scipy.SparseABC": (Row("It is sparse. Make it dense first: x.toarray()."),),
+    "sparse.SparseArray": (Row("It is sparse. Make it dense first: x.todense()."),),
+    "awkward.Array": (Row("If it is regular, call its own to_numpy() first, which keeps its dtype; if ragged, convert its parts."),),
+    "tensordict.TensorDictBase": (Row("It holds several arrays: {tree[x.to_dict()]}."),),
+    "astropy.Table": (Row(_PART.format("x[{found!r}]"), _first(lambda x: x.colnames)),),
+    "pint.PlainQuantity": (Row("Its numbers are in its unit. Convert them: x.magnitude, in the unit that is meant (x.to first)."),),
+    **dict.fromkeys(("mxnet.NDArray", "decord.NDArray"), (Row(_OWN.format("asnumpy")),)),
+    **dict.fromkeys(
+        ("torch.Module", "torch.Optimizer"),
+        (Row("It holds arrays and is none. Convert those in its state_dict(): {tree[x.state_dict()]}."),),
+    ),
+    "torch.UntypedStorage": (Row(_STORAGE.format("bytes", "torch.uint8") + ", and view(...) that as the dtype that was written."),),
+    "torch.TypedStorage": (Row(_STORAGE.format("a tensor of its dtype", "x.dtype") + "."),),
+    "numba.DeviceNDArray": (Row("Its memory as an array of CuPy: cupy.asarray(x)."),),
+    "multiprocessing.SynchronizedArray": (Row("Its memory, while nobody else writes to it: numpy.asarray(x.get_obj())."),),
+    "multiprocessing.SharedMemory": (Row(_BYTES.format("x.buf")),),
+    "builtins.PyCapsule": (
+        Row("A bare capsule is for one consumer only, and does not say on which device it lies: pass the array itself."),
+    ),
+    "builtins.bytes": (Row(_BYTES.format("x")),),
+    "builtins.bytearray": (Row(_BYTES.format("x")),),
+    "mmap.mmap": (Row(_BYTES.format("x")),),
+    "builtins.str": (Row("Pass an array (a file has to be read first)."),),
+    "builtins.NoneType": (Row("Pass an array."),),
+}
+"""By package and class, without the modules between, or by the package alone; of several rows the first whose question is answered."""
+
+_AS_IT_IS = "Make an array of it first, in its own dtype: numpy.asarray(x)."
+_HOLDS = "Convert what it holds: {}."
+
+_BY_METHOD = {
+    "compute": _LAZY.format("x.compute()"),
+    **{method: _OWN.format(method) for method in ("to_numpy", "toarray", "todense", "asnumpy")},
+    "__cuda_array_interface__": "Its memory as an array of CuPy: cupy.asarray(x).",
+    **dict.fromkeys(("__array_interface__", "__array__"), _AS_IT_IS),
+}
+"""For classes that no row knows, by the first of these that the class has."""
+
+
+class _Trees:
+    """Fills ``{tree[...]}`` in: the call for a container, whose expression stands in the brackets."""
+
+    def __init__(self, call: Callable[[], str] | None) -> None:
+        self.call = call
+
+    def __getitem__(self, expression: str) -> str:
+        return (self.call() if self.call else "interop.tree.describe({})").replace("{}", expression)
+
+
+def advice_for(x: Any, is_array: Callable[[Any], bool], tree: Callable[[], str] | None = None) -> str:
+    """Return what to write for an object that is not converted; `tree` returns the call for a container that holds it."""
+    kind = type(x)
+    trees = _Trees(tree)
+    if isinstance(x, type | ModuleType):
+        return "Pass an array, not a class or a module."
+    for base in kind.__mro__:
+        package = str(base.__module__).partition(".")[0]
+        for row in ADVICE.get(f"{package}.{base.__qualname__}") or ADVICE.get(package) or ():
+            if (found := _answer(row, x)) is not None:
+                return row.text.format(tree=trees, found=found)
+    return (
+        next((text for method, text in _BY_METHOD.items() if hasattr(kind, method)), None)
+        or _of_python(x, is_array, trees)
+        or "Pass an array."
+    )
+
+
+def of_foreign_array(x: Any) -> str:
+    """Return what to write for an array whose library does not export it; empty if no row knows it."""
+    return advice_for(x, lambda _: False) if any(_key(base) in ADVICE for base in type(x).__mro__) else ""
+
+
+def _key(base: type) -> str:
+    return f"{str(base.__module__).partition('.')[0]}.{base.__qualname__}"
+
+
+def _answer(row: Row, x: Any) -> Any:
+    """Return what a row found, True for one that asks nothing; None if it is not for this object."""
+    if row.when is None:
+        return True
+    with suppress(AttributeError, LookupError, TypeError, ValueError, OSError):  # a version, or a subclass, in which it is otherwise
+        return row.when(x)
+    return None
+
+
+def _of_python(x: Any, is_array: Callable[[Any], bool], trees: _Trees) -> str:
+    """Return what to write for objects of Python itself; empty for those that hold nothing."""
+    if isinstance(x, list | tuple | deque):
+        return _of_sequence(x, is_array, trees)
+    if isinstance(x, bool | int | float | complex | range):
+        return _NUMBERS[_same([x.start, x.stop] if isinstance(x, range) else [x])]
+    if isinstance(x, dict) or is_dataclass(x):
+        return _HOLDS.format(trees["x"])
+    if isinstance(x, Mapping):
+        return _HOLDS.format(trees["dict(x)"])
+    if _is_buffer(x):
+        return _AS_IT_IS
+    return "Take its items first: list(x)." if isinstance(x, Iterable) and not callable(x) else ""
+
+
+_NUMBERS = {
+    "exact": "Make an array of it first: numpy.asarray(x).",
+    "inexact": "No dtype that NumPy would choose holds these numbers exactly. Name the one that is meant: numpy.asarray(x, dtype=...).",
+    "strings": "Strings are no numbers: encode them first.",
+    "objects": "These are no numbers of Python's. Name the dtype that is meant: numpy.asarray(x, dtype=...).",
+    "ragged": "Its parts differ in length, and an array's do not. Make an array of each, or pad them first.",
+}
+
+
+def _of_sequence(x: Any, is_array: Callable[[Any], bool], trees: _Trees) -> str:
+    """Return what to write for nested sequences: numbers make one array, arrays stay in their container."""
+    level, met, ragged = list(x), {id(x)}, False
+    while inner := [one for one in level if isinstance(one, list | tuple)]:
+        if met & set(map(id, inner)):  # it contains itself, which `interop.tree` says
+            return _HOLDS.format(trees["x"])
+        met |= set(map(id, inner))
+        ragged = ragged or len(inner) < len(level) or len(set(map(len, inner))) > 1
+        level = [one for one in level if not isinstance(one, list | tuple)] + list(chain.from_iterable(inner))
+    samples = dict(zip(map(type, level), level, strict=True))
+    if len(samples) == 1 and isinstance(level[0], _numpy_scalars()) and not ragged:
+        return _NUMBERS["exact"]
+    if any(is_array(one) or isinstance(one, Mapping) or is_dataclass(one) for one in samples.values()):
+        return _HOLDS.format(trees["x"])
+    return _NUMBERS["ragged" if ragged else _same(level)]
+
+
+def _numpy_scalars() -> Any:
+    """Return the class of NumPy's scalars, which make an array of their own dtype; where it is not loaded there are none."""
+    return getattr(sys.modules.get("numpy"), "generic", ())
+
+
+def _same(values: Collection[Any]) -> str:
+    """Return whether NumPy, left to choose, chooses a dtype that holds these numbers exactly; else what is the matter."""
+    kinds = set(map(type, values))
+    if kinds <= {str, bytes} and kinds:
+        return "strings"
+    if not kinds <= {bool, int, float, complex}:
+        return "objects"
+    integers = [one for one in values if isinstance(one, int)]
+    low, high = min(integers, default=0), max(integers, default=0)
+    if kinds & {float, complex}:
+        return "exact" if max(-low, high) <= 2**53 else "inexact"
+    return "exact" if low >= -(2**63) and high < (2**63 if low < 0 else 2**64) else "inexact"
+
+
+def _is_buffer(x: Any) -> bool:
+    try:
+        memoryview(x).release()
+    except (TypeError, ValueError, BufferError):
+        return False
+    return True
