@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from inspect import Parameter, signature
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_type_hints
 
 from interop._engine.execute import begin, execute
@@ -14,7 +15,7 @@ from interop._engine.transfer import Transfer
 from interop._model.decide import decide, resolve_device
 from interop._model.description import STREAMED, Description, Device
 from interop._model.dtypes import dtype_name
-from interop._model.plan import Plan, Request, final_hint, grouped, merged_permissions
+from interop._model.plan import Plan, Request, grouped, hint_for, merged_permissions
 from interop._model.policy import FIELDS, Casting, Extension, Grad, Layout, Mask, Policy, ReadOnly, TransferRule, Units, resolve_policy
 from interop._model.spelling import type_name
 from interop._watch.ledger import forbidden, log_plan
@@ -92,6 +93,8 @@ def target_of(to: Any, like: Any) -> str:
         raise TypeError("name the target once: by position, as in (x, 'torch'), or with like=.")
     if like is None:
         return name_of_target(to)
+    if isinstance(like, str | ModuleType):
+        raise TypeError(f"like= is an array whose library is meant; a library is given by position, as in (x, {name_of_target(like)!r}).")
     name = find_backend(like).name
     if name == FOREIGN:
         hint = f"The backends that can be targets: {', '.join(backend_names())}."
@@ -111,6 +114,11 @@ class Call:
         target = [repr(self.target)] if self.to is not None else []
         named = [f"{name}={_spell(name, value)}" for name, value in (self.keywords | (changes or {})).items()]
         return f"{self.verb}({', '.join([self.subject, *target, *named])})"
+
+    def tree_text(self) -> str:
+        """Return the call that does the same for what a container holds, with ``{}`` in the container's place."""
+        keywords = {name: value for name, value in self.keywords.items() if name in KEYWORDS}
+        return Call("interop.tree.convert", None, self.target, to=self.to or self.target, subject="{}", **keywords).text()
 
 
 class DecoratedCall(Call):
@@ -238,7 +246,7 @@ def prepare(call: Call) -> Prepared:
     dtype = dtype_name(keywords["dtype"]) if "dtype" in keywords else None
     planned = isinstance(call.x, Description)
     target = load_backend(call.target)
-    source = load_backend(call.x.backend) if planned else find_backend(call.x)
+    source = load_backend(call.x.backend) if planned else find_backend(call.x, call.tree_text)
     device = _device(keywords, target)
 
     def stream_for(at: Device) -> int | None:
@@ -280,6 +288,9 @@ def _named_device(device: Any, target: Backend) -> Device:
     """Return the device that a string means to the target, or a native device object to its own library."""
     if isinstance(device, str | Device):  # before the names of third parties are looked up, which takes long
         return target.parse_device(device)
+    if isinstance(device, int):
+        kind = next((one for one in STREAMED if one in target.capabilities.devices), "cpu")
+        raise TypeError(f"device={device} does not say of which kind: write device='{kind}{'' if kind == 'cpu' else f':{device:d}'}'.")
     library = str(type(device).__module__).partition(".")[0]
     owner = load_backend(library) if is_backend(library) else target
     return owner.parse_device(device)
@@ -305,6 +316,6 @@ def _stream(plan: Plan, source: Backend, target: Backend, stream: Any) -> int | 
 def refused(call: Call, refusals: tuple[Refusal, ...], description: Description | None, subject: str = "") -> InteropError:
     """Return the error for a plan with refusals: the class of the first, the text of all, the call to write."""
     permissions = merged_permissions(refusals)
-    hint = f"write {call.text(permissions)}" if permissions else final_hint(refusals)
+    hint = hint_for(refusals, f"write {call.text(permissions)}" if permissions else "")
     text = "\n".join([f"{call.text()} cannot convert {subject or description}; blocked by:", *grouped(refusals)])
     return refusals[0].error(text, hint=hint, permissions=permissions, description=description, refusals=refusals)
