@@ -16,6 +16,7 @@ except ImportError:
     pytest.skip("interop.native.lend is not built here: run `make test`", allow_module_level=True)
 
 from interop.dlpack import CapsuleProducer
+from tests.producer import Producer
 
 VERSIONS = [(1, 0), None]
 HOST = (1, 0)
@@ -89,10 +90,22 @@ def test_the_other_capsule_is_taken(version):
         defer_release(made, lambda memory: None)
 
 
-@pytest.mark.parametrize("args", [(), (1, print), (np.ones(2), print), (np.ones(2).__dlpack__(),)])
+@pytest.mark.parametrize("args", [(), (1, print), (np.ones(2), print), (np.ones(2).__dlpack__(),), (np.ones(2).__dlpack__(), None)])
 def test_what_it_is_not_for(args):
     with pytest.raises(TypeError, match="defer_release"):
         defer_release(*args)
+
+
+@pytest.mark.parametrize("version", [(0, 9), (2, 0)])
+def test_a_version_of_another_layout_is_refused_unread(version):
+    """What lies behind its flags is memory that must not be read: who does dies."""
+    producer = Producer(np.arange(6.0), version=version, fenced=True)
+    capsule = producer.__dlpack__()
+    with pytest.raises(BufferError, match=f"DLPack {version[0]}.{version[1]}"):
+        defer_release(capsule, print)
+    assert producer.deleted == 0
+    del capsule
+    assert producer.deleted == 1
 
 
 def test_what_the_function_keeps_is_released_with_the_memory(version):

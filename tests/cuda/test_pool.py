@@ -313,7 +313,7 @@ DRIVER = """
 #include <string.h>
 static char said[4096];
 static int depth;
-int capturing, failing, gone;  /* set by the test */
+int capturing, failing, gone, unanswered;  /* set by the test */
 #define SAY(...) snprintf(said + strlen(said), sizeof said - strlen(said), __VA_ARGS__)
 const char *requests(void) { static char copy[4096]; strcpy(copy, said); said[0] = 0; return copy; }
 int contexts_left(void) { return depth; }
@@ -323,7 +323,7 @@ int cuDevicePrimaryCtxRetain(void **context, int device) { SAY("retain %d;", dev
 int cuCtxPushCurrent_v2(void *context) { depth++; return 0; }
 int cuCtxPopCurrent_v2(void **context) { depth--; return 0; }
 int cuCtxSynchronize(void) { SAY("wait;"); return 0; }
-int cuStreamIsCapturing(void *stream, int *status) { *status = capturing && stream == (void *)7; return 0; }
+int cuStreamIsCapturing(void *stream, int *status) { *status = capturing && stream == (void *)7; return unanswered; }
 int cuThreadExchangeStreamCaptureMode(int *mode) { static int now; int before = now; now = *mode; *mode = before; SAY("mode %d;", now); return 0; }
 int cuMemAlloc_v2(uint64_t *pointer, size_t size) { SAY("alloc %zu;", size); *pointer = 4096; return failing; }
 int cuMemFree_v2(uint64_t pointer) { SAY("free %lu;", (unsigned long)pointer); return 0; }
@@ -365,7 +365,7 @@ def what_it_was_asked(driver):
         ctypes.c_int.in_dll(driver.own, name).value = value
 
     yield SimpleNamespace(set=set_to, requests=lambda: driver.own.requests().decode(), pool=pool)
-    for name in ("capturing", "failing", "gone"):
+    for name in ("capturing", "failing", "gone", "unanswered"):
         set_to(name, 0)
     assert driver.own.contexts_left() == 0
 
@@ -420,6 +420,52 @@ def test_without_a_stream_there_is_no_order_and_all_is_waited_for(requests):
     requests.set("gone", 400)
     requests.pool.release(8192, 64, 0, 5)
     assert requests.requests() == "back 8192 on 0x5;mode 2;wait;free 8192;mode 0;"
+
+
+def test_where_the_driver_does_not_say_whether_it_captures_the_careful_way_is_taken(requests):
+    requests.set("unanswered", 906)  # CUDA_ERROR_STREAM_CAPTURE_IMPLICIT: another stream captures
+    assert requests.pool.allocate(64, 0, 5) == 4096
+    requests.pool.release(8192, 64, 0, 5)
+    assert requests.requests() == "mode 2;alloc 64;mode 0;"
+    requests.set("unanswered", 400)  # CUDA_ERROR_INVALID_HANDLE: the stream is gone, and no capture of it ends
+    requests.set("gone", 400)
+    assert requests.pool.allocate(64, 0, 5) == 4096
+    requests.pool.release(None, 0, 0, 5)
+    assert requests.requests() == "mode 2;alloc 64;mode 0;back 8192 on 0x5;mode 2;wait;free 8192;mode 0;"
+
+
+MALLOC = """
+#include <stddef.h>
+int failing;  /* set by the test */
+extern void *__libc_malloc(size_t);
+void *malloc(size_t size) { return failing && size == 32 ? NULL : __libc_malloc(size); }
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator is replaced as the GNU C library lets one do it")
+def test_memory_is_given_back_where_there_is_none_to_remember_it_by(driver):
+    (driver.folder / "malloc.c").write_text(MALLOC)
+    shim = driver.folder / "malloc.so"
+    subprocess.run([driver.compiler, "-shared", "-fPIC", str(driver.folder / "malloc.c"), "-o", str(shim)], check=True)
+    code = f"""if True:
+        import ctypes
+        import interop.native.async_pool as module
+        module.load({str(driver.folder / "libdriver.so")!r})
+        driver, pool, shim = ctypes.CDLL({str(driver.folder / "libdriver.so")!r}), ctypes.CDLL(module.__file__), ctypes.CDLL({str(shim)!r})
+        driver.requests.restype = ctypes.c_char_p
+        pool.release.restype, pool.release.argtypes = None, (ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p)
+        failing, capturing = ctypes.c_int.in_dll(shim, "failing"), ctypes.c_int.in_dll(driver, "capturing")
+        failing.value = 1
+        pool.release(8192, 64, 0, 5)
+        capturing.value = 1
+        pool.release(8192, 64, 0, 7)
+        failing.value = capturing.value = 0
+        pool.release(1024, 64, 0, 5)
+        print(driver.requests().decode())
+    """
+    environment = os.environ | {"LD_PRELOAD": str(shim)}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert ran.stdout.strip() == "retain 0;back 8192 on 0x5;back 1024 on 0x5;"
 
 
 def test_a_driver_that_lacks_something_is_refused(driver):
