@@ -7,6 +7,7 @@ check. Host memory then becomes an ndarray of our own making; device memory goes
 from __future__ import annotations
 
 import operator
+import re
 import traceback
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -17,9 +18,10 @@ from interop._model.spelling import type_name
 from interop.backends.base import Backend
 from interop.backends.numpy.backend import backend as numpy_backend
 from interop.backends.numpy.backend import native_dtype, view_memory
-from interop.backends.producers import facts_of
+from interop.backends.producers import facts_of, is_tracked
+from interop.backends.units import unit_of
 from interop.dlpack import VERSION, Capsule, device_of, producer_of
-from interop.errors import ProducerError, TransferError
+from interop.errors import GradError, ProducerError, TransferError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +35,14 @@ _ACCELERATED = frozenset(DEVICE_TYPES) - {"cpu", "meta"}
 
 
 class Opened:
-    """A producer with the capsule that it made, not consumed yet."""
+    """A producer with the capsule that it made, not consumed yet; and whether its library's autograd tracks it, which no capsule says."""
 
-    __slots__ = ("capsule", "producer")
+    __slots__ = ("capsule", "producer", "tracked")
 
-    def __init__(self, producer: Any, capsule: Capsule) -> None:
+    def __init__(self, producer: Any, capsule: Capsule, *, tracked: bool = False) -> None:
         self.producer = producer
         self.capsule = capsule
+        self.tracked = tracked
 
 
 class DLPackBackend(Backend):
@@ -62,17 +65,19 @@ class DLPackBackend(Backend):
 
     def import_producer(self, x: Any, stream: Callable[[Device], int | None]) -> Opened:
         device = _advertised(x)
-        capsule = Capsule(export_capsule(x, stream(device) if device.type == "cuda" else None))
+        exported, tracked = _export(x, stream(device) if device.type == "cuda" else None)
+        capsule = Capsule(exported)
         _settle_device(x, device, capsule)
         if capsule.readonly is None:
             capsule.readonly = _said_readonly(x, capsule)
-        return Opened(x, capsule)
+        return Opened(x, capsule, tracked=tracked)
 
     def describe(self, x: Any) -> Description:
         opened = x if isinstance(x, Opened) else self.import_producer(x, _no_synchronisation)
         capsule, kind = opened.capsule, type(opened.producer)
         size = _count(capsule.shape)
         null = size and not capsule.pointer
+        unit = unit_of(opened.producer)
         return Description(
             backend="dlpack",
             type=f"{kind.__module__}.{kind.__qualname__}",
@@ -83,6 +88,9 @@ class DLPackBackend(Backend):
             nbytes=size * capsule.itemsize,
             pointer=None if null else capsule.pointer,
             readonly=capsule.readonly,
+            requires_grad=opened.tracked,
+            units=unit.text,
+            advice=unit.advice,
             memory=capsule.memory,
             aligned=capsule.itemsize == 0 or capsule.pointer % capsule.itemsize == 0 or capsule.dtype not in DTYPES or _fits(capsule),
             no_data="null" if null else None,
@@ -145,6 +153,29 @@ def export_capsule(x: Any, stream: int | None) -> Any:
     return ask(x, export)
 
 
+_GRADIENT = re.compile(r"(?<![a-z])grad(s|ients?)?(?![a-z])", re.IGNORECASE)
+
+
+def _export(x: Any, stream: int | None) -> tuple[Any, bool]:
+    """Return a producer's capsule, and whether it is tracked by autograd.
+
+    What is tracked may be refused ("Can't export tensors that require gradient"). The decision has to see it, so its memory is asked for.
+    """
+    try:
+        return export_capsule(x, stream), is_tracked(x)
+    except ProducerError as error:
+        if not _GRADIENT.search(_words(error.__cause__)):
+            raise
+        if not hasattr(type(x), "detach"):
+            raise GradError(error.message, hint="Take it out of the graph with its own library first.") from error.__cause__
+    return export_capsule(ask(x, x.detach), stream), True
+
+
+def _words(error: BaseException | None) -> str:
+    # Not str(error), which is the producer's own code once more.
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
 def ask(x: Any, question: Callable[[], Any]) -> Any:
     """Return a producer's answer. What it raises is a `ProducerError`: so `question` calls the producer, and does nothing else."""
     try:
@@ -152,9 +183,7 @@ def ask(x: Any, question: Callable[[], Any]) -> Any:
     except (MemoryError, RecursionError):  # not about this producer
         raise
     except Exception as error:
-        # Not str(error), which is the producer's own code once more.
-        words = "".join(traceback.format_exception_only(error)).strip()
-        message = f"{type_name(x)} refuses to be exported through DLPack: {words}"
+        message = f"{type_name(x)} refuses to be exported through DLPack: {_words(error)}"
         raise ProducerError(message, hint="Its own library has to make a plain array of it first.") from error
 
 

@@ -5,9 +5,25 @@ Found by the packages in which a type and its bases are defined, so that nothing
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-__all__ = ["PRODUCERS", "Facts", "facts_of"]
+from interop.backends.units import asked, said
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["PRODUCERS", "Facts", "facts_of", "is_tracked"]
+
+
+def _says_so(x: Any) -> bool:
+    return said(x, "requires_grad") is True
+
+
+def _is_in_a_tape(x: Any) -> bool:
+    """Whether a tape or a forward accumulator of TensorFlow watches it: `tf.custom_gradient` and its own operations ask this."""
+    tapes = sys.modules.get("tensorflow.python.pywrap_tfe")
+    return tapes is not None and tapes.TFE_Py_TapeSetPossibleGradientTypes([x]) != 0
 
 
 class Facts(NamedTuple):
@@ -17,19 +33,25 @@ class Facts(NamedTuple):
     ----------
     readonly : bool or None
         Whether the library holds their memory to be constant; None where that depends on the array, or is not known.
+    tracked : callable
+        Whether its autograd tracks an array, which DLPack does not say.
     """
 
     readonly: bool | None = None
+    tracked: Callable[[Any], bool] = _says_so
 
 
 PRODUCERS = {
-    "drjit": Facts(readonly=True),  # a literal or a computed variable may be shared by others; Dr.Jit copies on write
+    "drjit": Facts(
+        readonly=True, tracked=lambda x: bool(sys.modules["drjit"].grad_enabled(x))
+    ),  # a literal or a computed variable may be shared by others; Dr.Jit copies on write
     "jaxlib": Facts(readonly=True),  # JAX's own exports come here for the host, and are legacy ones
     "mlx": Facts(readonly=True),
-    "tensorflow": Facts(readonly=True),
+    "paddle": Facts(tracked=lambda x: x.stop_gradient is False),
+    "tensorflow": Facts(readonly=True, tracked=_is_in_a_tape),
     "warp": Facts(readonly=False),  # kernels write to them (warp#97)
 }
-"""By the top-level package. All of them export legacy capsules, which cannot say it (November 2026)."""
+"""By the top-level package. All but Paddle export legacy capsules, which cannot say whether they are read-only (November 2026)."""
 
 _NONE = Facts()
 
@@ -38,3 +60,8 @@ def facts_of(x: Any) -> Facts:
     """Return what is known of the library that an object's class, or a base of it, comes from."""
     packages = (str(base.__module__).partition(".")[0] for base in type(x).__mro__)
     return next((PRODUCERS[package] for package in packages if package in PRODUCERS), _NONE)
+
+
+def is_tracked(x: Any) -> bool:
+    """Return whether the autograd of an object's library tracks it."""
+    return asked(facts_of(x).tracked, x) is True
