@@ -9,10 +9,12 @@ The docstring of each class is its section in `docs/errors.md`: it is written he
 
 from __future__ import annotations
 
+import ast
+import re
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from interop._model.description import Description
 
@@ -69,6 +71,9 @@ class Refusal(NamedTuple):
 class InteropError(Exception):
     """The base of everything that interop refuses.
 
+    It arrives whole from other processes: pickled, and also where a framework keeps its text only and makes a new one of that, as a
+    ``DataLoader`` does with the errors of its workers.
+
     Attributes
     ----------
     code : str
@@ -76,7 +81,8 @@ class InteropError(Exception):
     hint : str
         What to write instead, in words and code.
     permissions : dict
-        Keyword arguments that make this very call succeed; empty if the refusal is final.
+        Keyword arguments that make this very call succeed; empty if the refusal is final. Each replaces the call's own keyword:
+        ``{**keywords, **error.permissions}``.
     description : Description or None
         What interop saw of the source array.
     refusals : tuple of Refusal
@@ -93,24 +99,76 @@ class InteropError(Exception):
         permissions: Mapping[str, Any] | None = None,
         description: Description | None = None,
         refusals: tuple[Refusal, ...] = (),
+        again: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
-        super().__init__(f"{message}\n\nHint: {hint}" if hint else message)
+        super().__init__(f"{message}{_HINT}{hint}" if hint else message)
+        if not hint and (found := list(_ANY_HINT.finditer(message))):  # the whole text of another
+            message, hint = message[: found[-1].start()], message[found[-1].end() :].rstrip()
+            permissions = permissions or _permissions_in(message, hint)
         self.message = message
         self.hint = hint
         self.permissions = dict(permissions or {})
         self.description = description
         self.refusals = refusals
+        self._again = again
+
+    def retry(self) -> Any:
+        """Repeat the call that was refused, with `permissions`, and return its result.
+
+        The error itself is raised where nothing permits the call, and RuntimeError where the call was made in another process.
+
+        Examples
+        --------
+        >>> import numpy as np, interop
+        >>> try:
+        ...     interop.to_torch(np.arange(3)[::-1], copy=False)
+        ... except interop.InteropError as error:
+        ...     print(error.permissions, error.retry())
+        {'copy': True} tensor([2, 1, 0])
+        """
+        if not self.permissions:
+            raise self
+        if self._again is None:
+            raise RuntimeError(f"this error does not know its call: make it again, with **{self.permissions}.") from self
+        return self._again(self.permissions)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default would call the class with the finished text and lose the keywords, so that an
-        # error raised in a worker process would arrive without its recipe.
-        return _rebuild, (type(self), self.message, dict(self.__dict__))
+        # The default would call the class with the finished text and lose the keywords, so that an error raised in a worker process
+        # would arrive without its recipe. The call stays behind: it holds the arrays.
+        return _rebuild, (type(self), self.args, self.__dict__ | {"_again": None})
 
 
-def _rebuild(kind: type[InteropError], message: str, state: dict[str, Any]) -> InteropError:
-    error = kind(message, hint=state.get("hint", ""))
+_HINT = "\n\nHint: "
+_ANY_HINT = re.compile(r"\n[ |]*\n[ |]*Hint: ")  # also where a traceback of a group of errors is indented
+_KEYWORD = re.compile(r"(?<![\w.])(\w+)=('[^']*'|True|False|None)(?=[,)])")
+_REFUSED = " cannot convert "
+
+
+def _rebuild(kind: type[InteropError], args: tuple[Any, ...], state: dict[str, Any]) -> InteropError:
+    error = kind.__new__(kind, *args)  # not by its __init__, which in a subclass may take something else
+    error.args = args
     error.__dict__.update(state)
     return error
+
+
+def _permissions_in(message: str, hint: str) -> dict[str, Any]:
+    """Return the permissions of an error of which the text is left: what its hint's call has and the refused one had not."""
+    _, write, call = hint.partition("\n")[0].rpartition("write ")
+    if not write:
+        return {}
+    words, into, _ = call.partition(" into ")
+    if into:  # of a decorated function: the words alone
+        return _keywords(f"{words})")
+    refused = message.rpartition(_REFUSED)[0].rpartition("\n")[2]
+    verb = call.partition("(")[0]
+    if f"{verb}(" not in refused:
+        return {}
+    had = _keywords(refused[refused.rindex(f"{verb}(") :])
+    return {name: value for name, value in _keywords(call).items() if name not in had or had[name] != value}
+
+
+def _keywords(call: str) -> dict[str, Any]:
+    return {name: ast.literal_eval(value) for name, value in _KEYWORD.findall(call)}
 
 
 class GradError(InteropError, RuntimeError):

@@ -107,6 +107,7 @@ class Call:
 
     def __init__(self, verb: str, x: Any, target: str, *, to: Any = None, subject: str = "x", **keywords: Any) -> None:
         self.verb, self.x, self.target, self.to, self.subject = verb, x, target, to, subject
+        self.repeat: Callable[[dict[str, Any]], Any] | None = None
         self.keywords = {name: value for name, value in keywords.items() if value is not None}
 
     def text(self, changes: dict[str, Any] | None = None) -> str:
@@ -114,6 +115,13 @@ class Call:
         target = [repr(self.target)] if self.to is not None else []
         named = [f"{name}={_spell(name, value)}" for name, value in (self.keywords | (changes or {})).items()]
         return f"{self.verb}({', '.join([self.subject, *target, *named])})"
+
+    def again(self, changes: dict[str, Any]) -> Any:
+        """Make the call again, with these keywords changed, as its verb makes it."""
+        if self.repeat is not None:
+            return self.repeat(changes)
+        call = Call(self.verb, self.x, self.target, to=self.to, subject=self.subject, **self.keywords | changes)
+        return start(call) if call.keywords.get("blocking") is False else run(call)
 
     def tree_text(self) -> str:
         """Return the call that does the same for what a container holds, with ``{}`` in the container's place."""
@@ -127,6 +135,10 @@ class DecoratedCall(Call):
     def __init__(self, text: str, place: str, *, to: Any = None, like: Any = None, **keywords: Any) -> None:
         super().__init__(text, None, target_of(to, like), to=to, like=like, **keywords)
         self.place = place
+
+    def again(self, changes: dict[str, Any]) -> Any:
+        """Raise TypeError: the call is the decorated function's, and has no such keywords."""
+        raise TypeError(f"permissions of a decorated function are its decorator's: write {self.text(changes)}.")
 
     def text(self, changes: dict[str, Any] | None = None) -> str:
         """Return what the user wrote, or where these keywords would have to be written."""
@@ -289,7 +301,7 @@ def _named_device(device: Any, target: Backend) -> Device:
     if isinstance(device, str | Device):  # before the names of third parties are looked up, which takes long
         return target.parse_device(device)
     if isinstance(device, int):
-        kind = next((one for one in STREAMED if one in target.capabilities.devices), "cpu")
+        kind = next((one for one in ("cuda", "rocm") if one in target.capabilities.devices), "cpu")
         raise TypeError(f"device={device} does not say of which kind: write device='{kind}{'' if kind == 'cpu' else f':{device:d}'}'.")
     library = str(type(device).__module__).partition(".")[0]
     owner = load_backend(library) if is_backend(library) else target
@@ -318,4 +330,5 @@ def refused(call: Call, refusals: tuple[Refusal, ...], description: Description 
     permissions = merged_permissions(refusals)
     hint = hint_for(refusals, f"write {call.text(permissions)}" if permissions else "")
     text = "\n".join([f"{call.text()} cannot convert {subject or description}; blocked by:", *grouped(refusals)])
-    return refusals[0].error(text, hint=hint, permissions=permissions, description=description, refusals=refusals)
+    again = call.again if permissions else None
+    return refusals[0].error(text, hint=hint, permissions=permissions, description=description, refusals=refusals, again=again)
