@@ -354,6 +354,7 @@ def _unlocked(draft: Draft, *, needs_copy: bool) -> dict[str, Any]:
 
 
 def _check_copy(draft: Draft, copies: list[str]) -> None:
-    crossing = [f"the data have to cross from {draft.description.device} to {draft.device}"] if draft.crosses else []
+    moves = draft.crosses and (draft.description.no_data is None or draft.description.backend == draft.request.target.name)
+    crossing = [f"the data have to cross from {draft.description.device} to {draft.device}"] if moves else []
     if draft.request.policy.copy is False and (copies or crossing):
         draft.refuse(CopyError, f"copy=False, but new memory is needed: {', and '.join([*copies, *crossing])}", copy=True)

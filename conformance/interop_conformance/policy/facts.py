@@ -31,6 +31,7 @@ HOLDS = {
         foreign_byte_order=True,
         unaligned=True,
         odd_strides=True,
+        extension=_SMALL_FLOATS | {"bfloat16", "complex32", "int4"},
         casts_opaque=("datetime64",),
     ),
     "torch": Capabilities(
@@ -46,6 +47,7 @@ HOLDS = {
         devices=frozenset({"cuda"}),
         default_device="cuda",
         negative_strides=True,
+        extension=frozenset({"bfloat16"}),
     ),
     "jax": Capabilities(
         name="jax",
@@ -53,6 +55,7 @@ HOLDS = {
         dtypes=_WITHOUT_DATES - _WIDE - {"longdouble", "complex32", "int4", "float4_e2m1fn"},  # of the last two it has its own, packed
         devices=frozenset({"cpu", "cuda"}),
         readonly_arrays=True,
+        immutable=True,
         alignment={"cpu": 64, "cuda": 16},
         compact=True,
         why_lacking=dict.fromkeys(_WIDE, _OFF_BY_DEFAULT),
@@ -74,6 +77,7 @@ HOLDS = {
         dtypes=_WITHOUT_DATES,
         devices=frozenset({"cpu", "cuda"}),
         lacking={"cuda": frozenset(DTYPES)},  # there is no cast for a producer on its device
+        only_to_host=True,
         readonly_arrays=True,
         negative_strides=True,
     ),
@@ -101,6 +105,9 @@ _WRAPPER = parse("torch:float32[2,3]").replace(type="user.Wrapper", layout="wrap
 SOURCES = {
     "numpy": _of("numpy:float32[2,3]"),
     "numpy-read-only": _of("numpy:float32[2,3]+readonly", "read-only"),
+    "numpy-view": _of("numpy:float32[2,3]+writable_base", "read-only"),  # of memory that others can write to
+    "numpy-units": _of("numpy:float32[2,3]+units", "subclass"),
+    "numpy-units-masked-big-endian": _of("numpy:float32[2,3]+units+masked+swapped", "masked+big-endian"),
     "numpy-masked": _of("numpy:float32[2,3]+masked", "masked"),
     "numpy-big-endian": _of("numpy:float32[2,3]+swapped", "big-endian"),
     "numpy-read-only-big-endian": _of("numpy:float32[2,3]+readonly+swapped", "read-only+big-endian"),
@@ -151,8 +158,13 @@ SOURCES = {
     "array-api-strict-read-only": _of("array_api_strict:float32[2,3]+readonly", "read-only"),
     "array-api-strict-ext:1": _of("array_api_strict:float32[2,3]@ext:1", "odd-device"),
     "dlpack": _of("dlpack:float32[2,3]"),
-    "dlpack-legacy": _of("dlpack:float32[2,3]+readonly", "read-only"),  # it cannot say, and so counts as read-only
+    "dlpack-read-only": _of("dlpack:float32[2,3]+readonly", "read-only"),
+    "dlpack-legacy": _of("dlpack:float32[2,3]+unknown_readonly"),  # it cannot say whether it is read-only
+    "dlpack-grad": _of("dlpack:float32[2,3]+grad", "grad"),
     "dlpack-cuda": _of("dlpack:float8_e4m3fn[2,3]@cuda:0", dtype="float8_e4m3fn"),
+    "dlpack-cuda-legacy": _of("dlpack:float32[2,3]@cuda:0+unknown_readonly"),
+    "dlpack-cuda-reversed": _of("dlpack:float32[2,3]@cuda:0+strides=-3,1", layout="reversed"),
+    "dlpack-cuda-unaligned": _of("dlpack:float32[2,3]@cuda:0+unaligned", layout="unaligned"),
     "dlpack-cuda-read-only": _of("dlpack:float32[2,3]@cuda:0+readonly", "read-only"),  # as JAX's are
 }
 """Every source by its label; ``torch-cuda`` is on device 0, and ``dlpack`` is any library that interop does not know."""

@@ -14,7 +14,8 @@ from interop._model.decide import decide
 from interop._model.description import Device
 from interop._model.plan import Request
 from interop_conformance.policy.facts import HOLDS, SOURCES, TARGETS
-from interop_conformance.policy.law import TABLE, matters, policies, situation, verdict
+from interop_conformance.policy.law import TABLE, matters, policies, verdict
+from interop_conformance.policy.situation import situation
 from interop_conformance.results.outcomes import Observed
 from interop_conformance.results.records import Case
 
@@ -61,7 +62,7 @@ def policies_of(words: str) -> list[Policy]:
     """Return the policies of a case: those that it names, with every value of the others; the defaults come first.
 
     >>> len(policies_of("grad=detach,copy=None"))
-    72
+    288
     """
     given = {} if words == NOTHING_MATTERS else dict(word.split("=") for word in words.split(","))
     fixed = {name: (_VALUES[name][value],) for name, value in given.items()}
@@ -117,7 +118,8 @@ def _unmoved(plan: Plan, x: Description, target: Target, others: list[Policy]) -
 def _bare(plan: Plan) -> tuple[Any, ...]:
     """Return all of a plan but its prose."""
     steps = tuple(step._replace(reason="") for step in plan.steps)
-    return plan.device, plan.dtype, steps, [refusal._replace(reason="", hint="") for refusal in plan.refusals]
+    dtype = plan.dtype if plan.ok else ""  # a refused plan makes nothing of any dtype
+    return plan.device, dtype, steps, [refusal._replace(reason="", hint="") for refusal in plan.refusals]
 
 
 def _outcome(plan: Plan) -> Observed:
