@@ -13,6 +13,7 @@ from interop._engine.fastpath import reject_unknown_keywords, with_fast_path, wi
 # Not for type checkers only: typing.get_type_hints of a verb has to find them.
 from interop._model.description import Description  # noqa: TC001
 from interop._model.plan import Plan  # noqa: TC001
+from interop._untraced import untraced
 from interop.backends import find_backend
 
 
@@ -186,6 +187,7 @@ def explain(
     return plan_call(Call("explain", x, target_of(to, keywords.get("like")), to=to, **keywords))
 
 
+@untraced
 def describe(x: Any) -> Description:
     """Return what interop sees of an array; raises UnsupportedTypeError if it is none.
 
@@ -199,6 +201,7 @@ def describe(x: Any) -> Description:
         return find_backend(x).describe(x)
 
 
+@untraced
 def shares_memory(a: Any, b: Any) -> bool:
     """Return whether two arrays, of any libraries, have a byte in common.
 

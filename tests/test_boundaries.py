@@ -17,7 +17,7 @@ from interop._libraries import BUILTIN
 from tools import count
 
 ORDER = [
-    *("_version", "errors", "_model", "dlpack", "_libraries", "_vocabulary", "notation", "native"),
+    *("_version", "errors", "_untraced", "_model", "dlpack", "_libraries", "_vocabulary", "notation", "native"),
     *(
         "backends.shortcut",
         "backends.units",
@@ -53,8 +53,9 @@ MAY_IMPORT = {
     "torch": [*homes("torch"), "testing/_gradcheck/*"],
     "cupyx": homes("cupy"),
     "jaxlib": homes("jax"),
+    "pyarrow": homes("pyarrow"),
     # Every backend needs NumPy, and what makes dtypes and a namespace of a library.
-    **dict.fromkeys(("numpy", "ml_dtypes"), homes(*LIBRARIES)),
+    **dict.fromkeys(("numpy", "ml_dtypes"), homes(*LIBRARIES, "pyarrow")),
     "array_api_compat": [*homes(*LIBRARIES), "_neutral/*"],
     "optree": ["_trees/*"],
 }
