@@ -50,7 +50,7 @@ def _describe(x: Any) -> Description:
         dense_dtype="float32" if layout == "quantized" else None,
         memory="pinned" if plain and _is_pinned(x) else "plain",
         masked=masked,
-        advice=kinds.advice(layout, dtype),
+        advice=kinds.advice(x, layout, dtype),
         no_data=no_data,
     )
 

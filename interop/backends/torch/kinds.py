@@ -135,15 +135,25 @@ def layout_of(x: torch.Tensor) -> str:
     return str(x.layout).removeprefix("torch.").lstrip("_")
 
 
-def advice(layout: str, dtype: str) -> str:
-    """Return what torch itself can do with a tensor that cannot be shared."""
+def advice(x: torch.Tensor, layout: str, dtype: str) -> str:
+    """Return what torch, or the tensor's own class, can do where it cannot be shared; no call that would change a value."""
     if layout == "nested":
-        return "Convert its parts, x.unbind(), or pad it: x.to_padded_tensor(0.0)."
+        return "Convert its parts one by one: x.unbind()."
     if layout.startswith("wrapper"):
-        return "Convert the plain tensors that it wraps (for a DTensor, x.full_tensor() or x.to_local())."
+        return _advice_for_wrapper(type(x))
     if dtype.startswith("torch."):  # a shell, or packed: its bytes are all that there is
         return "Convert the bytes: x.view(torch.uint8)."
     return ""
+
+
+def _advice_for_wrapper(kind: Any) -> str:
+    if hasattr(kind, "full_tensor"):  # torch.distributed's DTensor
+        return "Bring it together first, x.full_tensor(), or convert the part that is here: x.to_local()."
+    if kind.dequantize is not torch.Tensor.dequantize:  # torchao's
+        return "Make the numbers of it that it stands for: x.dequantize()."
+    if hasattr(kind, "trigger_wait"):  # what torch.distributed's functional collectives return
+        return "Wait for it first: x.trigger_wait()."
+    return "Convert the plain tensors that it wraps."
 
 
 def shape_of(x: torch.Tensor) -> tuple[int | None, ...]:
