@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import jax
 
+from interop._model.scope import block
+from interop.backends.jax.backend import with_options
 from interop.errors import TransferError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@contextlib.contextmanager
+@block
 def native_guard(forbidden: frozenset[str]) -> Iterator[None]:
     """Return a context in which JAX itself raises for data that leave a device, in this thread."""
     # JAX's own guard; it says so in words only. https://docs.jax.dev/en/latest/transfer_guard.html
@@ -21,8 +22,9 @@ def native_guard(forbidden: frozenset[str]) -> Iterator[None]:
         yield
         return
     # Not from the host: there every ``x + 1`` and every ``jnp.ones`` would count.
+    ways = (jax.transfer_guard_device_to_host, jax.transfer_guard_device_to_device)
     try:
-        with jax.transfer_guard_device_to_host("disallow_explicit"), jax.transfer_guard_device_to_device("disallow_explicit"):
+        with with_options(dict.fromkeys(ways, "disallow_explicit")):
             yield
     except jax.errors.JaxRuntimeError as error:
         if "Disallowed" not in str(error):

@@ -6,18 +6,18 @@ so nothing gets past. `interop._model.scope` documents how far a block reaches.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from interop._model.scope import Entry, block, in_force, put
+from interop._model.scope import Entry, block, in_force, nested, put
 from interop._model.spelling import nearest
 from interop.backends import backend_names, library_part, load_backend
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Iterator
 
     from interop._model.description import Description, Device
@@ -175,9 +175,7 @@ def guard(*, copies: Rule | None = None, transfers: Rule | None = None, grads: R
     Hint: Do it outside of the guard that forbids copies.
     """
     found = _named({"copies": copies, "transfers": transfers, "grads": grads})
-    with put(Entry("guard", found)), contextlib.ExitStack() as stack:
-        for native_guard in list(_native_guards(found)) if native else ():
-            stack.enter_context(native_guard)
+    with put(Entry("guard", found)), nested(*_native_guards(found) if native else ()):
         yield
 
 
@@ -195,7 +193,7 @@ def _native_guards(found: frozenset[str]) -> Iterator[contextlib.AbstractContext
             yield (library_part("interop._watch.{}", name) or load_backend(name)).native_guard(found)
 
 
-@contextlib.contextmanager
+@block
 def unwatched() -> Iterator[None]:
     """Leave this context's records and guards out: for what looks at arrays on behalf of others (`interop.testing`)."""
     with put(Entry("unwatched", None, fast_path_off=False), instead=True):

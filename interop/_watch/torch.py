@@ -34,12 +34,11 @@ code in it, torch 2.13 fails at that, and 2.15 does not (pytorch#140884).
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from contextvars import ContextVar
 from numbers import Number
 from types import EllipsisType, NoneType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -49,7 +48,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _python_dispatch
 
 from interop._model.description import CPU, Device
-from interop._model.scope import in_force
+from interop._model.scope import block, in_force, undone
 from interop.backends.torch import kinds
 from interop.backends.torch.backend import backend
 from interop.backends.torch.crossings import COPIES, CROSSINGS, WRITES, pairs, sent
@@ -71,7 +70,7 @@ _INDEXING = frozenset({_Tensor.__getitem__, _Tensor.__setitem__})
 _LITERALS = (Number, np.generic, NoneType, EllipsisType, slice, range)
 
 
-@contextlib.contextmanager
+@block
 def native_guard(forbidden: frozenset[str]) -> Iterator[None]:
     """Return a context in which torch itself raises for what is forbidden, in this thread and this context.
 
@@ -100,26 +99,58 @@ def native_guard(forbidden: frozenset[str]) -> Iterator[None]:
         return
     watch = _Watch(forbidden)
     functions, operations = cast("Any", _Functions(watch)), cast("Any", _Operations(watch))  # torch's own stubs lack types
-    _watching.set((*_watching.get(), watch))
-    functions.__enter__()
-    operations.__enter__()
-    try:
-        yield
-    finally:
-        _leave(operations, _python_dispatch._get_current_dispatch_mode, _python_dispatch._pop_mode, _python_dispatch._push_mode)
-        _leave(functions, overrides._get_current_function_mode, overrides._pop_mode, overrides._push_mode)
+    flags, depth = {name: getattr(_python_dispatch, name) for name in _FLAGS}, len(_DISPATCH_MODES.stack())
+    left: list[list[Any]] = []
+
+    def undo() -> None:
+        if not left:  # or it goes on where it was interrupted
+            left[:] = [[mode for mode in modes.stack() if mode not in (functions, operations)] for modes in _STACKS]
+        for modes, wanted in zip(_STACKS, left, strict=True):
+            modes.set(wanted)
+        if len(left[1]) <= depth:
+            _set_flags(flags)
         _watching.set(tuple(other for other in _watching.get() if other is not watch))
         watch.detached_storages.refs.clear()
 
+    with undone(undo):
+        _watching.set((*_watching.get(), watch))
+        functions.__enter__()
+        operations.__enter__()
+        yield
 
-def _leave(mode: Any, top: Callable[[], Any], pop: Callable[[], Any], push: Callable[[Any], None]) -> None:
-    """Take a mode off the thread's stack, also from under those that other tasks of the event loop put there since."""
-    above = []
-    while top() is not mode:
-        above.append(pop())
-    mode.__exit__(None, None, None)
-    for other in reversed(above):
-        push(other)
+
+class _Modes(NamedTuple):
+    """One of the thread's two stacks of modes; other tasks of the event loop may have put theirs on it since."""
+
+    stack: Callable[[], list[Any]]
+    pop: Callable[[], Any]
+    push: Callable[[Any], None]
+
+    def set(self, wanted: list[Any]) -> None:
+        """Change the stack by as little as possible; the outermost mode comes first."""
+        now = self.stack()
+        same = next((at for at, (one, other) in enumerate(zip(now, wanted, strict=False)) if one is not other), min(len(now), len(wanted)))
+        for _ in now[same:]:
+            self.pop()
+        for mode in wanted[same:]:
+            self.push(mode)
+
+
+_FUNCTION_MODES = _Modes(overrides._get_current_function_mode_stack, overrides._pop_mode, overrides._push_mode)
+_DISPATCH_MODES = _Modes(_python_dispatch._get_current_dispatch_mode_stack, _python_dispatch._pop_mode, _python_dispatch._push_mode)
+_STACKS = (_FUNCTION_MODES, _DISPATCH_MODES)
+
+# What a dispatch mode sets besides, for the whole process, and not in one step with the stack.
+_FLAGS = [name for name in vars(_python_dispatch) if name.startswith("_is_in_")]
+
+
+def _set_flags(flags: dict[str, bool]) -> None:
+    vars(_python_dispatch).update(flags)
+    if _IGNORED in flags:
+        _python_dispatch.set_is_in_mode_without_ignore_compile_internals(flags[_IGNORED])
+
+
+_IGNORED = "_is_in_any_mode_without_ignore_compile_internals"
 
 
 class _Watch:

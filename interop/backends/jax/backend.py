@@ -78,7 +78,8 @@ The second is `jax.ensure_compile_time_eval`.
 
 
 @block
-def _with_options(options: dict[Any, Any], *, crossing: bool) -> Iterator[None]:
+def with_options(options: dict[Any, Any], *, crossing: bool = False) -> Iterator[None]:
+    """Set options of JAX in this thread; `crossing` if what is done then is a part of a crossing that interop makes."""
     managers, before = [state(value) for state, value in options.items()], _crossing.get()
     for manager in managers:
         # What JAX notes only after it has been entered. So it can be left whenever an interrupt comes.
@@ -90,7 +91,7 @@ def _with_options(options: dict[Any, Any], *, crossing: bool) -> Iterator[None]:
         _crossing.set(before)
 
     with undone(undo):
-        _crossing.set(crossing)
+        _crossing.set(crossing or before)
         for manager in managers:
             manager.__enter__()
         yield
@@ -170,14 +171,14 @@ class JAXBackend(Backend):
 
     def without_modes(self) -> AbstractContextManager[Any]:
         # A crossing that interop makes was judged already; JAX's guard, trace and NaN checks in scope are about the others.
-        return _with_options(_CROSSED, crossing=True)
+        return with_options(_CROSSED, crossing=True)
 
     # Within JAX. The memory may be shared with a library that writes to it as soon as this returns, so the copy is waited for.
 
     def copy(self, x: Any) -> Any:
         if self._is_hosted(x):
             return self.from_host(aligned_copy(self.host_view(x), _name(x)))
-        with _with_options(_ALLOWED, crossing=_crossing.get()):  # for JAX's guard, even a copy on one device is a transfer
+        with with_options(_ALLOWED):  # for JAX's guard, even a copy on one device is a transfer
             return _ready(jax.device_put(x, may_alias=False))
 
     def cast(self, x: Any, dtype: str) -> Any:
@@ -188,7 +189,7 @@ class JAXBackend(Backend):
         return _ready(x.astype(native_dtype(dtype)))
 
     def transfer(self, x: Any, device: Device, stream: int | None) -> Any:
-        with _with_options(_ALLOWED, crossing=_crossing.get()):
+        with with_options(_ALLOWED):
             return _ready(jax.device_put(x, _native(device)))
 
     def _is_hosted(self, x: Any) -> bool:
