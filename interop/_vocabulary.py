@@ -55,6 +55,8 @@ FLAGS: dict[str, Flag] = {
     "conj": Flag({"pending": "conj"}, _TORCH, ("complex",)),
     "neg": Flag({"pending": "neg"}, _TORCH, ("float", "complex")),
     "zero": Flag({"pending": "zero"}, _TORCH),
+    "unpacking": Flag({"pending": "unpacking"}, ("dlpack",)),
+    "joining": Flag({"pending": "joining"}, ("dlpack",)),
     "readonly": Flag({"readonly": True}, ("numpy", "array_api_strict", "dlpack")),
     "unknown_readonly": Flag({"readonly": None}, ("dlpack",)),
     "writable_base": Flag({"readonly": True, "writable_base": True}, ("numpy", "array_api_strict")),

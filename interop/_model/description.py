@@ -14,7 +14,7 @@ from interop._model.spelling import nearest
 
 DEVICE_TYPES = ("cpu", "cuda", "rocm", "mps", "xpu", "meta", "metal", "vulkan", "opencl", "webgpu", "hexagon", "maia", "ext")
 MEMORIES = ("plain", "pinned", "managed")
-PENDING = ("conj", "neg", "zero")
+PENDING = ("conj", "neg", "zero", "unpacking", "joining")
 # Devices whose work is ordered by streams; interop passes one explicitly for them.
 STREAMED = frozenset({"cuda", "rocm"})
 
@@ -97,7 +97,7 @@ class Description:
     requires_grad, tangent : bool
         Tracked by reverse-mode autograd; carries a forward-mode tangent.
     pending : tuple of str
-        Lazy operations to be resolved: ``"conj"``, ``"neg"``, ``"zero"``.
+        Lazy operations to be resolved: ``"conj"``, ``"neg"``, ``"zero"``; the unpacking of bits, the joining of chunks (Arrow).
     layout : str
         ``"strided"`` for plain memory, else what it is: ``"sparse_coo"``, ``"quantized"``, ``"nested"``, ...
     densifies : bool

@@ -78,6 +78,9 @@ _PACKAGES = {package: name for name, built_in in BUILTIN.items() for package in 
 FOREIGN = "dlpack"
 """The backend of every other object that speaks DLPack; a source only."""
 
+SOURCES = frozenset({"pyarrow"})
+"""Libraries whose arrays can be a source only, each in its folder; for everything else they are among those of `FOREIGN`."""
+
 # Broad, because half an installation raises anything: ImportError (a missing symbol), OSError (a missing .so),
 # RuntimeError (CUDA), AttributeError, NameError, LookupError and SyntaxError (mixed files), ValueError ("dtype
 # size changed"), AssertionError ("not compiled with CUDA"), TypeError and BufferError (the probes). Named, and not
@@ -130,7 +133,7 @@ def load_backend(name: str) -> Backend:
 
 
 def _load(name: str) -> Backend:
-    if name in BUILTIN or name == FOREIGN:
+    if name in BUILTIN or name == FOREIGN or name in SOURCES:
         try:
             module = importlib.import_module(f"interop.backends.{name}" if name == FOREIGN else f"interop.backends.{name}.backend")
         except BROKEN as error:
@@ -235,7 +238,7 @@ def _find(x: Any, kind: type) -> Backend | None:
     for base in kind.__mro__:
         package = str(base.__module__).partition(".")[0]
         name = _PACKAGES.get(package, package)
-        if name in known and load_backend(name).owns(x):
+        if (name in known or name in SOURCES) and load_backend(name).owns(x):
             return load_backend(name)
     return load_backend(FOREIGN) if hasattr(kind, "__dlpack__") and hasattr(kind, "__dlpack_device__") else None
 

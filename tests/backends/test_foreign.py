@@ -202,16 +202,6 @@ def test_managed_memory_goes_out_as_the_device_memory_that_it_is():
     assert torch.from_dlpack(producer_of(Producer(DATA).__dlpack__(max_version=(1, 0)))).tolist() == DATA.tolist()
 
 
-def test_arrow_arrays():
-    import pyarrow
-
-    assert to_torch(pyarrow.array([1.0, 2.0])).tolist() == [1.0, 2.0]
-    assert not to_numpy(pyarrow.array([1, 2])).flags.writeable
-    for refused in (pyarrow.array([1, None]), pyarrow.array([True, False]), pyarrow.array(["a"])):
-        with pytest.raises(ProducerError, match="pyarrow"):
-            to_numpy(refused)
-
-
 def test_a_pointer_that_is_not_aligned_is_copied_for_torch():
     raw = np.zeros(25, "uint8")[1:].view("float32")
     raw[:] = range(6)

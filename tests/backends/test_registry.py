@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import interop.backends
-from interop.backends import BUILTIN
+from interop.backends import BUILTIN, SOURCES
 from interop.doctor.distributions import known_library
 
 FOLDERS = Path(interop.backends.__file__).parent
@@ -16,7 +16,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 
 
 def test_every_folder_with_a_backend_has_a_line_and_the_other_way_round():
-    assert {path.parent.name for path in FOLDERS.glob("*/backend.py")} == set(BUILTIN)
+    assert {path.parent.name for path in FOLDERS.glob("*/backend.py")} == {*BUILTIN, *SOURCES}
 
 
 @pytest.mark.parametrize("name", BUILTIN)

@@ -1,0 +1,1 @@
+"""Apache Arrow's arrays, as a source."""
