@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import importlib.util
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from packaging.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
     from interop_conformance.matrix.layouts import Layout
 
-__all__ = ["Adapter", "Idiom", "SuiteFault", "Unsupported", "installed_version"]
+__all__ = ["Adapter", "Idiom", "SuiteFault", "Unsupported", "installed_version", "why_missing"]
 
 
 def installed_version(distribution: str) -> str:
@@ -29,6 +32,10 @@ class Unsupported(Exception):  # noqa: N818 - not an error: the library has no s
 
 class SuiteFault(Exception):  # noqa: N818 - read as a sentence: the suite's own fault, not a library's
     """The suite, or an adapter, is at fault; the case is recorded as not run, and the run as one with findings."""
+
+
+class NotItsOwn(Exception):  # noqa: N818 - not an error: what came is another library's; the message is the reason
+    """An array or a view is of another library, as NumPy's is for many: what comes of it says nothing of this one. Not run, and no finding."""
 
 
 class Idiom(NamedTuple):
@@ -65,6 +72,8 @@ class Adapter(ABC):
         What its documentation gives, besides the specification's `BufferError`, for an import or export that it cannot do.
     target : str or None
         The name of the interop backend, if interop converts to this library.
+    since : str
+        The oldest version that the suite knows of, if there is one: `why_missing` says so of an older one.
     twin : str
         The adapter of the same library on another device, if there is one: arrays that stay on that device are its cases.
     """
@@ -77,6 +86,7 @@ class Adapter(ABC):
     consumes: ClassVar[bool] = True
     refuses: ClassVar[tuple[type[BaseException], ...]] = ()
     target: ClassVar[str | None] = None
+    since: ClassVar[str] = ""
     twin: ClassVar[str] = ""
 
     # The seven.
@@ -156,3 +166,13 @@ class Adapter(ABC):
 
     def warm_up(self) -> None:  # noqa: B027 - nothing to do is an answer
         """Have the library import what it imports on first use, once before many cases; without starting threads either."""
+
+
+def why_missing(adapter: Adapter, module: str) -> str:
+    """Return why a library cannot be used: it is not installed, or older than `Adapter.since`; else an empty text. Does not import it."""
+    distribution = adapter.distribution or adapter.name
+    if not importlib.util.find_spec(module):
+        return f"{distribution} is not installed"
+    if adapter.since and Version(found := adapter.version()).release < Version(adapter.since).release:
+        return f"{distribution} {found} is older than {adapter.since}; pip install '{distribution}>={adapter.since}'"
+    return ""

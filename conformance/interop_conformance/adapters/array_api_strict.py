@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from interop_conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version
+from interop_conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version, why_missing
 from interop_conformance.adapters.pyarrow import to_numpy as _from_arrow
 from interop_conformance.matrix.memory import aligned
 
@@ -32,9 +31,10 @@ class ArrayAPIStrict(Adapter):
     name: ClassVar[str] = "array-api-strict"
     states: ClassVar[tuple[str, ...]] = ("plain", "odd-device")
     target: ClassVar[str] = "array_api_strict"
+    since: ClassVar[str] = "2.3"
 
     def available(self) -> str:
-        return "" if importlib.util.find_spec("array_api_strict") else "array-api-strict is not installed"
+        return why_missing(self, "array_api_strict")
 
     def version(self) -> str:
         return installed_version("array-api-strict")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from interop_conformance.adapters import _cuda
-from interop_conformance.adapters._base import Idiom, Unsupported
+from interop_conformance.adapters._base import Idiom, Unsupported, why_missing
 from interop_conformance.protocol.producers.cuda import LEGACY
 
 if TYPE_CHECKING:
@@ -43,8 +42,8 @@ class CuPy(_cuda.CUDAAdapter):
     target: ClassVar[str | None] = "cupy"
 
     def available(self) -> str:
-        if not importlib.util.find_spec("cupy"):
-            return "cupy is not installed"
+        if missing := why_missing(self, "cupy"):
+            return missing
         found, reason = _cuda.ask("cupy")
         return "" if found else f"CuPy finds no CUDA device: {reason}"
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from interop_conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version
+from interop_conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version, why_missing
 from interop_conformance.adapters.pyarrow import to_numpy as _from_arrow
 from interop_conformance.matrix.memory import aligned
 
@@ -32,9 +31,10 @@ class JAX(Adapter):
     name: ClassVar[str] = "jax"
     states: ClassVar[tuple[str, ...]] = ("plain", "deleted", "traced")
     target: ClassVar[str] = "jax"
+    since: ClassVar[str] = "0.8"
 
     def available(self) -> str:
-        return "" if importlib.util.find_spec("jax") else "jax is not installed"
+        return why_missing(self, "jax")
 
     def version(self) -> str:
         return installed_version("jax")

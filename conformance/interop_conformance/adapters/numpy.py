@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from interop_conformance.adapters._base import Adapter, Idiom, Unsupported
+from interop_conformance.adapters._base import Adapter, Idiom, Unsupported, why_missing
 from interop_conformance.adapters.pyarrow import to_numpy as _from_arrow
 from interop_conformance.matrix.memory import aligned
 
@@ -29,9 +29,10 @@ class NumPy(Adapter):
     name: ClassVar[str] = "numpy"
     states: ClassVar[tuple[str, ...]] = ("plain", "read-only", "masked", "big-endian", "subclass")
     target: ClassVar[str | None] = "numpy"
+    since: ClassVar[str] = "2.1.1"
 
     def available(self) -> str:
-        return ""
+        return why_missing(self, "numpy")
 
     def version(self) -> str:
         return np.__version__

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from interop_conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version
+from interop_conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version, why_missing
 from interop_conformance.matrix.memory import aligned
 
 if TYPE_CHECKING:
@@ -36,12 +35,10 @@ class PyArrow(Adapter):
     states: ClassVar[tuple[str, ...]] = ("plain", "nulls")
     # "If the array has a validity bitmap or is of another type than integers and floats": arrow/python/dlpack.cc
     refuses: ClassVar[tuple[type[BaseException], ...]] = ()
+    since: ClassVar[str] = "21"  # Tensor.__dlpack__
 
     def available(self) -> str:
-        if not importlib.util.find_spec("pyarrow"):
-            return "pyarrow is not installed"
-        # By its version: importing it takes longer than many a case.
-        return "" if int(self.version().partition(".")[0]) >= 15 else "pyarrow speaks DLPack from version 15 on"
+        return why_missing(self, "pyarrow")
 
     def version(self) -> str:
         return installed_version("pyarrow")
@@ -79,13 +76,13 @@ class PyArrow(Adapter):
         raise Unsupported("an Arrow array has one axis, and one stride")
 
     def from_dlpack(self, x: Any, /, **keywords: Any) -> Any:
-        if keywords:
-            raise Unsupported(f"pyarrow's from_dlpack has no {', '.join(keywords)}")
         arrow = _arrow()
         one_axis = isinstance(x, arrow.Array) or len(getattr(x, "shape", (0, 0))) == 1
         kind = arrow.Array if one_axis else arrow.Tensor
         if not hasattr(kind, "from_dlpack"):
-            raise Unsupported("this pyarrow exports only")
+            raise Unsupported("pyarrow only exports before version 26")
+        if keywords:
+            raise Unsupported(f"pyarrow's from_dlpack has no {', '.join(keywords)}")
         return kind.from_dlpack(x)
 
     def values(self, x: Any) -> np.ndarray:
@@ -94,7 +91,7 @@ class PyArrow(Adapter):
             return np.array(x.to_numpy())
         if arrow.types.is_boolean(x.type):
             return np.array(arrow.Array.from_buffers(x.type, len(x), [None, x.buffers()[1]], 0, x.offset).to_pylist(), bool)
-        dtype = np.dtype(x.type.to_pandas_dtype())
+        dtype = np.asarray(arrow.array([], x.type)).dtype  # to_pandas_dtype needs pandas up to pyarrow 25
         return np.frombuffer(bytearray(x.buffers()[1].to_pybytes()), dtype)[x.offset : x.offset + len(x)].copy()
 
     def pointer(self, x: Any) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from interop_conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version
+from interop_conformance.adapters._base import Adapter, Idiom, Unsupported, installed_version, why_missing
 from interop_conformance.adapters._cuda import without_starting
 from interop_conformance.adapters._torch_states import STATES
 from interop_conformance.adapters.pyarrow import to_numpy as _from_arrow
@@ -38,10 +37,11 @@ class Torch(Adapter):
     name: ClassVar[str] = "torch"
     states: ClassVar[tuple[str, ...]] = ("plain", *STATES)
     target: ClassVar[str | None] = "torch"
+    since: ClassVar[str] = "2.10"
     twin: ClassVar[str] = "torch-cuda"
 
     def available(self) -> str:
-        return "" if importlib.util.find_spec("torch") else "torch is not installed"
+        return why_missing(self, "torch")
 
     def version(self) -> str:
         return installed_version("torch")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from interop._model.description import c_strides
 from interop.dlpack import READ_ONLY
-from interop_conformance.adapters._base import Adapter, Unsupported, installed_version
+from interop_conformance.adapters._base import Adapter, Unsupported, installed_version, why_missing
 from interop_conformance.adapters._cuda import without_starting
 from interop_conformance.capsules.capsule import HOST_READABLE, read
 from interop_conformance.capsules.crafted import Producer
@@ -40,9 +39,10 @@ class TVMFFI(Adapter):
     name: ClassVar[str] = "tvm-ffi"
     distribution: ClassVar[str] = "apache-tvm-ffi"
     refuses: ClassVar[tuple[type[BaseException], ...]] = ()
+    since: ClassVar[str] = "0.1.13"  # Tensor.data_ptr
 
     def available(self) -> str:
-        return "" if importlib.util.find_spec("tvm_ffi") else "apache-tvm-ffi is not installed"
+        return why_missing(self, "tvm_ffi")
 
     def version(self) -> str:
         return installed_version("apache-tvm-ffi")
