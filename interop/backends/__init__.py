@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
+import threading
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from interop._libraries import BUILTIN
 from interop._model.description import DEVICE_TYPES
+from interop._model.identity import is_found_by_identity
 from interop._model.spelling import no_attribute, unknown
 from interop.errors import BackendNotInstalledError, UnsupportedTypeError
 
@@ -101,7 +104,11 @@ BROKEN = (
 """What the import of a library raises that is missing, half installed, or built for another NumPy: anything but a bug of ours."""
 
 _loaded: dict[str, Backend] = {}
+_under_way: dict[str, Backend] = {}
 _observers: list[Callable[[Backend], None]] = []
+_registering = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a thread that holds it is not there in the child
+    os.register_at_fork(after_in_child=lambda: globals().update(_registering=threading.RLock()))
 _by_type: WeakKeyDictionary[type, Backend] = WeakKeyDictionary()
 _no_arrays: WeakSet[type] = WeakSet()
 _points: dict[tuple[str, ...], Any] = {}
@@ -120,29 +127,42 @@ def is_backend(name: str) -> bool:
 
 def when_loaded(observe: Callable[[Backend], None]) -> None:
     """Have a function called with each backend as it is loaded, and now with those that are."""
-    for backend in _loaded.values():
-        observe(backend)
-    _observers.append(observe)
+    with _registering:
+        for backend in _loaded.values():
+            observe(backend)
+        _observers.append(observe)
 
 
 def load_backend(name: str) -> Backend:
     """Return a backend, importing its library; BackendNotInstalledError if that fails, ValueError if unknown."""
     if name not in _loaded:
-        _loaded[name] = _load(name)
-    return _loaded[name]
+        # Outside of the lock: Python locks each module itself, and the thread that imports a library may need a backend meanwhile.
+        _register(name, _imported(name))
+    return _loaded.get(name) or _under_way[name]
 
 
-def _load(name: str) -> Backend:
-    if name in BUILTIN or name == FOREIGN or name in SOURCES:
+def _register(name: str, backend: Backend) -> None:
+    """Show a backend to the observers, in one thread; the others that load it wait for that."""
+    with _registering:
+        if name in _loaded or name in _under_way:  # under way: an observer asks for it
+            return
+        _under_way[name] = backend
         try:
-            module = importlib.import_module(f"interop.backends.{name}" if name == FOREIGN else f"interop.backends.{name}.backend")
-        except BROKEN as error:
-            raise _not_installed(name, error) from error
-        backend: Backend = module.backend
-    else:
-        backend = _load_entry_point(name)
-    for observe in _observers:
-        observe(backend)
+            for observe in _observers:
+                observe(backend)
+            _loaded[name] = backend
+        finally:
+            del _under_way[name]
+
+
+def _imported(name: str) -> Backend:
+    if name not in BUILTIN and name not in SOURCES and name != FOREIGN:
+        return _load_entry_point(name)
+    try:
+        module = importlib.import_module(f"interop.backends.{name}" if name == FOREIGN else f"interop.backends.{name}.backend")
+    except BROKEN as error:
+        raise _not_installed(name, error) from error
+    backend: Backend = module.backend
     return backend
 
 
@@ -195,7 +215,7 @@ def find_backend(x: Any, tree: Callable[[], str] | None = None) -> Backend:
     `tree` returns the call that a container is for instead, with ``{}`` in the place of its expression.
     """
     kind = type(x)
-    lasting = _is_itself(kind)
+    lasting = is_found_by_identity(kind)
     found = _by_type.get(kind) if lasting else None
     if found is not None:
         return found
@@ -213,7 +233,7 @@ def find_backend(x: Any, tree: Callable[[], str] | None = None) -> Backend:
 def is_array(x: Any) -> bool:
     """Return whether `x` is an array that some backend owns; asked once for each type."""
     kind = type(x)
-    if not _is_itself(kind):
+    if not is_found_by_identity(kind):
         return _find(x, kind) is not None
     if kind in _by_type:
         return True
@@ -225,12 +245,6 @@ def is_array(x: Any) -> bool:
         return False
     _by_type[kind] = found
     return True
-
-
-def _is_itself(kind: type) -> bool:
-    """Return whether a type equals no other: one whose metaclass says that it does would be taken for that one in a table."""
-    meta = type(kind)
-    return meta is type or (meta.__eq__ is type.__eq__ and meta.__hash__ is type.__hash__)
 
 
 def _find(x: Any, kind: type) -> Backend | None:
@@ -248,7 +262,9 @@ def _unsupported(x: Any, kind: type, tree: Callable[[], str] | None) -> Unsuppor
 
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     message = f"{name} is not an array that interop knows, and does not speak DLPack (__dlpack__ and __dlpack_device__)."
-    return UnsupportedTypeError(message, hint=advice_for(x, is_array, tree))
+    # A type that equals others is asked nothing: tables of abstract classes would take it for one of those.
+    hint = advice_for(x, is_array, tree) if is_found_by_identity(kind) else "Pass an array."
+    return UnsupportedTypeError(message, hint=hint)
 
 
 def name_of_target(to: Any) -> str:
