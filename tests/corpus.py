@@ -254,6 +254,7 @@ TORCH_DTYPES = [d for d in NUMPY_DTYPES if "long" not in d] + SMALL
 NUMPY_SOURCES = [
     *(Source(f"numpy-{d}", lambda d=d: grid(d), np.array(GRID).astype(d)) for d in NUMPY_DTYPES),
     *(Source(f"numpy-{d}", lambda d=d: grid(getattr(ml_dtypes, d)), np.array(GRID).astype(getattr(ml_dtypes, d))) for d in SMALL),
+    Source("numpy-ulonglong", lambda: grid("Q"), np.array(GRID).astype("uint64")),  # of the same size as uint64, and another type
     Source("numpy-int4", lambda: np.array([1, 2, 3]).astype(ml_dtypes.int4), np.array([1, 2, 3], ml_dtypes.int4)),
     Source("numpy-transposed", lambda: grid().T, F32.T.copy()),
     Source("numpy-fortran", lambda: np.asfortranarray(grid()), F32),

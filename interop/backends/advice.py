@@ -51,7 +51,7 @@ def _columns(x: Any) -> Iterable[Any]:
     return tuple(x.columns)
 
 
-_OWN = "Call its own {}() first, and convert the result."
+_OWN = "Call x.{}() first, and convert the result."
 _FILL = "It has missing values (null, NA), which plain arrays do not, and its to_numpy() would turn the others into floats or objects. "
 _FILL += "Leave them out: x.{}().to_numpy(), or fill them first."
 _BY_COLUMN = "One array has one dtype, and its columns have several{}. Convert column by column: x[{{found!r}}]{}."
@@ -59,8 +59,8 @@ _LAZY = "It is not read yet. Read it first: {}."
 _BYTES = "These are bytes: numpy.frombuffer({}, dtype='uint8'), and the result's view(...) as the dtype that was written."
 _PART = "It holds several arrays. Convert them one by one: {}."
 
-_KEEPS = "Call its own to_numpy() first, which keeps its dtype."
-_ONE_DTYPE = "Its columns have one dtype, which its own to_numpy() keeps: call that first."
+_KEEPS = "Call x.to_numpy() first, which keeps its dtype."
+_ONE_DTYPE = "Its columns have one dtype, which x.to_numpy() keeps: call that first."
 _COLUMNS = "A table holds one array for each column. Convert it column by column{}: x.column(0){}.to_numpy({})."
 _STORAGE = "Take its memory as {}: torch.empty(0, dtype={}, device=x.device).set_(x)"
 
@@ -126,7 +126,7 @@ ADVICE: dict[str, tuple[Row, ...]] = {
     "cv2.GpuMat": (Row("Bring it to the host first: x.download()."),),
     "scipy.SparseABC": (Row("It is sparse. Make it dense first: x.toarray()."),),
     "sparse.SparseArray": (Row("It is sparse. Make it dense first: x.todense()."),),
-    "awkward.Array": (Row("If it is regular, call its own to_numpy() first, which keeps its dtype; if ragged, convert its parts."),),
+    "awkward.Array": (Row("If it is regular, call x.to_numpy() first, which keeps its dtype; if ragged, convert its parts."),),
     "tensordict.TensorDictBase": (Row("It holds several arrays: {tree[x.to_dict()]}."),),
     "astropy.Table": (Row(_PART.format("x[{found!r}]"), _first(lambda x: x.colnames)),),
     "pint.PlainQuantity": (Row("Its numbers are in its unit. Convert them: x.magnitude, in the unit that is meant (x.to first)."),),
@@ -266,7 +266,9 @@ def _same(values: Collection[Any]) -> str:
     low, high = min(integers, default=0), max(integers, default=0)
     if kinds & {float, complex}:
         return "exact" if max(-low, high) <= 2**53 else "inexact"
-    return "exact" if low >= -(2**63) and high < (2**63 if low < 0 else 2**64) else "inexact"
+    if high >= 2**63:  # beside one that only uint64 holds, NumPy makes floats of the others
+        return "exact" if high < 2**64 and min(integers) >= 2**63 else "inexact"
+    return "exact" if low >= -(2**63) else "inexact"
 
 
 def _is_buffer(x: Any) -> bool:

@@ -173,7 +173,8 @@ class NumPyBackend(Backend):
         return x
 
     def host_view(self, x: Any) -> Any:
-        return x
+        # C's unsigned long long is a type of its own, which torch.from_numpy does not take, although it is uint64 as well.
+        return x.view(x.dtype.name) if x.dtype.char in "qQ" and x.dtype.isnative else x
 
     def from_host(self, view: Any) -> Any:
         return view

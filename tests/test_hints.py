@@ -1,0 +1,419 @@
+"""Hints are followed here to the letter: what they name runs, and gives the values of the source exactly."""
+
+import array
+import ast
+import collections
+import contextlib
+import ctypes
+import dataclasses
+import io
+import itertools
+import mmap
+import multiprocessing
+import re
+import types
+import warnings
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+
+import interop
+from interop.backends import advice
+from tests import corpus, messages
+from tests.enumeration import same_values
+
+BIG = 2**53 + 1  # no float32 and no float64 holds it
+
+
+class Filled(Exception):
+    """The hint leaves something open, which only the user knows: ``...`` stands in its place."""
+
+
+def calls_in(hint):
+    """Return every expression about `x` in a hint, each as long as it can be."""
+    found, end = [], 0
+    for start in re.finditer(r"(?<![\w.'=(])(?:[a-z_]\w*\.)*(?:\w+\(|x[.\[])", hint):
+        if start.start() < end:
+            continue
+        for stop in range(len(hint), start.end() - 1, -1):
+            piece = hint[start.start() : stop]
+            with contextlib.suppress(SyntaxError):
+                tree = ast.parse(piece, mode="eval").body
+                if isinstance(tree, ast.Call | ast.Attribute | ast.Subscript) and names_in(tree) & {"x"}:
+                    found.append(piece)
+                    end = stop
+                    break
+    return found
+
+
+def names_in(tree):
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def spaces(piece):
+    """Return what a user who pastes the expression has imported."""
+    wanted = names_in(ast.parse(piece, mode="eval")) - {"x"}
+    verbs = {"convert": interop.convert, "to_numpy": interop.to_numpy, "to_torch": interop.to_torch}
+    verbs |= {"list": list, "dict": dict}
+    return {"np": np, **{name: verbs.get(name) or pytest.importorskip(name, reason=f"the hint names {name}") for name in wanted - {"np"}}}
+
+
+def is_open(piece):
+    calls = [node for node in ast.walk(ast.parse(piece)) if isinstance(node, ast.Call)]
+    given = [argument for call in calls for argument in (*call.args, *(word.value for word in call.keywords))]
+    return any(isinstance(argument, ast.Constant) and argument.value is ... for argument in given)
+
+
+def outcome(call):
+    """Return what a call gives, or the refusal that it raises."""
+    try:
+        return call()
+    except interop.InteropError as refusal:
+        return refusal
+
+
+def follow(x, to="numpy", limit=4):
+    """Return what a conversion gives, following the hint of each refusal; Filled where a hint leaves something open."""
+    for _ in range(limit):
+        made = outcome(lambda x=x: interop.convert(x, to))
+        if not isinstance(made, interop.InteropError):
+            return made
+        if made.permissions:
+            return made.retry()
+        pieces = calls_in(made.hint)
+        assert pieces, f"nothing to call: {made.hint}"
+        if is_open(pieces[0]):
+            raise Filled(made.hint)
+        x = outcome(lambda x=x, piece=pieces[0]: eval(piece, {"x": x, **spaces(piece)}))
+        if isinstance(x, interop.InteropError):
+            return x.retry()
+        if pieces[0].startswith("interop.tree"):
+            return x
+    raise AssertionError(f"the hints go on and on: {x!r}")
+
+
+def numbers(result):
+    """Return plain, exact numbers of an array, or of a container of arrays."""
+    if isinstance(result, dict):
+        return {name: numbers(value) for name, value in result.items()}
+    if isinstance(result, list | tuple):
+        return [numbers(value) for value in result]
+    if isinstance(result, torch.Tensor):
+        return result.detach().tolist()
+    return result.astype("float64").tolist() if isinstance(result, np.ndarray) and result.dtype.kind not in "biuMmOV" else result.tolist()
+
+
+# Objects of Python, whose numbers a hint could change.
+
+
+@dataclasses.dataclass
+class Batch:
+    image: object
+
+
+def saved(values):
+    file = io.BytesIO()
+    np.save(file, values)
+    file.seek(0)
+    return np.load(file)
+
+
+def mapped():
+    made = mmap.mmap(-1, 8)
+    made[:] = np.array([BIG]).tobytes()
+    return made
+
+
+def swapped_dates():
+    return np.array([BIG], ">M8[s]")
+
+
+RAW = np.frombuffer(np.array([BIG]).tobytes(), "uint8").tolist()
+ONE = torch.ones(1)
+
+OF_PYTHON = {
+    "memoryview": (lambda: memoryview(np.array([BIG])), [BIG]),
+    "memoryview of bytes": (lambda: memoryview(b"ab"), [97, 98]),
+    "array of integers": (lambda: array.array("q", [BIG]), [BIG]),
+    "array of doubles": (lambda: array.array("d", [0.1]), [0.1]),
+    "ctypes": (lambda: (ctypes.c_int64 * 1)(BIG), [BIG]),
+    "ctypes matrix": (lambda: ((ctypes.c_uint8 * 2) * 1)((1, 2)), [[1, 2]]),
+    "shared ctypes": (lambda: multiprocessing.Array(ctypes.c_int64, [BIG]), [BIG]),
+    "bytes": (lambda: np.array([BIG]).tobytes(), RAW),
+    "bytearray": (lambda: bytearray(np.array([BIG]).tobytes()), RAW),
+    "mmap": (mapped, RAW),
+    "list": (lambda: [BIG], [BIG]),
+    "list of lists": (lambda: [[1, 2], [3, BIG]], [[1, 2], [3, BIG]]),
+    "unsigned": (lambda: [2**64 - 1, 2**63], [2**64 - 1, 2**63]),
+    "floats and small integers": (lambda: [1, 0.5, True], [1, 0.5, 1]),
+    "deque": (lambda: collections.deque([BIG]), [BIG]),
+    "range": (lambda: range(BIG, BIG + 2), [BIG, BIG + 1]),
+    "torch.Size": (lambda: torch.Size([BIG]), [BIG]),
+    "number": (lambda: BIG, BIG),
+    "truth": (lambda: True, True),
+    "NumPy's scalars": (lambda: [np.int64(BIG), np.int64(1)], [BIG, 1]),
+    "dict": (lambda: {"a": ONE}, {"a": [1]}),
+    "ordered": (lambda: torch.nn.Linear(1, 1, bias=False).requires_grad_(False).state_dict(), None),
+    "proxy": (lambda: types.MappingProxyType({"a": ONE}), {"a": [1]}),
+    "dataclass": (lambda: Batch(ONE), None),
+    "list of Parameters": (lambda: [torch.nn.Parameter(ONE)], [[1]]),
+    "values and indices": (lambda: torch.max(torch.ones(2, 2), 0), [[1, 1], [0, 0]]),
+    "set": (lambda: {BIG}, [BIG]),
+    "generator": (lambda: (one for one in [BIG]), [BIG]),
+    "generator of arrays": (lambda: iter([ONE, ONE]), [[1], [1]]),
+    "values of a dict": ({"a": ONE}.values, [[1]]),
+    "module": (lambda: torch.nn.BatchNorm1d(1, affine=False), None),
+    "untyped storage": (lambda: torch.tensor([BIG]).untyped_storage(), RAW),
+    "typed storage": (lambda: torch.tensor([BIG]).storage(), [BIG]),
+    "dates": (lambda: np.array([BIG], "M8[s]"), [BIG]),
+    "dates in the other byte order": (swapped_dates, [BIG]),
+    "spans": (lambda: np.array([BIG], "m8[ns]"), [BIG]),
+    "record": (lambda: np.array([(BIG, 0.5)], [("n", "i8"), ("w", "f4")]), [BIG]),
+    "saved bfloat16": (lambda: saved(np.array([1.5, 2.0], ml_dtypes.bfloat16)), [1.5, 2.0]),
+    "shells of torch": (lambda: torch.tensor([3], dtype=torch.uint8).view(torch.uint4), [3]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")  # torch's, on making the source
+@pytest.mark.parametrize("to", ["numpy", "torch"])
+@pytest.mark.parametrize("name", OF_PYTHON)
+def test_followed_to_the_letter_the_values_are_those_of_the_source(name, to):
+    make, expected = OF_PYTHON[name]
+    x = make()
+    if isinstance(x, np.ndarray | torch.Tensor):  # at home nothing has to change
+        to = {"numpy": "torch", "torch": "numpy"}[type(x).__module__.partition(".")[0]]
+    result = follow(x, to)
+    assert expected is None or numbers(result) == expected
+
+
+@pytest.mark.parametrize(
+    ("x", "word"),
+    [
+        ([2**64, 1], "dtype=..."),
+        ([2**63, -1], "dtype=..."),
+        ([2**63, BIG], "dtype=..."),
+        ([BIG, 0.5], "dtype=..."),
+        ([None, 1], "dtype=..."),
+        (2**64, "dtype=..."),
+        (saved(np.array([1.5], ml_dtypes.float8_e4m3fn)), "x.view(...)"),
+        (np.zeros(2, "V5"), "x.view(...)"),
+    ],
+    ids=str,
+)
+def test_what_only_the_user_knows_is_left_open(x, word):
+    """Any dtype that the hint could name would change some of these numbers, or guess what was written."""
+    with pytest.raises(Filled, match=re.escape(word)):
+        follow(x, "torch")
+
+
+@pytest.mark.parametrize(
+    ("x", "word", "never"),
+    [
+        (["a", "b"], "encode them", "dtype="),
+        ([[1], [1, 2]], "differ in length", "asarray"),
+        (np.array(["a"]), "Encode the strings", "dtype="),
+        (np.array([object()]), "objects of Python's", "float"),
+        (torch.ones(2).__dlpack__(), "the array itself", "asarray"),
+        (torch.nn.Linear(1, 1), "state_dict", "asarray"),
+        ("photo.png", "a file has to be read first", "asarray"),
+        (None, "Pass an array", "asarray"),
+        (object(), "Pass an array", "asarray"),
+        (len, "Pass an array", "list("),
+        (np.ndarray, "not a class", "asarray"),
+    ],
+    ids=lambda one: type(one).__name__ if not isinstance(one, str) else one,
+)
+def test_where_nothing_can_be_called_nothing_is(x, word, never):
+    with pytest.raises(interop.InteropError) as caught:
+        interop.to_torch(x)
+    assert word in caught.value.hint
+    assert never not in caught.value.hint
+
+
+def test_the_call_for_a_container_has_the_keywords_of_the_call():
+    with pytest.raises(interop.UnsupportedTypeError) as caught:
+        interop.to_numpy([torch.nn.Parameter(ONE)], grad="detach", blocking=True)
+    assert "interop.tree.convert(x, 'numpy', grad='detach')" in caught.value.hint
+
+
+def test_a_list_that_contains_itself_is_refused():
+    endless = [ONE]
+    endless.append(endless)
+    with pytest.raises(interop.UnsupportedTypeError, match=r"tree\.convert"):
+        interop.to_numpy(endless)
+
+
+@pytest.mark.parametrize("name", ["memoryview", "list", "number", "dates in the other byte order"])
+def test_a_hint_that_changes_values_is_found(name, monkeypatch):
+    """The negative control: a float32, and a view of swapped bytes."""
+    make, expected = OF_PYTHON[name]
+    wrong = "Make an array of it first: numpy.asarray(x, dtype='float32')."
+    monkeypatch.setattr(advice, "_AS_IT_IS", wrong)
+    monkeypatch.setitem(advice._NUMBERS, "exact", wrong)
+    monkeypatch.setattr("interop.backends.numpy.backend._advice", lambda dtype: "Convert the counts: x.view('int64').")
+    assert numbers(follow(make(), "torch")) != expected
+
+
+# Other libraries' objects, by their own words.
+
+
+def library(name):
+    return pytest.importorskip(name, reason="the source")
+
+
+def h5(tmp_path):
+    return library("h5py").File(tmp_path / "x.h5", "w")
+
+
+def netcdf(tmp_path):
+    made = library("netCDF4").Dataset(tmp_path / "x.nc", "w")
+    made.createDimension("n", 1)
+    made.createVariable("v", "i8", ("n",))[:] = [BIG]
+    return made
+
+
+def slices(tmp_path):
+    library("safetensors.numpy").save_file({"d": np.array([BIG])}, tmp_path / "x.st")
+    return library("safetensors").safe_open(tmp_path / "x.st", "np")
+
+
+def npz(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.array([BIG]))
+    return np.load(tmp_path / "x.npz")
+
+
+def pytables(tmp_path):
+    return library("tables").open_file(tmp_path / "t.h5", "w").create_array("/", "a", np.array([BIG]))
+
+
+MIXED = {"id": [BIG], "w": [0.5]}
+OF_OTHERS = {
+    "pandas.Series": (lambda _: library("pandas").Series([BIG]), [BIG]),
+    "pandas.Index": (lambda _: library("pandas").Index([BIG]), [BIG]),
+    "pandas Int64": (lambda _: library("pandas").Series([BIG], dtype="Int64"), [BIG]),
+    "pandas Int64, missing": (lambda _: library("pandas").Series([BIG, None], dtype="Int64"), [BIG]),
+    "pandas boolean, missing": (lambda _: library("pandas").Series([True, None], dtype="boolean"), [True]),
+    "pandas array, missing": (lambda _: library("pandas").array([BIG, None], dtype="Int64"), [BIG]),
+    "pandas of Arrow, missing": (lambda _: library("pyarrow") and library("pandas").Series([BIG, None], dtype="int64[pyarrow]"), [BIG]),
+    "pandas.DataFrame": (lambda _: library("pandas").DataFrame({"a": [BIG], "b": [1]}), [[BIG, 1]]),
+    "pandas mixed": (lambda _: library("pandas").DataFrame(MIXED), [BIG]),
+    "pandas mixed, missing": (lambda _: library("pandas").DataFrame({0: library("pandas").array([BIG, None]), 1: [0.5, 1]}), [BIG]),
+    "polars.Series": (lambda _: library("polars").Series([BIG]), [BIG]),
+    "polars nulls": (lambda _: library("polars").Series([BIG, None]), [BIG]),
+    "polars.DataFrame": (lambda _: library("polars").DataFrame({"a": [BIG], "b": [1]}), [[BIG, 1]]),
+    "polars mixed": (lambda _: library("polars").DataFrame(MIXED), [BIG]),
+    "polars nulls in a frame": (lambda _: library("polars").DataFrame({"a": [BIG, None]}), [BIG]),
+    "polars.LazyFrame": (lambda _: library("polars").LazyFrame({"a": [BIG]}), [[BIG]]),
+    "pyarrow.Table": (lambda _: library("pyarrow").table(MIXED), [BIG]),
+    "pyarrow.RecordBatch": (lambda _: library("pyarrow").RecordBatch.from_pydict({"a": [BIG, None]}), [BIG]),
+    "pyarrow.Buffer": (lambda _: library("pyarrow").py_buffer(np.array([BIG]).tobytes()), RAW),
+    "pyarrow.Scalar": (lambda _: library("pyarrow").scalar(BIG), BIG),
+    "xarray.DataArray": (lambda _: library("xarray").DataArray(np.array([BIG])), [BIG]),
+    "xarray.Variable": (lambda _: library("xarray").Variable("n", np.array([BIG])), [BIG]),
+    "xarray.Dataset": (lambda _: library("xarray").Dataset({"a": ("n", [BIG])}), [BIG]),
+    "xarray of Dask": (lambda _: library("dask") and library("xarray").DataArray(np.array([BIG])).chunk(), [BIG]),
+    "dask.array": (lambda _: library("dask.array").from_array(np.array([BIG])), [BIG]),
+    "dask.dataframe": (lambda _: library("dask.dataframe").from_pandas(library("pandas").DataFrame(MIXED), npartitions=1), [BIG]),
+    "h5py.Dataset": (lambda path: h5(path).create_dataset("x", data=np.array([BIG])), [BIG]),
+    "h5py.Group": (lambda path: h5(path).create_dataset("g/x", data=np.array([BIG])).parent, [BIG]),
+    "zarr.Array": (lambda _: library("zarr").array(np.array([BIG])), [BIG]),
+    "netCDF4.Dataset": (netcdf, [BIG]),
+    "netCDF4.Variable": (lambda path: netcdf(path)["v"], [BIG]),
+    "tables.Array": (pytables, [BIG]),
+    "blosc2.NDArray": (lambda _: library("blosc2").asarray(np.array([BIG])), [BIG]),
+    "safetensors slice": (lambda path: slices(path).get_slice("d"), [BIG]),
+    "safetensors file": (slices, [BIG]),
+    "npz": (npz, [BIG]),
+    "Pillow": (lambda _: library("PIL.Image").new("RGB", (1, 1), (1, 2, 3)), [[[1, 2, 3]]]),
+    "scipy.sparse": (lambda _: library("scipy.sparse").csr_array(np.array([[BIG, 0]])), [[BIG, 0]]),
+    "sparse.COO": (lambda _: library("sparse").COO.from_numpy(np.array([BIG, 0])), [BIG, 0]),
+    "awkward.Array": (lambda _: library("awkward").Array([[BIG]]), [[BIG]]),
+    "TensorDict": (lambda _: library("tensordict").TensorDict({"a": torch.tensor([BIG])}, [1]), {"a": [BIG]}),
+    "astropy.table": (lambda _: library("astropy.table").Table({"a": [BIG]}), [BIG]),
+    "jax int4": (lambda _: library("jax.numpy").array([-8, 7], "int4"), [-8, 7]),
+    "jax uint4": (lambda _: library("jax.numpy").array([15], "uint4"), [15]),
+    "jax float4": (lambda _: library("jax.numpy").array([0.5, 1.5]).astype("float4_e2m1fn"), [0.5, 1.5]),
+}
+
+
+@pytest.mark.parametrize("name", OF_OTHERS)
+def test_another_librarys_object_keeps_its_numbers(name, tmp_path):
+    make, expected = OF_OTHERS[name]
+    assert numbers(follow(make(tmp_path))) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("pandas Int64, missing", "NA"), ("polars nulls", "null"), ("pandas mixed", "column by column"), ("polars mixed", "column by column")],
+)
+def test_what_the_usual_call_would_lose_is_said(name, word, tmp_path):
+    with pytest.raises(interop.InteropError) as caught:
+        interop.to_numpy(OF_OTHERS[name][0](tmp_path))
+    assert word in str(caught.value)
+
+
+def test_the_usual_call_would_change_these_values():
+    """The negative control: without a look at what is missing, 2**53 + 1 becomes a float."""
+    assert library("pandas").Series([BIG, None], dtype="Int64").to_numpy().tolist() != [BIG, None]
+    assert library("polars").Series([BIG, None]).to_numpy().tolist()[0] != BIG
+
+
+# The project's own corpus: every refusal in it, by target.
+
+
+COUNTS = {"numpy-datetime": [20778], "numpy-timedelta": [1], "numpy-structured": [0, 0, 0], "jax-int4": corpus.GRID}
+"""What those of the corpus are that have no meaning as numbers unless a hint is followed."""
+
+
+@pytest.mark.parametrize("source", corpus.SOURCES, ids=str)
+def test_every_hint_of_the_corpus_runs_and_keeps_the_values(source):
+    with source.inside(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # sources announce that they are prototypes
+        x = source.make()
+        for to, policy in itertools.product(("numpy", "torch"), ("default", "strict")):
+            error = outcome(lambda: interop.convert(x, to, policy=policy))  # noqa: B023 - called at once
+            if isinstance(error, interop.InteropError):
+                check_hint(source, x, error)
+
+
+def check_hint(source, x, error):
+    assert error.hint
+    if error.permissions:
+        result = eval(error.hint.rpartition("write ")[2], {"x": x, "convert": interop.convert})
+        assert source.truth is None or same_values(result, source.truth), error.hint
+        return
+    for piece in calls_in(error.hint):
+        if not is_open(piece):
+            made = eval(piece, {"x": x, **spaces(piece)})
+            if source.name in COUNTS:
+                assert numbers(interop.to_numpy(made)) == COUNTS[source.name], error.hint
+
+
+def test_nothing_that_is_no_array_has_a_call_that_fails():
+    for x in corpus.NOT_ARRAYS:
+        with pytest.raises(interop.UnsupportedTypeError) as caught:
+            interop.to_torch(x)
+        for piece in calls_in(caught.value.hint):
+            assert is_open(piece) or eval(piece, {"x": x, **spaces(piece)}) is not None
+
+
+PERMITTED = [
+    call for calls in messages.CALLS.values() for call in calls if call.startswith("interop.") and re.search(r"\.(convert|to_\w+)\(", call)
+]
+
+
+@pytest.mark.parametrize("call", PERMITTED)
+def test_each_refusal_with_permissions_can_be_retried(call):
+    names = messages.namespace()
+    try:
+        refusal = outcome(lambda: eval(call, names))
+    except (TypeError, ValueError, AttributeError):
+        return  # a wrong word, whose answer is in `tests.messages`
+    assert isinstance(refusal, interop.InteropError)
+    if refusal.permissions:
+        assert refusal.retry() is not None
+    else:
+        with pytest.raises(type(refusal)):
+            refusal.retry()
