@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import re
 import traceback
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 from interop._model.capabilities import Capabilities
 from interop._model.description import CPU, DEVICE_TYPES, STREAMED, Description, Device
@@ -195,7 +195,7 @@ def _advertised(x: Any) -> Device:
 
     answer = ask(x, question)
     codes = answer if isinstance(answer, tuple | list) and len(answer) == 2 else (None, None)
-    if isinstance(codes[0], SupportsIndex) and isinstance(codes[1], SupportsIndex | None):
+    if hasattr(type(codes[0]), "__index__") and (codes[1] is None or hasattr(type(codes[1]), "__index__")):
         code, index = ask(x, lambda: [operator.index(code or 0) for code in codes])
         device, _ = device_of(code, index)
         # The host is one device, which needs no number: Paddle gives it none.
