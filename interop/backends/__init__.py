@@ -22,6 +22,7 @@ from interop._libraries import BUILTIN
 from interop._model.description import DEVICE_TYPES
 from interop._model.identity import is_found_by_identity
 from interop._model.spelling import no_attribute, unknown
+from interop.backends.units import said, wrapper_attribute
 from interop.errors import BackendNotInstalledError, UnsupportedTypeError
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ _PACKAGES = {package: name for name, built_in in BUILTIN.items() for package in 
 FOREIGN = "dlpack"
 """The backend of every other object that speaks DLPack; a source only."""
 
+_WRAPPERS = "interop.backends.wrappers"
+
 SOURCES = frozenset({"pyarrow"})
 """Libraries whose arrays can be a source only, each in its folder; for everything else they are among those of `FOREIGN`."""
 
@@ -111,6 +114,7 @@ if hasattr(os, "register_at_fork"):  # a thread that holds it is not there in th
     os.register_at_fork(after_in_child=lambda: globals().update(_registering=threading.RLock()))
 _by_type: WeakKeyDictionary[type, Backend] = WeakKeyDictionary()
 _no_arrays: WeakSet[type] = WeakSet()
+_of_wrappers: dict[Backend, Backend] = {}
 _points: dict[tuple[str, ...], Any] = {}
 """The entry points of third parties, as found on this import path: looking for them takes milliseconds."""
 
@@ -220,31 +224,39 @@ def find_backend(x: Any, tree: Callable[[], str] | None = None) -> Backend:
     if found is not None:
         return found
     if not lasting or kind not in _no_arrays:
-        found = _find(x, kind)
+        found = _look(x, kind, lasting=lasting)
         if found is not None:
-            if lasting:
-                _by_type[kind] = found
             return found
-        if lasting:
-            _no_arrays.add(kind)
     raise _unsupported(x, kind, tree)
 
 
 def is_array(x: Any) -> bool:
     """Return whether `x` is an array that some backend owns; asked once for each type."""
     kind = type(x)
-    if not is_found_by_identity(kind):
-        return _find(x, kind) is not None
-    if kind in _by_type:
+    lasting = is_found_by_identity(kind)
+    if lasting and kind in _by_type:
         return True
-    if kind in _no_arrays:
-        return False
+    return not (lasting and kind in _no_arrays) and _look(x, kind, lasting=lasting) is not None
+
+
+def _look(x: Any, kind: type, *, lasting: bool) -> Backend | None:
+    """Return the backend that owns `x`; remembered for its type, unless it is a wrapper, whose backend is that of what is inside."""
     found = _find(x, kind)
-    if found is None:
+    attribute = wrapper_attribute(kind) if found is None or found.name == FOREIGN else None
+    if attribute is not None:
+        inside = said(x, attribute)
+        return _backend_of_wrappers(find_backend(inside)) if is_array(inside) else found
+    if lasting and found is None:
         _no_arrays.add(kind)
-        return False
-    _by_type[kind] = found
-    return True
+    elif lasting and found is not None:
+        _by_type[kind] = found
+    return found
+
+
+def _backend_of_wrappers(inner: Backend) -> Backend:
+    if inner not in _of_wrappers:
+        _of_wrappers[inner] = importlib.import_module(_WRAPPERS).backend_of_wrappers(inner)
+    return _of_wrappers[inner]
 
 
 def _find(x: Any, kind: type) -> Backend | None:

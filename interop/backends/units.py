@@ -66,7 +66,7 @@ def unit_of(x: Any) -> Unit:
     unit = said(x, "units") if unit is None else unit
     if unit is None or (text := asked(str, unit)) in _NONE:
         return Unit()
-    if not isinstance(text, str):
+    if is_unreadable(unit) or is_unreadable(text):
         return Unit("a kind that cannot be read")
     return Unit(text, _advice(x, text, library))
 
@@ -82,9 +82,11 @@ def _advice(x: Any, text: str, library: _Library | None) -> str:
 
 def wrapper_attribute(kind: type) -> str | None:
     """Return the name under which a class keeps the numbers that it gives a unit; None if it is no such wrapper."""
-    for value, unit in _WRAPPERS:
-        if hasattr(kind, value) and hasattr(kind, unit) and not isroutine(getattr(kind, value)):
-            return value
+    is_array = any(hasattr(kind, name) for name in ("__array__", "__dlpack__", "__array_namespace__"))
+    fields = getattr(kind, "__dataclass_fields__", ()) if is_array else ()  # any other record is a container
+    for names in _WRAPPERS:
+        if all(name in fields or (hasattr(kind, name) and not isroutine(getattr(kind, name))) for name in names):
+            return names[0]
     return None
 
 
