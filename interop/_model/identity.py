@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 def is_found_by_identity(kind: type) -> bool:
     """Return whether a type equals nothing but itself, and so may be looked up, and stand, in a table by type.
@@ -18,3 +23,12 @@ def is_found_by_identity(kind: type) -> bool:
     """
     meta = type(kind)
     return meta is type or (meta.__eq__ is type.__eq__ and meta.__hash__ is type.__hash__)
+
+
+def derives_from(kind: type, bases: Iterable[type]) -> bool:
+    """Return whether a type is one of others, or derives from one; `issubclass` asks abstract classes, whose tables compare.
+
+    >>> derives_from(bool, (str, int)), derives_from(int, (bool,))
+    (True, False)
+    """
+    return any(base is one for base in kind.__mro__ for one in bases)
