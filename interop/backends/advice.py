@@ -141,7 +141,7 @@ ADVICE: dict[str, tuple[Row, ...]] = {
     "multiprocessing.SynchronizedArray": (Row("Its memory, while nobody else writes to it: numpy.asarray(x.get_obj())."),),
     "multiprocessing.SharedMemory": (Row(_BYTES.format("x.buf")),),
     "builtins.PyCapsule": (
-        Row("A bare capsule is for one consumer only, and does not say on which device it lies: pass the array itself."),
+        Row("A bare capsule was made for one consumer, and cannot be asked for what another needs: pass the array itself."),
     ),
     "builtins.bytes": (Row(_BYTES.format("x")),),
     "builtins.bytearray": (Row(_BYTES.format("x")),),
