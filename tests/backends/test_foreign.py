@@ -2,6 +2,8 @@
 
 import ctypes
 import gc
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -227,3 +229,59 @@ def test_every_device_of_the_protocol_has_a_name_here():
 
 def test_the_structures_have_the_sizes_of_the_header():
     assert [ctypes.sizeof(struct) for struct in (DLTensor, DLManagedTensor, DLManagedTensorVersioned)] == [48, 64, 80]
+
+
+HOSTILE = """
+import ctypes, gc
+import numpy as np
+NAMES = ["PyCapsule_New", "PyCapsule_IsValid", "PyCapsule_GetPointer", "PyCapsule_GetName", "PyCapsule_SetName", "Py_IncRef", "Py_DecRef"]
+functions = [getattr(ctypes.pythonapi, name) for name in NAMES]
+before = [(function.restype, function.argtypes) for function in functions]
+
+def work():
+    import interop
+    from interop.backends.jax.memory import legacy, producer
+    from interop_conformance.capsules import capsule, crafted, exchange_api
+    for version in ((1, 0), None):
+        made = crafted.Producer(np.arange(3.0), version=version)
+        assert interop.to_numpy(made).tolist() == interop.to_torch(made).tolist() == [0, 1, 2]
+        raw = made.__dlpack__()
+        assert capsule.read(raw).tensor.shape == (3,)
+        capsule.consume(raw).delete()
+        legacy(producer(np.arange(3.0))), legacy(interop.dlpack.producer_of(made.__dlpack__(max_version=(1, 0))))
+        gc.collect()
+        assert made.deleted == made.made
+
+if EARLY:
+    import interop.dlpack, interop.backends.jax.memory, interop_conformance.capsules.crafted, interop_conformance.capsules.exchange_api
+for function in functions:
+    function.restype, function.argtypes = (ctypes.POINTER(ctypes.c_int64), [ctypes.c_double] * 5) if CHANGED else before[0]
+now = [(function.restype, function.argtypes) for function in functions]
+work()
+assert [(function.restype, function.argtypes) for function in functions] == now
+print("holds")
+"""
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["imported before", "imported after"])
+@pytest.mark.parametrize("changed", [True, False], ids=["changed", "as they are"])
+def test_prototypes_that_all_libraries_share_are_neither_used_nor_changed(early, changed):
+    """Functions of `ctypes.pythonapi` are objects of the whole process; Warp gives them prototypes of its own at each export."""
+    code = f"EARLY, CHANGED = {early}, {changed}\n{HOSTILE}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "holds"), done.stderr[-2000:]
+
+
+def test_a_result_that_outlives_the_modules_is_let_go_of_silently():
+    """Tools that look at all modules hold them: they are emptied when the interpreter ends, before the last results are gone."""
+    code = """if True:
+        import sys
+        import numpy as np, jax.numpy as jnp, interop
+        from interop.backends.jax.memory import legacy, producer
+        from interop_conformance.capsules.crafted import Producer
+        sys.kept = [interop.to_numpy(jnp.ones(3)), legacy(interop.dlpack.producer_of(np.ones(2).__dlpack__(max_version=(1, 0))))]
+        sys.kept += [interop.to_numpy(np.ones(3).view()), interop.to_torch(jnp.ones(3), readonly="share"), interop.to_jax(np.ones(3, "f"))]
+        sys.held = dict(sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

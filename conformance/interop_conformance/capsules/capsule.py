@@ -46,11 +46,10 @@ _MAX_AXES = 1024  # no library has more: a larger number is not an axis count
 
 _Capsule = type(dt.datetime_CAPI)  # types.CapsuleType, before Python 3.13
 
+# Prototypes of our own: the attributes of `pythonapi` are shared by everybody in the process.
 _api = ctypes.pythonapi
-_api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
-_api.PyCapsule_GetPointer.restype = ctypes.c_void_p
-_api.PyCapsule_SetName.argtypes = [ctypes.py_object, ctypes.c_char_p]
-# A prototype of our own: attributes of `pythonapi` are shared by everybody in the process.
+_pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", _api))
+_set_name = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_SetName", _api))
 _name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", _api))
 _name_pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)(("PyCapsule_GetName", _api))
 
@@ -130,7 +129,7 @@ def _raw_name(raw: Any) -> bytes | None:
 
 
 def _address(raw: Any) -> int:
-    address: int = _api.PyCapsule_GetPointer(raw, _raw_name(raw))
+    address: int = _pointer_of(raw, _raw_name(raw))
     return address
 
 
@@ -206,7 +205,7 @@ def consume(raw: Any) -> Consumed:
     if name not in _USED:
         raise NotACapsuleError(f"a capsule named {name!r} instead of one to consume")
     address = _address(raw)
-    _api.PyCapsule_SetName(raw, _USED[name])
+    _set_name(raw, _USED[name])
     return Consumed(address, versioned=_STRUCTURES[name] is DLManagedTensorVersioned)
 
 

@@ -44,10 +44,10 @@ READ_ONLY, IS_COPIED, SUBBYTE_PADDED = 1, 2, 4
 # CFUNCTYPE takes the GIL itself, so a library may call these from any thread.
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
+# Prototypes of our own: the attributes of `pythonapi` are shared by everybody in the process.
 _api = ctypes.pythonapi
-_api.PyCapsule_New.restype = ctypes.py_object
-_api.PyCapsule_New.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-_api.PyCapsule_SetName.argtypes = [ctypes.py_object, ctypes.c_char_p]
+_new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(("PyCapsule_New", _api))
+_set_name = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_SetName", _api))
 # In a destructor the capsule has no reference left, so it may only be touched by its address.
 _name_at = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(("PyCapsule_GetName", _api))
 
@@ -70,7 +70,7 @@ def code_of(dtype: np.dtype) -> tuple[int, int, int]:
 def rename(capsule: Any, name: bytes) -> None:
     """Give a capsule another name; the capsule keeps the pointer, so the bytes stay alive as well."""
     _ALIVE.append(name)
-    _api.PyCapsule_SetName(capsule, name)
+    _set_name(capsule, name)
 
 
 class Ticket:
@@ -114,6 +114,8 @@ class Producer:
         The memory that the capsule points to lies this many bytes behind the array's: device memory, which the array is a twin of.
     twin : callable, optional
         Returns an array on the capsule's device with the values of one of the host's, and its address: what a copy there is made with.
+    null_context : bool
+        Whether the managed tensor has no manager context; its deleter must be called all the same.
     copies : bool
         Whether only a copy can be exported; ``copy=False`` is a BufferError then.
     fenced : bool
@@ -144,6 +146,7 @@ class Producer:
         null: bool = False,
         null_shape: bool = False,
         null_deleter: bool = False,
+        null_context: bool = False,
         device: tuple[int, int] = CPU,
         advertised: Any = None,
         moved: int = 0,
@@ -162,6 +165,7 @@ class Producer:
         self.flags = (SUBBYTE_PADDED if own and own[1] < 8 else 0) if flags is None else flags
         self.dtype = dtype or code_of(array.dtype)
         self.strides, self.offset, self.null, self.null_shape, self.null_deleter = strides, offset, null, null_shape, null_deleter
+        self.null_context = null_context
         self.device, self.advertised = device, device if advertised is None else advertised
         self.moved, self.twin, self.copies, self.fenced, self.hold = moved, twin, copies, fenced, hold
         self.knows, self.raises, self.gives, self.device_raises = knows, raises, gives, device_raises
@@ -251,12 +255,14 @@ class Producer:
 
     def _wrapped(self, managed: Any, ticket: Ticket, name: bytes) -> Any:
         deleter = _CALLBACK(lambda _: self._delete(ticket))
+        # Any address will do: what it points to is the producer's own business.
+        managed.manager_ctx = None if self.null_context else ctypes.addressof(managed)
         managed.deleter = None if self.null_deleter else ctypes.cast(deleter, ctypes.c_void_p)
         destructor = _CALLBACK(lambda capsule: self._destroy(capsule, ticket))
         ticket.keeps += [managed, deleter, destructor]
         if self.fenced:
             fence(managed)
-        capsule = _api.PyCapsule_New(ctypes.addressof(managed), name, ctypes.cast(destructor, ctypes.c_void_p))
+        capsule = _new(ctypes.addressof(managed), name, ctypes.cast(destructor, ctypes.c_void_p))
         if self.hold:
             ticket.held = capsule
         return capsule

@@ -35,17 +35,24 @@ _kept: dict[int, tuple[DLManagedTensor, Owner]] = {}
 """What JAX holds now, by address: the structure that it was given, and whose memory it is."""
 
 
-def _let_go(address: int) -> None:
-    _kept.pop(address, None)
+# Their arguments hold what they need: when the interpreter ends, the module's names go first.
 
 
-def _end(capsule: int) -> None:
-    if _name_at(capsule) == _NAME:  # it was not taken
-        _kept.pop(_pointer_at(capsule, _NAME), None)
+def _let_go(address: int, kept: Any = _kept) -> None:
+    kept.pop(address, None)
+
+
+def _end(capsule: int, kept: Any = _kept, name_at: Any = _name_at, pointer_at: Any = _pointer_at, name: bytes = _NAME) -> None:
+    if name_at(capsule) == name:  # it was not taken
+        kept.pop(pointer_at(capsule, name), None)
 
 
 # A deleter takes the GIL: JAX releases memory in threads of its own. A capsule's destructor has it already.
 _deleter, _destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_let_go), ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(_end)
+# They are called as long as JAX and capsules live, which may be longer than this module.
+_hold = ctypes.PYFUNCTYPE(None, ctypes.py_object)(("Py_IncRef", _api))
+_hold(_deleter)
+_hold(_destructor)
 
 
 def legacy(given: CapsuleProducer) -> CapsuleProducer:
