@@ -279,7 +279,8 @@ class NoDataError(InteropError, BufferError):
 class UnsupportedTypeError(InteropError, TypeError):
     """Not an array of a known library, and not an object that speaks DLPack.
 
-    Lists, numbers and None are not converted: say which dtype you mean with ``numpy.asarray``. Always final.
+    Lists, numbers, tables and files are not converted. The hint names the call that makes an array of such an object without changing
+    its values or its dtype, and ``interop.tree.convert`` where it holds arrays. Always final.
     """
 
     code = "unsupported-type"

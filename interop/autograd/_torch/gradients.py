@@ -49,7 +49,7 @@ def specs_of(function: Function, specs: Sequence[ArraySpec], name: str) -> list[
 def _dtype(name: str) -> torch.dtype:
     found = getattr(torch, name, None)
     if not isinstance(found, torch.dtype):
-        raise DTypeError(f"torch has no {name}.", hint="Cast it with JAX first: x.astype('float32').")
+        raise DTypeError(f"torch has no {name}.", hint="Cast it with JAX first, to a dtype that torch has.")
     return found
 
 
