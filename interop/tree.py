@@ -1,7 +1,8 @@
 """Trees: nested containers whose leaves are arrays, converted, described and explained as a whole.
 
 optree flattens what it knows (dicts, lists, tuples, named tuples, deques, registered types), `interop._trees.structure` what it
-does not (dataclasses, a ``state_dict``). Every leaf is planned before any is converted, so that an error names every leaf that
+does not (dataclasses, a ``state_dict``). A leaf that holds arrays and is no container (an estimator, a table) is refused by name, so that
+none is left behind silently. Every leaf is planned before any is converted, so that an error names every leaf that
 is refused; each source object is converted once, so that aliases stay aliases.
 """
 
@@ -9,12 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from interop._engine.batch import ROOT, TreeConversion
+from interop._engine.batch import ROOT, TreeConversion, left_behind, unrebuildable
 from interop._engine.batch_plan import TreePlan
-from interop._engine.call import KEYWORDS, Call, error_context, target_of
+from interop._engine.call import KEYWORDS, Call, Keywords, error_context, refused, spelled_out, target_of
 from interop._model.description import Description
 from interop._model.policy import check_names
-from interop._model.spelling import no_value
+from interop._model.spelling import no_attribute, no_value
+from interop._trees.objects import why_left
 from interop._trees.structure import flatten
 from interop.backends import find_backend, is_array
 
@@ -22,13 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from interop._engine.call import Keywords
+    from interop._trees.objects import Objects
 
 __all__ = ["TreePlan", "convert", "describe", "explain"]
 
 Others = Literal["keep", "error"]
 
+OTHERS: tuple[Others, ...] = ("keep", "error")
+OBJECTS: tuple[Objects, ...] = ("error", "keep", "open")
 
+
+@spelled_out(Keywords)
 def convert(
     tree: Any,
     to: Any = None,
@@ -36,6 +42,7 @@ def convert(
     *,
     is_leaf: Callable[[Any], bool] | None = None,
     others: Others = "keep",
+    objects: Objects = "error",
     namespace: str = "",
     **as_convert: Unpack[Keywords],
 ) -> Any:
@@ -50,8 +57,13 @@ def convert(
         The target, as for `interop.convert`; or ``like=``.
     is_leaf : callable, optional
         Returns whether a node is a leaf although it could be flattened (optree's).
-    others : str
-        Leaves that are not arrays: ``"keep"`` returns them as they are, ``"error"`` raises. None is part of the structure.
+    others : {"keep", "error"}
+        Leaves that hold no arrays (names, dates, numbers of Python, also arrays of strings, dates or objects that the target cannot
+        hold): ``"keep"`` returns them as they are, ``"error"`` raises. None is part of the structure.
+    objects : {"error", "keep", "open"}
+        Leaves that hold arrays and are no containers (a fitted estimator, a module, a table, ``dict.values()``, a mapping of your
+        own): ``"error"`` raises, ``"keep"`` returns them as they are, ``"open"`` returns a copy of each with its attributes
+        converted, and raises for what has no attributes of its own or makes no copy. A leaf of `is_leaf` is kept.
     namespace : str
         The namespace under which types are registered with optree.
     **as_convert
@@ -77,9 +89,10 @@ def convert(
     {'image': tensor([[0., 0.],
             [0., 0.]], dtype=torch.float64), 'label': [tensor(3), 'cat']}
     """
-    return _conversion("tree.convert", tree, to, as_convert, is_leaf=is_leaf, others=others, namespace=namespace).run()
+    return _conversion("tree.convert", tree, to, as_convert, is_leaf, others=others, objects=objects, namespace=namespace).run()
 
 
+@spelled_out(Keywords)
 def explain(
     tree: Any,
     to: Any = None,
@@ -87,6 +100,7 @@ def explain(
     *,
     is_leaf: Callable[[Any], bool] | None = None,
     others: Others = "keep",
+    objects: Objects = "error",
     namespace: str = "",
     **as_convert: Unpack[Keywords],
 ) -> TreePlan:
@@ -102,11 +116,14 @@ def explain(
       tree['a']: shared
       tree['b'][0]: 16 bytes copied: torch has no negative strides
     """
-    return _conversion("tree.explain", tree, to, as_convert, is_leaf=_or_described(is_leaf), others=others, namespace=namespace).plan()
+    described = _or_described(is_leaf)
+    return _conversion("tree.explain", tree, to, as_convert, described, others=others, objects=objects, namespace=namespace).plan()
 
 
-def describe(tree: Any, /, *, is_leaf: Callable[[Any], bool] | None = None, namespace: str = "") -> Any:
+def describe(tree: Any, /, *, is_leaf: Callable[[Any], bool] | None = None, objects: Objects = "error", namespace: str = "") -> Any:
     """Return the same tree with the description of every array in its place; other leaves stay.
+
+    `objects` says what becomes of leaves that hold arrays and are no containers, as in `convert`.
 
     Examples
     --------
@@ -114,24 +131,62 @@ def describe(tree: Any, /, *, is_leaf: Callable[[Any], bool] | None = None, name
     >>> print(interop.tree.describe([np.ones(2, "float32"), "x"])[0])
     numpy.ndarray float32[2] on cpu
     """
-    node = flatten(tree, is_leaf, namespace=namespace)
+    _check("objects", objects, OBJECTS)
+    node = flatten(tree, is_leaf, namespace=namespace, objects=objects)
+    look = _look(is_leaf, objects)
     described = []
+    refusals = unrebuildable(node, ROOT, may_be_kept=True)
     for number, leaf in enumerate(node.leaves):
         with error_context(lambda number=number: f"tree.describe(tree), at {list(node.paths(ROOT))[number]}"):  # type: ignore[misc] # python/mypy#12557
             described.append(find_backend(leaf).describe(leaf) if is_array(leaf) else leaf)
+        if described[-1] is leaf and (refusal := left_behind(leaf, look)):
+            refusals.append(refusal._replace(path=list(node.paths(ROOT))[number]))
+    if refusals:
+        call = Call("tree.describe", tree, "", subject=ROOT, objects=objects if objects != "error" else None)
+        raise refused(call, tuple(refusals), None, "everything")
     return node.unflatten(described)
 
 
 def _conversion(
-    verb: str, tree: Any, to: Any, words: Keywords, *, is_leaf: Callable[[Any], bool] | None, others: str, namespace: str
+    verb: str,
+    tree: Any,
+    to: Any,
+    words: Keywords,
+    is_leaf: Callable[[Any], bool] | None,
+    *,
+    others: Others,
+    objects: Objects,
+    namespace: str,
 ) -> TreeConversion:
-    check_names(words, (*KEYWORDS, "is_leaf", "others", "namespace"), "keyword")
-    if others not in ("keep", "error"):
-        raise ValueError(no_value("others", others, ("keep", "error")))
-    options = {"is_leaf": is_leaf, "others": others if others != "keep" else None, "namespace": namespace or None}
+    check_names(words, (*KEYWORDS, "is_leaf", "others", "objects", "namespace"), "keyword")
+    _check("others", others, OTHERS)
+    _check("objects", objects, OBJECTS)
+    options = {
+        "is_leaf": is_leaf,
+        "others": others if others != "keep" else None,
+        "objects": objects if objects != "error" else None,
+        "namespace": namespace or None,
+    }
     call = Call(verb, tree, target_of(to, words.get("like")), to=to, subject=ROOT, **options, **words)
-    return TreeConversion(call, flatten(tree, is_leaf, namespace=namespace), keep=others == "keep")
+    given: dict[str, Any] = {"is_leaf": is_leaf, "others": others, "objects": objects, "namespace": namespace, **words}
+    call.repeat = lambda changes: convert(tree, to, **given | changes)
+    node = flatten(tree, is_leaf, namespace=namespace, objects=objects)
+    return TreeConversion(call, node, keep=others == "keep", keep_opaque=True, why_left=_look(is_leaf, objects))
+
+
+def _check(name: str, value: object, values: tuple[str, ...]) -> None:
+    if value not in values:
+        raise ValueError(no_value(name, value, values))
+
+
+def _look(is_leaf: Callable[[Any], bool] | None, objects: Objects) -> Callable[[Any], str | None]:
+    """Return what says why a leaf must not be left as it is; where the caller said that it is a leaf, it may be."""
+    return lambda leaf: None if is_leaf is not None and is_leaf(leaf) else why_left(leaf, objects)
 
 
 def _or_described(is_leaf: Callable[[Any], bool] | None) -> Callable[[Any], bool]:
     return lambda x: isinstance(x, Description) or (is_leaf is not None and is_leaf(x))
+
+
+def __getattr__(name: str) -> Any:
+    raise no_attribute(__name__, name, __all__)

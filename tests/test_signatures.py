@@ -66,7 +66,9 @@ def test_the_verbs_that_pass_keywords_on_have_the_same():
     assert sorted(Permissions.__annotations__) == sorted(["policy", *FIELDS])
     for verb in (interop.tree.convert, interop.tree.explain):
         parameters = inspect.signature(verb).parameters
-        assert parameters["as_convert"].annotation == "Unpack[Keywords]"
+        own = ["is_leaf", "others", "objects", "namespace"]
+        assert [name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY] == [*own, *KEYWORDS]
+        assert (parameters["others"].default, parameters["objects"].default) == ("keep", "error")
     assert inspect.signature(interop.neutral).parameters["permissions"].kind is inspect.Parameter.VAR_KEYWORD
 
 

@@ -46,6 +46,11 @@ class TreeConversion:
         The flattened tree.
     keep : bool
         Whether leaves that are not arrays are kept; else they are refused.
+    keep_opaque : bool
+        Whether arrays without numbers (strings, dates, objects) are such leaves where the target cannot hold them, as in a tree;
+        else they are refused as arrays, as among arguments.
+    why_left : callable, optional
+        Returns why a leaf must not be left as it is although it is not converted: it holds arrays; None if it may be. Default: all may.
     root : str
         What the paths in errors and records begin with.
     only : container of int, optional
@@ -58,10 +63,13 @@ class TreeConversion:
         node: FlatTree,
         *,
         keep: bool = True,
+        keep_opaque: bool = False,
+        why_left: Callable[[Any], str | None] | None = None,
         root: str = ROOT,
         only: Container[int] | None = None,
     ) -> None:
         self.call, self.node, self.keep, self.root, self.only = call, node, keep, root, only
+        self.keep_opaque, self.why_left = keep_opaque, why_left
         self.keywords = {name: call.keywords[name] for name in KEYWORDS if name in call.keywords}
         check_keywords(call)  # before anything is looked at, also where there is no array
 
@@ -73,6 +81,8 @@ class TreeConversion:
     def _converted(self) -> Any:
         leaves = self.node.leaves
         results = self._fast_results(leaves)
+        if self.why_left is not None and any(map(is_, leaves, results)):  # an array of objects is itself, and may hold others
+            results = [None if result is leaf and _has_objects(leaf) else result for leaf, result in zip(leaves, results, strict=True)]
         some = any(map(is_, results, repeat(None)))  # in C first: there may be many thousands, and none left
         left = {id(leaf): leaf for leaf, result in zip(leaves, results, strict=True) if result is None} if some else {}
         ready = self._prepared(left)
@@ -88,17 +98,20 @@ class TreeConversion:
     def plan(self) -> TreePlan:
         """Return what `run` would do."""
         plans: dict[str, Plan] = {}
-        refusals: list[Refusal] = []
+        refusals = self._unrebuildable()
         kept: list[str] = []
         for key, leaf in self._unique().items():
             paths = self.places[key]
             if isinstance(leaf, Description) or is_array(leaf):
-                plan = plans[paths[0]] = plan_call(self._at(leaf))
-                refusals += self._placed(key, plan.refusals)
-            elif self.keep:
-                kept += paths
+                plan = plan_call(self._at(leaf))
+                if not self._is_other(leaf, plan.description):
+                    plans[paths[0]] = plan
+                    refusals += self._placed(key, plan.refusals)
+                    continue
+            if refusal := self._refusal_of_other(leaf):
+                refusals += self._placed(key, (refusal,))
             else:
-                refusals += self._placed(key, (_other(leaf),))
+                kept += paths
         aliases = {path: first for first, *more in self.places.values() if first in plans for path in more}
         return TreePlan(self.call.target, plans, aliases, tuple(kept), tuple(refusals))
 
@@ -109,7 +122,32 @@ class TreeConversion:
         return lambda: f"{self.call.text()}, at {', '.join(self.places[key])}"
 
     def _placed(self, key: int, refusals: Iterable[Refusal]) -> list[Refusal]:
-        return [refusal._replace(path=path) for refusal in refusals for path in self.places[key]]
+        return [self._of_leaf(refusal)._replace(path=path) for refusal in refusals for path in self.places[key]]
+
+    def _of_leaf(self, refusal: Refusal) -> Refusal:
+        """Return a refusal of one leaf without advice that would cast the others too."""
+        names = refusal.final and "dtype=" in refusal.hint and "dtype" not in self.keywords
+        return refusal._replace(hint="Convert that leaf by itself, before or after.") if names else refusal
+
+    def _is_other(self, leaf: Any, seen: Description) -> bool:
+        """Return whether an array counts as what is no array: its elements are no numbers, and the target would need some."""
+        if not self.keep_opaque or seen.backend == "unknown":
+            return False
+        opaque = load_backend(seen.backend).capabilities.casts_opaque
+        if not opaque or not seen.dtype.startswith(opaque):
+            return False
+        stays = seen.backend == self.call.target and "dtype" not in self.keywords and not seen.scalar
+        return not stays or self._refusal_of_held(leaf) is not None
+
+    def _refusal_of_other(self, leaf: Any) -> Refusal | None:
+        """Return why a leaf that is not converted may not stay as it is, if it may not."""
+        return self._refusal_of_held(leaf) or (None if self.keep else _other(leaf))
+
+    def _refusal_of_held(self, leaf: Any) -> Refusal | None:
+        return None if self.why_left is None else left_behind(leaf, self.why_left)
+
+    def _unrebuildable(self) -> list[Refusal]:
+        return unrebuildable(self.node, self.root, may_be_kept=self.why_left is not None)
 
     def _unique(self) -> dict[int, Any]:
         """Return the leaves that are meant, each object once, by its id."""
@@ -157,23 +195,25 @@ class TreeConversion:
     def _prepared(self, left: dict[int, Any]) -> dict[int, Prepared]:
         """Plan what is left; raises the one error for everything that is refused."""
         ready: dict[int, Prepared] = {}
-        refusals: list[Refusal] = []
-        for path, error in self.node.unrebuildable(self.root):
-            refusals.append(Refusal.from_error(error)._replace(path=path))
+        refusals = self._unrebuildable()
         for key, leaf in left.items():
             if not self._is_meant(leaf):
                 continue
             if is_array(leaf):
                 try:
-                    ready[key] = prepare(self._at(leaf))
+                    prepared = prepare(self._at(leaf))
                 except InteropError as error:
                     refusals += self._placed(key, (Refusal.from_error(error),))
-                else:
-                    refusals += self._placed(key, ready[key].plan.refusals)
+                    continue
+                if not self._is_other(leaf, prepared.plan.description):
+                    ready[key] = prepared
+                    refusals += self._placed(key, prepared.plan.refusals)
+                    continue
             elif isinstance(leaf, Description):
                 refusals += self._placed(key, (_DESCRIBED,))
-            elif not self.keep:
-                refusals += self._placed(key, (_other(leaf),))
+                continue
+            if refusal := self._refusal_of_other(leaf):
+                refusals += self._placed(key, (refusal,))
         if refusals:
             seen = next((one.plan.description for one in ready.values() if one.plan.refusals), None)
             raise refused(self.call, tuple(refusals), seen, "everything")
@@ -198,8 +238,27 @@ def _are_all_text(keywords: dict[str, Any]) -> bool:
     return all(type(value) is str for value in keywords.values())
 
 
+def _has_objects(x: Any) -> bool:
+    return getattr(x.dtype, "kind", None) == "O"
+
+
 _DESCRIBED = Refusal(UnsupportedTypeError, NO_DATA, {}, "Plan with it: interop.tree.explain(tree, ...).")
 
 
+_KEEPS = {"objects": "keep"}
+
+
+def left_behind(leaf: Any, why_left: Callable[[Any], str | None]) -> Refusal | None:
+    """Return the refusal of a leaf that would be left as it is with arrays in it, if it would be."""
+    reason = why_left(leaf)
+    return Refusal(UnsupportedTypeError, reason, _KEEPS) if reason else None
+
+
+def unrebuildable(node: FlatTree, root: str, *, may_be_kept: bool) -> list[Refusal]:
+    """Return the refusals of the containers of a tree that hold arrays and cannot be rebuilt around others."""
+    return [Refusal.from_error(error)._replace(path=path) for path, error in node.unrebuildable(root, may_be_kept=may_be_kept)]
+
+
 def _other(leaf: Any) -> Refusal:
-    return Refusal(UnsupportedTypeError, f"{type_name(leaf)} is not an array (others='error')", {"others": "keep"})
+    what = "an array of numbers" if isinstance(leaf, Description) or is_array(leaf) else "an array"
+    return Refusal(UnsupportedTypeError, f"{type_name(leaf)} is not {what} (others='error')", {"others": "keep"})

@@ -172,12 +172,14 @@ def reject_unknown_keywords(verb: Callable[P, R]) -> Callable[P, R]:
 def is_opaque_in_python(x: Any) -> bool:
     """Return whether optree has to leave a node of a tree alone, although it could flatten it.
 
-    Ordered dicts that carry attributes (a ``state_dict``), which a new one would lose, and subclasses of named tuples,
-    which may have a constructor of their own (``PackedSequence``).
+    Ordered dicts and tuples that carry attributes (a ``state_dict``, SciPy's results), which a new one would lose, and subclasses of
+    named tuples, which may have a constructor of their own (``PackedSequence``).
     """
-    if isinstance(x, tuple):
-        return type(x) is not tuple and type(x).__base__ is not tuple
-    return type(x) is OrderedDict and bool(vars(x))
+    kind = type(x)
+    if issubclass(kind, tuple) and kind is not tuple and kind.__base__ is not tuple:
+        return True
+    has_attributes = kind.__dictoffset__ != 0 if issubclass(kind, tuple) else kind is OrderedDict
+    return has_attributes and bool(object.__getattribute__(x, "__dict__"))
 
 
 def convert_all_in_python(leaves: list[Any], attempts: dict[type, Callable[[Any], Any]]) -> list[Any]:

@@ -3,123 +3,102 @@
 optree knows the exact types of Python, plain named tuples, and what is registered with it. Everything else is a leaf to
 it: dataclasses, attrs classes, namespaces, and subclasses of dict, list, tuple and deque, which would keep their arrays
 unconverted, silently. A new one is made without running the class's own checks, on arrays that they may not expect.
+
+An object of a stranger's class is never rebuilt: a twin of it may be on the same file, or half of it. So of the classes with fields,
+only those are containers whose fields are what their `__init__` takes, and of their objects those that hold nothing else.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque
-from types import BuiltinFunctionType, MappingProxyType, MemberDescriptorType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MemberDescriptorType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from interop._model.identity import is_found_by_identity
 from interop._model.spelling import type_name
+from interop._trees.attributes import attributes_of, by_type, construction_of, empty_copy, set_attribute
 from interop.errors import UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-T = TypeVar("T")
-
 
 class ContainerType(NamedTuple):
     """A kind of container: what is appended to the path of each child, the children, and how it is rebuilt with others, if it can be.
 
-    Also, for `interop._trees.records`, the names of its fields, if reading and setting these is all that there is to it.
+    Also, for `interop._trees.records`, the names of its fields, if reading and setting these is all that there is to it; and which
+    objects of the type it is for, if not for all.
     """
 
     entries: Callable[[Any], Iterable[str]]
     children: Callable[[Any], Sequence[Any]]
     unflatten: Callable[[Any, Sequence[Any]], Any] | None
     fields: tuple[str, ...] | None = None
+    accepts: Callable[[Any], bool] | None = None
 
 
-def _by_type(function: Callable[[Any], T]) -> Callable[[Any], T]:
-    """Remember the answers for types, as long as these live."""
-    known: WeakKeyDictionary[type, T] = WeakKeyDictionary()
+# What is an array by its own words.
 
-    @functools.wraps(function)
-    def ask(kind: Any) -> T:
-        try:
-            return known[kind]
-        except KeyError:
-            found = known[kind] = function(kind)
-            return found
-
-    return ask
+PROTOCOLS = (
+    *("__array__", "__array_interface__", "__array_struct__", "__cuda_array_interface__", "__dlpack__", "__array_namespace__"),
+    *("__arrow_c_array__", "__arrow_c_stream__", "__dataframe__", "__jax_array__"),
+)
 
 
-# How an empty object of a class is made, with the attributes that are no children of it.
+@by_type
+def is_array_like(kind: Any) -> bool:
+    """Return whether a class says that its objects are arrays or tables, also one that no backend knows."""
+    return any(name in vars(base) for base in kind.__mro__ for name in PROTOCOLS)
 
 
-class _Construction(NamedTuple):
-    """How objects of a class are made; holds nothing that would keep the class alive."""
-
-    new: Callable[[Any], Any]
-    slots: tuple[str, ...]
-    cached: frozenset[str]
+# Classes with fields: dataclasses and attrs classes.
 
 
-@_by_type
-def _construction_of(kind: Any) -> _Construction:
-    # The constructor of the nearest base that is not written in Python: of those, `object` has one at the latest.
-    new = next(own for base in kind.__mro__ if isinstance(own := vars(base).get("__new__"), BuiltinFunctionType))
-    named = {name for base in kind.__mro__ for name in vars(base)}
-    return _Construction(new, _slots(kind), frozenset(name for name in named if _is_cached(kind, name)))
+def _has_fields(kind: Any) -> bool:
+    return dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__")
 
 
-def _is_cached(kind: type, name: str) -> bool:
-    return isinstance(inspect.getattr_static(kind, name, None), functools.cached_property)
-
-
-def _slots(kind: Any) -> tuple[str, ...]:
-    found = []
-    for base in kind.__mro__:
-        own = base.__dict__.get("__slots__", ())
-        names = (own,) if isinstance(own, str) else own
-        found += [f"_{base.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name for name in names]
-    return tuple(name for name in found if name not in ("__dict__", "__weakref__"))
-
-
-def _empty_copy(container: Any) -> Any:
-    """Return an object of the same class with the same attributes, empty otherwise.
-
-    Not `copy.copy`, which a class may answer with itself, and which runs the class's own code on arrays.
-    """
-    kind: Any = type(container)
-    new, slots, cached = _construction_of(kind)
-    made = new(kind)
-    for name in slots:
-        if hasattr(container, name):
-            object.__setattr__(made, name, getattr(container, name))
-    own = getattr(container, "__dict__", None)
-    if own:  # what was computed from the old fields is computed again
-        vars(made).update({name: value for name, value in own.items() if name not in cached} if cached else own)
-    return made
-
-
-# Classes with fields: dataclasses, attrs, namespaces.
-
-
-def _declared(kind: Any) -> tuple[str, ...]:
+def _declared(kind: Any) -> tuple[tuple[str, str], ...]:
+    """Return the name of each field that `__init__` takes, and what the parameter is called."""
     if dataclasses.is_dataclass(kind):
-        return tuple(field.name for field in dataclasses.fields(kind))
-    return tuple(attribute.name for attribute in kind.__attrs_attrs__)
+        return tuple((field.name, field.name) for field in dataclasses.fields(kind) if field.init)
+    # attrs 22.2 and newer say what the parameter is called.
+    return tuple((one.name, getattr(one, "alias", None) or one.name.lstrip("_")) for one in kind.__attrs_attrs__ if one.init)
 
 
-def _with_fields(kind: Any, *, rebuilds: bool = True) -> ContainerType:
-    """Return the kind of the instances of a class with declared fields; one that was never set is no child."""
-    declared = _declared(kind)
-    found = _with_attributes(lambda container: [name for name in declared if hasattr(container, name)], rebuilds=rebuilds)
-    return found._replace(fields=declared) if rebuilds and _is_plain(kind, declared) else found
+def _is_made_of(kind: Any, parameters: set[str]) -> bool:
+    """Return whether objects of a class are made of these and nothing else, by no code of its own before `__init__`."""
+    new = next(vars(base)["__new__"] for base in kind.__mro__ if "__new__" in vars(base))
+    code = getattr(kind.__init__, "__code__", None)  # not its signature, which may have to evaluate annotations
+    if code is None or not isinstance(new, BuiltinFunctionType) or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+        return False
+    if any(name.startswith("_") for name in parameters):  # state of its own, that its methods alone understand
+        return False
+    return set(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]) == parameters
+
+
+def _with_fields(kind: Any) -> ContainerType | None:
+    """Return the kind of the instances of a class with declared fields, None where they cannot be rebuilt by them."""
+    declared = dict(_declared(kind))
+    named = {"shape", "dtype"}
+    if named <= {*declared, *(name for base in kind.__mro__ for name in vars(base))}:  # a lazy array, or what describes one
+        return None
+    if not _is_made_of(kind, set(declared.values())):
+        return None
+    names = tuple(declared)
+    base = next((found for base, found in _BASES if issubclass(kind, base)), None)
+    if base is None:
+        base = _by_fields(names)._replace(fields=names if _is_plain(kind, names) else None)
+    return None if base.unflatten is None else base._replace(accepts=lambda container: attributes_of(container).keys() <= declared.keys())
 
 
 def _is_plain(kind: Any, declared: tuple[str, ...]) -> bool:
     """Whether an object of the class is made and filled by `object` itself, with all fields in its `__dict__` or all in slots."""
-    new, slots, _ = _construction_of(kind)
-    if new is not object.__new__ or kind.__getattribute__ is not object.__getattribute__:
+    new, slots, _ = construction_of(kind)
+    every = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else kind.__attrs_attrs__
+    if new is not object.__new__ or kind.__getattribute__ is not object.__getattribute__ or len(every) != len(declared):
         return False
     found = [next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None) for name in declared]
     if kind.__dictoffset__ == 0:
@@ -127,9 +106,14 @@ def _is_plain(kind: Any, declared: tuple[str, ...]) -> bool:
     return not slots and not any(hasattr(type(one), "__set__") or hasattr(type(one), "__delete__") for one in found)
 
 
-def _with_attributes(names: Callable[[Any], list[str]], *, rebuilds: bool = True) -> ContainerType:
+def _by_fields(declared: tuple[str, ...]) -> ContainerType:
+    """Return the kind of objects that are read and set by the names of their fields; one that was never set is no child."""
+
+    def names(container: Any) -> list[str]:
+        return [name for name in declared if hasattr(container, name)]
+
     def unflatten(container: Any, children: Sequence[Any]) -> Any:
-        made = _empty_copy(container)
+        made = empty_copy(container)
         for name, child in zip(names(container), children, strict=True):
             object.__setattr__(made, name, child)  # frozen ones too
         return made
@@ -137,18 +121,19 @@ def _with_attributes(names: Callable[[Any], list[str]], *, rebuilds: bool = True
     return ContainerType(
         lambda container: [f".{name}" for name in names(container)],
         lambda container: [getattr(container, name) for name in names(container)],
-        unflatten if rebuilds else None,
+        unflatten,
     )
 
 
-_NAMESPACE = _with_attributes(lambda container: list(vars(container)))
-
-
-# Mappings and sequences.
+# Mappings and sequences: their items, and the attributes that their class gives them.
 
 
 def _keys(container: Any) -> list[str]:
     return [f"[{key!r}]" for key in container]
+
+
+def _values(container: Any) -> list[Any]:
+    return [container[key] for key in container]
 
 
 def _indices(container: Any) -> list[str]:
@@ -156,9 +141,35 @@ def _indices(container: Any) -> list[str]:
     return [f".{name}" if isinstance(name, str) else f"[{name}]" for name in names]
 
 
-def _unflatten_mapping(container: Any, children: Sequence[Any]) -> Any:
-    made = _empty_copy(container)
-    items = zip(list(container), children, strict=True)
+def with_attributes(
+    make: Callable[[Any, Sequence[Any]], Any],
+    entries: Callable[[Any], list[str]] = lambda _: [],
+    items: Callable[[Any], list[Any]] = lambda _: [],
+    without: str = "",
+) -> ContainerType:
+    """Return the kind of containers with items and attributes, as SciPy's results are; `make` gives a new one with other items."""
+
+    def attributes(container: Any) -> dict[str, Any]:
+        return {name: value for name, value in attributes_of(container).items() if name != without}
+
+    def unflatten(container: Any, children: Sequence[Any]) -> Any:
+        own = attributes(container)
+        count = len(children) - len(own)
+        made = make(container, children[:count])
+        for name, child in zip(own, children[count:], strict=True):
+            set_attribute(made, name, child)
+        return made
+
+    return ContainerType(
+        lambda container: [*entries(container), *(f".{name}" for name in attributes(container))],
+        lambda container: [*items(container), *attributes(container).values()],
+        unflatten,
+    )
+
+
+def _made_mapping(container: Any, values: Sequence[Any]) -> Any:
+    made = empty_copy(container)
+    items = zip(list(container), values, strict=True)
     if isinstance(made, UserDict):
         made.data = dict(items)
         return made
@@ -170,67 +181,77 @@ def _unflatten_mapping(container: Any, children: Sequence[Any]) -> Any:
     return made
 
 
-def _unflatten_attributed(container: Any, children: Sequence[Any]) -> Any:
-    vars(children[0]).update(vars(container))
-    return children[0]
-
-
-def _unflatten_tuple(container: Any, children: Sequence[Any]) -> Any:
-    made = tuple.__new__(type(container), children)
-    if own := getattr(container, "__dict__", None):
-        vars(made).update(own)
-    return made
-
-
-def _unflatten_list(container: Any, children: Sequence[Any]) -> Any:
-    made = _empty_copy(container)
+def _made_list(container: Any, items: Sequence[Any]) -> Any:
+    made = empty_copy(container)
     if isinstance(made, deque):
-        deque.__init__(made, children, container.maxlen)
+        deque.__init__(made, items, container.maxlen)
     else:
-        list.extend(made, children)
+        list.extend(made, items)
     return made
 
 
-def cannot_rebuild(container: Any) -> UnsupportedTypeError:
+def _made_tuple(container: Any, items: Sequence[Any]) -> Any:
+    made = tuple.__new__(type(container), items)
+    if attributes_of(container):
+        # Methods compute with the attributes, and SciPy's take them for NumPy's arrays unless SCIPY_ARRAY_API is set
+        # (`array_namespace` in scipy/_lib/_array_api.py): so they stay those of the source.
+        made.__dict__.update({name: getattr(container, name) for name in _methods(type(container))})
+    return made
+
+
+@by_type
+def _methods(kind: Any) -> tuple[str, ...]:
+    above = kind.__mro__[: kind.__mro__.index(tuple)]
+    found = (name for base in above for name, one in vars(base).items() if isinstance(one, FunctionType))
+    return tuple(dict.fromkeys(name for name in found if not name.startswith("_")))
+
+
+KEEPS = "objects='keep' leaves it as it is"
+
+
+def cannot_rebuild(container: Any, *, may_be_kept: bool = False) -> UnsupportedTypeError:
     """Return the error for a container that holds arrays and cannot be rebuilt with others."""
     hint = "Make a dict or a list of it first, or register its type with optree."
-    return UnsupportedTypeError(f"a {type_name(container)} with arrays in it cannot be rebuilt around others", hint=hint)
+    reason = f"a {type_name(container)} with arrays in it cannot be rebuilt around others"
+    if may_be_kept:
+        return UnsupportedTypeError(f"{reason}: {KEEPS}", hint=hint, permissions={"objects": "keep"})
+    return UnsupportedTypeError(reason, hint=hint)
 
 
-# An ordered dict itself, with attributes: it is one child, which optree knows, because a state dict may be large.
-_ATTRIBUTED = ContainerType(lambda _: [""], lambda container: [OrderedDict(container)], _unflatten_attributed)
-_MAPPING = ContainerType(_keys, lambda container: [container[key] for key in container], _unflatten_mapping)
-_TUPLE = ContainerType(_indices, list, _unflatten_tuple)
-_LIST = ContainerType(_indices, list, _unflatten_list)
+# An ordered dict itself, with attributes: its items are one child, which optree knows, because a state dict may be large.
+_ATTRIBUTED = with_attributes(lambda _, items: items[0], lambda _: [""], lambda container: [OrderedDict(container)])
+_NAMESPACE = with_attributes(lambda container, _: empty_copy(container))
+_MAPPING = with_attributes(_made_mapping, _keys, _values)
+_USER_MAPPING = with_attributes(_made_mapping, _keys, _values, without="data")
+_TUPLE = with_attributes(_made_tuple, _indices, list)
+_LIST = with_attributes(_made_list, _indices, list)
+_PROXY = ContainerType(_keys, _values, lambda container, made: MappingProxyType(dict(zip(container, made, strict=True))))
 _UNIQUE = ContainerType(lambda container: [""] * len(container), list, None)
-_FIXED = ContainerType(_keys, lambda container: list(container.values()), None)
 
 
 VALUES: set[type] = set()
 """Dataclasses that are values, and so leaves; complete before the first tree is flattened."""
 
 
-@_by_type
+@by_type
 def container_type_of(kind: Any) -> ContainerType | None:
     """Return the kind of container that the instances of a type are, of those that optree knows nothing of; None for others."""
-    if issubclass(kind, tuple(VALUES)):
+    # One that says that it equals others would be found among the bases' abstract classes, and is asked for by no table.
+    if not is_found_by_identity(kind) or issubclass(kind, tuple(VALUES)) or is_array_like(kind):
         return None
-    if dataclasses.is_dataclass(kind) or "__attrs_attrs__" in vars(kind):
-        # One that is a dict as well (transformers' outputs) holds each array twice.
-        return _with_fields(kind, rebuilds=not issubclass(kind, dict | list | tuple | set | UserDict))
+    if _has_fields(kind):
+        return _with_fields(kind)
     if kind is OrderedDict:
         return _ATTRIBUTED
-    for base, found in _BASES:
-        if issubclass(kind, base):
-            return found
-    return None
+    return next((found for base, found in _BASES if issubclass(kind, base)), None)
 
 
 _BASES: tuple[tuple[Any, ContainerType], ...] = (
-    (SimpleNamespace, _NAMESPACE),
-    (dict | UserDict, _MAPPING),
+    (SimpleNamespace | ChainMap, _NAMESPACE),
+    (dict, _MAPPING),
+    (UserDict, _USER_MAPPING),
     (tuple, _TUPLE),
     (list | deque, _LIST),
     (set | frozenset, _UNIQUE),
-    (MappingProxyType | ChainMap, _FIXED),
+    (MappingProxyType, _PROXY),
 )

@@ -69,13 +69,14 @@ def schema_in(namespace: str) -> Callable[[Any], Any]:
     def schema(x: Any) -> Any:
         if x is None:
             return ()  # part of the structure, without a leaf
-        if type(x) in BUILTIN or is_named(x):
-            return type(x)
+        kind = type(x)
+        if any(kind is one for one in BUILTIN) or is_named(x):  # not by comparison: a metaclass may say that its class equals one
+            return kind
         if is_array(x):
             return None
         if not optree.tree_is_leaf(x, namespace=namespace):
             return False
-        found = container_type_of(type(x))
+        found = container_type_of(kind)
         if found is None:
             return None
         return False if found.fields is None else found.fields

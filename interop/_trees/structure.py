@@ -17,11 +17,13 @@ from interop._engine.fastpath import is_opaque
 from interop._model.description import Description
 from interop._trees import records as _records
 from interop._trees.containers import VALUES, ContainerType, cannot_rebuild, container_type_of
+from interop._trees.objects import holds_arrays, is_object_array, object_type_of
 from interop.backends import is_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from interop._trees.objects import Objects
     from interop.errors import UnsupportedTypeError
 
 VALUES.add(Description)
@@ -109,17 +111,17 @@ class FlatTree(NamedTuple):
                     node = opened.subtrees.get(at)
                     yield from [path + entry] if node is None else node.paths(path + entry)
 
-    def unrebuildable(self, root: str) -> Iterator[tuple[str, UnsupportedTypeError]]:
-        """Yield path and error of each container that holds arrays and cannot be rebuilt."""
+    def unrebuildable(self, root: str, *, may_be_kept: bool = False) -> Iterator[tuple[str, UnsupportedTypeError]]:
+        """Yield path and error of each container that holds arrays and cannot be rebuilt; `may_be_kept` where a permission leaves it."""
         found = [(position, opened) for position, opened in self.containers.items() if opened.holds_unrebuildable]
         accessors = self.treespec.accessors() if found else ()  # all of them at once, which takes long
         for position, opened in found:
             path = accessors[position].codify(root)
             if opened.is_unrebuildable:
-                yield path, cannot_rebuild(opened.container)
+                yield path, cannot_rebuild(opened.container, may_be_kept=may_be_kept)
             entries = opened.entries()
             for at, node in opened.subtrees.items():
-                yield from node.unrebuildable(path + entries[at])
+                yield from node.unrebuildable(path + entries[at], may_be_kept=may_be_kept)
 
     def unflatten(self, results: Sequence[Any]) -> Any:
         """Return the tree with its leaves replaced by results, one for each, in their order."""
@@ -190,13 +192,21 @@ def _refers_to_new(node: FlatTree, rebuilt: dict[int, Any]) -> bool:
     return False
 
 
-def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None, *, namespace: str = "", once: bool = True) -> FlatTree:
+def flatten(
+    tree: Any,
+    is_leaf: Callable[[Any], bool] | None = None,
+    *,
+    namespace: str = "",
+    once: bool = True,
+    objects: Objects = "error",
+) -> FlatTree:
     """Return a tree flattened; `is_leaf` and `namespace` are optree's.
 
     None is part of the structure, not a leaf. With `once` an opened container has its leaves where it is met first; without,
-    wherever it is met (then the tree cannot be rebuilt). Raises ValueError for one that contains itself.
+    wherever it is met (then the tree cannot be rebuilt). With ``objects="open"`` objects that hold arrays are opened too; with
+    ``"keep"`` a container that cannot be rebuilt is a leaf as they are. Raises ValueError for one that contains itself.
     """
-    return _Flattening(is_leaf, namespace, once=once).flatten(tree)
+    return _Flattening(is_leaf, namespace, once=once, objects=objects).flatten(tree)
 
 
 def flatten_named(children: Sequence[tuple[str, Any]]) -> FlatTree:
@@ -215,16 +225,16 @@ _ITSELF = optree.treespec_leaf()  # the structure of a tree that `interop._trees
 
 
 class _Flattening:
-    def __init__(self, is_leaf: Callable[[Any], bool] | None, namespace: str, *, once: bool) -> None:
-        self.is_leaf, self.namespace, self.once = is_leaf, namespace, once
+    def __init__(self, is_leaf: Callable[[Any], bool] | None, namespace: str, *, once: bool, objects: Objects = "error") -> None:
+        self.is_leaf, self.namespace, self.once, self.objects = is_leaf, namespace, once, objects
         self.met: dict[int, bool] = {}  # opened containers by id: whether they are open still, so that we are inside of them
-        self.arrays: set[type] = set()
+        self.arrays: set[int] = set()  # types, by their addresses: a metaclass may say that its class equals another
         self.schemas: _records.Schemas = {}
 
     def flatten(self, tree: Any) -> FlatTree:
         # Not again where something was met that is for the general way: a walk that ends there is for nothing.
         if (
-            type(tree) in _records.BUILTIN
+            any(type(tree) is kind for kind in _records.BUILTIN)
             and False not in self.schemas.values()
             and (node := self._flattened_at_once(_ITSELF, [tree])) is not None
         ):
@@ -232,17 +242,17 @@ class _Flattening:
         items, treespec = optree.tree_flatten(
             tree, is_leaf=is_opaque if self.is_leaf is None else self._is_opaque, namespace=self.namespace
         )
-        # Sets of types and not loops over leaves, because a tree may have many thousands.
-        kinds = {kind: found for kind in set(map(type, items)) if (found := container_type_of(kind)) is not None}
-        if not kinds:
+        # By types and not by a loop over leaves, because a tree may have many thousands.
+        kinds = {key: found for key, one in _one_of_each(items).items() if (found := container_type_of(type(one))) is not None}
+        if not kinds and self.objects != "open":
             return FlatTree(treespec, items, {}, items)
         if (node := self._flattened_at_once(treespec, items)) is not None:
             return node
         opened: dict[int, OpenContainer] = {}
         leaves: list[Any] = []
         for position, item in enumerate(items):
-            kind = kinds.get(type(item))
-            if kind is None or not self._opens(item):
+            kind = self._opened_as(item, kinds.get(id(type(item))))
+            if kind is None:
                 leaves.append(item)
             else:
                 opened[position] = self.open(item, kind, leaves)
@@ -253,7 +263,7 @@ class _Flattening:
 
     def _flattened_at_once(self, treespec: Any, items: list[Any]) -> FlatTree | None:
         """Return the node, if nothing is there but leaves and plain containers."""
-        if _records.flatten is None or self.is_leaf is not None or not self.once:
+        if _records.flatten is None or self.is_leaf is not None or not self.once or self.objects == "open":
             return None
         leaves = _records.flatten(items, self.schemas, self.met, _records.schema_in(self.namespace))
         if leaves is None:
@@ -261,8 +271,15 @@ class _Flattening:
         has_records = any(type(schema) is tuple and kind is not type(None) for kind, schema in self.schemas.items())
         return FlatTree(treespec, items, {}, leaves, self.schemas, has_records)
 
-    def _opens(self, item: Any) -> bool:
-        return not (self.is_leaf is not None and self.is_leaf(item)) and not is_array(item)
+    def _opened_as(self, item: Any, kind: ContainerType | None) -> ContainerType | None:
+        """Return the kind of container that a leaf of optree's is opened as, None if it is one of ours too; `kind` is that of its type."""
+        if kind is None and self.objects != "open":
+            return None
+        if self.is_leaf is not None and self.is_leaf(item):
+            return None
+        if kind is not None and not is_array(item) and (kind.accepts is None or kind.accepts(item)):
+            return None if kind.unflatten is None and self.objects == "keep" else kind
+        return object_type_of(item) if self.objects == "open" and holds_arrays(item) else None
 
     def open(self, container: Any, kind: ContainerType, leaves: list[Any]) -> OpenContainer:
         """Open a container; its leaves are appended to `leaves`."""
@@ -276,11 +293,19 @@ class _Flattening:
         children = kind.children(container)
         nodes: dict[int, FlatTree] = {}
         # The usual child is an array; a node for each would cost more than converting it.
-        one_of = dict(zip(map(type, children), children, strict=True))
-        self.arrays.update(kind for kind in one_of.keys() - self.arrays if is_array(one_of[kind]))
-        if one_of.keys() - self.arrays:
-            nodes = {at: self.flatten(child) for at, child in enumerate(children) if type(child) not in self.arrays}
+        one_of = _one_of_each(children)
+        self.arrays.update(key for key in one_of.keys() - self.arrays if is_array(one_of[key]))
+        if one_of.keys() - self.arrays or self.objects == "open":
+            nodes = {at: self.flatten(child) for at, child in enumerate(children) if self._is_tree(child)}
         self.met[key] = False
         opened = OpenContainer(container, kind, children, nodes)
         leaves += opened.leaves() if nodes else children
         return opened
+
+    def _is_tree(self, child: Any) -> bool:
+        return id(type(child)) not in self.arrays or (self.objects == "open" and is_object_array(child))
+
+
+def _one_of_each(items: Sequence[Any]) -> dict[int, Any]:
+    """Return one object of each type, by the type's address."""
+    return dict(zip(map(id, map(type, items)), items, strict=True))

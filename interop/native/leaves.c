@@ -7,13 +7,13 @@
 PyObject *
 is_opaque(PyObject *Py_UNUSED(module), PyObject *x)
 {
-    if (PyTuple_Check(x)) {
-        return PyBool_FromLong(!PyTuple_CheckExact(x) && Py_TYPE(x)->tp_base != &PyTuple_Type);
+    if (PyTuple_Check(x) && !PyTuple_CheckExact(x) && Py_TYPE(x)->tp_base != &PyTuple_Type) {
+        Py_RETURN_TRUE;
     }
-    if (!PyODict_CheckExact(x)) {
+    if (PyTuple_Check(x) ? Py_TYPE(x)->tp_dictoffset == 0 : !PyODict_CheckExact(x)) {
         Py_RETURN_FALSE;
     }
-    PyObject *attributes = PyObject_GetAttrString(x, "__dict__");
+    PyObject *attributes = PyObject_GenericGetDict(x, NULL); /* not what a class says is its `__dict__` */
     if (attributes == NULL) {
         return NULL;
     }
