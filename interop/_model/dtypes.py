@@ -131,7 +131,7 @@ _CODES |= {"e": "float16", "f": "float32", "d": "float64", "g": "longdouble", "F
 
 _WORDS_OF_OTHERS = {
     "pyarrow": {"halffloat": "float16", "float": "float32", "double": "float64"},
-    "polars": {"boolean": "bool"},
+    **dict.fromkeys(("pandas", "polars"), {"boolean": "bool"}),
 }
 """By the package that a dtype is of, the words in its names that mean something else here; all others mean what they say."""
 
@@ -178,7 +178,7 @@ def _named(text: str) -> str:
 
 
 def _name_of(dtype: Any) -> str:
-    if (storage := getattr(dtype, "numpy_dtype", None)) is not None:  # of a column that has a place for what is missing
+    if (storage := getattr(dtype, "pyarrow_dtype", None)) is not None:  # of a column of pandas
         return _name_of(storage)
     name = dtype.__name__ if isinstance(dtype, type) else getattr(dtype, "name", None)
     if not isinstance(name, str):

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+_BY_POSITION = "the library by position, or like="
+
 ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
     **dict.fromkeys(("detach", "no_grad", "stop_gradient"), (("grad", "grad='detach'"),)),
     "requires_grad": (("dtype", "result.requires_grad_(), after the conversion"),),
@@ -23,9 +25,9 @@ ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
     **dict.fromkeys(("cast", "astype", "type"), (("dtype", "dtype="),)),
     **dict.fromkeys(
         ("backend", "library", "lib", "framework", "module", "target"),
-        (("runs_on", "runs_on="), ("like", "the library by position, or like=")),
+        (("runs_on", "runs_on="), ("like", _BY_POSITION)),
     ),
-    "runs_on": (("like", "the library by position, or like="),),
+    "runs_on": (("like", _BY_POSITION),),
     "mixed": (("like", "like='first' (everything follows the first array) or to= (everything goes to that library)"),),
 }
 """Keywords that people bring from elsewhere: what to write, in the first of these whose keyword there is."""

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from interop._libraries import BUILTIN
-from interop._model.description import DEVICE_TYPES
 from interop._model.identity import is_found_by_identity
 from interop._model.spelling import no_attribute, unknown
 from interop.backends.units import said, wrapper_attribute
@@ -296,7 +295,7 @@ def name_of_target(to: Any) -> str:
     if not is_backend(name):
         if meant := next((right for right, library in BUILTIN.items() if name in library.aliases), None):
             raise ValueError(f"{name!r} is not a backend; did you mean {meant!r}? Known: {', '.join(backend_names())}.")
-        if name.partition(":")[0] in DEVICE_TYPES:
+        if any(name.partition(":")[0] in library.devices for library in BUILTIN.values()):
             raise ValueError(f"{name!r} is a device, and the target is a library: write device={name!r} besides it.")
         raise ValueError(unknown(name, "backend", backend_names()))
     return name

@@ -59,6 +59,7 @@ _LAZY = "It is not read yet. Read it first: {}."
 _BYTES = "These are bytes: numpy.frombuffer({}, dtype='uint8'), and the result's view(...) as the dtype that was written."
 _PART = "It holds several arrays. Convert them one by one: {}."
 
+_ON_DEVICE = "Its memory as an array of CuPy: cupy.asarray(x)."
 _KEEPS = "Call x.to_numpy() first, which keeps its dtype."
 _ONE_DTYPE = "Its columns have one dtype, which x.to_numpy() keeps: call that first."
 _COLUMNS = "A table holds one array for each column. Convert it column by column{}: x.column(0){}.to_numpy({})."
@@ -137,7 +138,7 @@ ADVICE: dict[str, tuple[Row, ...]] = {
     ),
     "torch.UntypedStorage": (Row(_STORAGE.format("bytes", "torch.uint8") + ", and view(...) that as the dtype that was written."),),
     "torch.TypedStorage": (Row(_STORAGE.format("a tensor of its dtype", "x.dtype") + "."),),
-    "numba.DeviceNDArray": (Row("Its memory as an array of CuPy: cupy.asarray(x)."),),
+    "numba.DeviceNDArray": (Row(_ON_DEVICE),),
     "multiprocessing.SynchronizedArray": (Row("Its memory, while nobody else writes to it: numpy.asarray(x.get_obj())."),),
     "multiprocessing.SharedMemory": (Row(_BYTES.format("x.buf")),),
     "builtins.PyCapsule": (
@@ -157,7 +158,7 @@ _HOLDS = "Convert what it holds: {}."
 _BY_METHOD = {
     "compute": _LAZY.format("x.compute()"),
     **{method: _OWN.format(method) for method in ("to_numpy", "toarray", "todense", "asnumpy")},
-    "__cuda_array_interface__": "Its memory as an array of CuPy: cupy.asarray(x).",
+    "__cuda_array_interface__": _ON_DEVICE,
     **dict.fromkeys(("__array_interface__", "__array__"), _AS_IT_IS),
 }
 """For classes that no row knows, by the first of these that the class has."""
