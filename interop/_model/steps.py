@@ -26,6 +26,8 @@ SCALAR = "a scalar has no buffer to share"
 def why_constant(description: Description, request: Request) -> tuple[str, bool] | None:
     """Return why one side holds the memory to be constant that the other could write to, and whether that takes a copy; None if neither does."""
     target, title = request.target, request.target.title
+    if not description.size and None not in description.shape:
+        return None  # there is nothing to write to
     if target.immutable:
         if description.constant:
             return None

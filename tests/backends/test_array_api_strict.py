@@ -191,11 +191,11 @@ def test_memory_is_kept_and_let_go():
 def test_with_jax():
     a = aligned((2, 3))
     x = convert(a, "array_api_strict")
-    assert shares_memory(convert(x, "jax", copy=False), a)
+    assert shares_memory(convert(x, "jax", copy=False, readonly="share"), a)
     assert convert(strict(a[:, ::-1]), "jax").tolist() == a[:, ::-1].tolist()
     assert convert(x, "jax", dtype="bfloat16").dtype == "bfloat16"  # which only the target has
     with jax.enable_x64(True):
-        assert convert(strict(aligned(3, "int64")), "jax", copy=False).dtype == "int64"
+        assert convert(strict(aligned(3, "int64")), "jax", copy=False, readonly="share").dtype == "int64"
 
 
 # Within the library.

@@ -96,7 +96,7 @@ def test_nor_in_a_copy_within_jax():
     begin, _ = later(300, 20)
     for words in ({"copy": True}, {"dtype": "float16"}):
         source = aligned(1000, values=1)
-        shared = convert(source, "jax", copy=False)
+        shared = convert(source, "jax", copy=False, readonly="share")
         pending = begin()
         result = convert(shared, "jax", **words)
         source[:] = 2
@@ -132,7 +132,7 @@ def owner_of(array):
 def test_jax_keeps_the_memory_that_it_is_given_and_lets_it_go(by_way_of):
     source = aligned(5000, values=7)
     gone = weakref.ref(owner_of(source))
-    result = convert(by_way_of(source), "jax", copy=False)
+    result = convert(by_way_of(source), "jax", copy=False, readonly="share")
     assert shares_memory(result, source)
     del source
     gc.collect()
@@ -209,7 +209,7 @@ def test_gradients_are_not_left_behind_in_silence():
 
 def test_a_permuted_array_is_described_as_it_lies():
     x = aligned((2, 3, 4)).transpose(2, 0, 1)
-    result = convert(x, "jax", copy=False)
+    result = convert(x, "jax", copy=False, readonly="share")
     assert describe(result).strides == tuple(step // 4 for step in x.strides)
     assert not shares_memory(result, aligned((2, 3, 4)))
     assert convert(result, "torch", readonly="share").stride() == describe(result).strides
@@ -399,3 +399,68 @@ def test_an_array_of_a_gpu_that_lies_in_host_memory_is_no_array_of_the_gpu(kind,
 def test_importing_the_backend_starts_no_client():
     code = "import interop.backends.jax.backend; from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"
     assert run(code).strip() == "False"
+
+
+# What can be written is not shared with what takes it to be constant.
+
+
+def ways():
+    """Writable memory of every kind, at a multiple of 64 and beside one: the array, and what writes to it."""
+    for offset in (0, 4):
+        raw = np.zeros(64 * 4 + 128, "uint8")
+        start = -raw.ctypes.data % 64 + offset
+        a = raw[start : start + 256].view("float32")
+        view = a.view()
+        view.flags.writeable = False
+        tracked = torch.from_numpy(a).requires_grad_()
+        yield from ((x, a) for x in (a, view, np.broadcast_to(a, (1, 64)), torch.from_numpy(a), array_api_strict.asarray(a)))
+        yield convert(tracked, "numpy", grad="detach"), a  # read-only, and the optimizer writes to it
+
+
+@pytest.mark.parametrize("verb", [lambda x, **words: convert(x, "jax", **words), lambda x, **words: interop.to_jax(x, **words)])
+def test_a_later_write_does_not_show_in_an_array_of_jax(verb):
+    for x, memory in ways():
+        result = verb(x)
+        assert explain(x, "jax").bytes_copied == 256
+        memory[:] = 1
+        assert np.asarray(result).max() == 0
+        memory[:] = 0
+        with pytest.raises(interop.ReadOnlyError, match="JAX arrays are immutable") as caught:
+            verb(x, readonly="error")
+        assert caught.value.permissions == {"copy": True}
+        with pytest.raises(interop.ReadOnlyError, match="so it needs a copy, and copy=False") as caught:
+            verb(x, copy=False)
+        assert caught.value.permissions == {"copy": True}
+        with pytest.raises(interop.ReadOnlyError) as caught:
+            verb(x, policy="strict")
+        assert caught.value.permissions == {"copy": True}
+        assert not shares_memory(verb(x, policy="strict", **caught.value.permissions), x)
+
+
+def test_it_is_shared_by_name_and_under_a_guard_offered():
+    """The control: a write shows where sharing was asked for."""
+    x = aligned(64)
+    x[:] = 0
+    with interop.guard(copies="error"):
+        with pytest.raises(interop.ReadOnlyError, match="must not be written to afterwards") as caught:
+            convert(x, "jax")
+        assert caught.value.permissions == {"readonly": "share"}
+        result = convert(x, "jax", **caught.value.permissions)
+    x[:] = 1
+    assert np.asarray(result).max() == 1
+
+
+def test_constant_memory_is_shared_with_jax():
+    """Nobody can write to it: memory of JAX's own that went through NumPy, bytes, a read-only array without a writable base."""
+    x = aligned(64)
+    x.flags.writeable = False
+    assert explain(x, "jax").shares_memory  # nobody else refers to what it is a view of
+    assert explain(convert(jnp.arange(64.0), "numpy"), "jax").shares_memory
+    assert not describe(np.frombuffer(bytes(64), "float32")).writable_base
+    base, again = x.base, None
+    assert describe(x).writable_base
+    del base
+    assert not describe(x).writable_base
+    again = x[1:]
+    assert describe(x).writable_base  # by its base, through which the other view can be made writable
+    del again

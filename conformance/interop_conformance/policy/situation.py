@@ -165,6 +165,8 @@ def _device_of_result(x: Description, target: Target) -> Device:
 
 def _held(x: Description, target: Target) -> str:
     """Return which side holds the memory to be constant that the other can write to."""
+    if not x.size and None not in x.shape:
+        return ""
     if target.holds.immutable:
         return "" if x.readonly and not x.writable_base else "target"
     if target.holds.readonly_arrays:
