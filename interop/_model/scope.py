@@ -40,11 +40,42 @@ class _Exit:
     def __get__(self, block: Block[Any] | None, owner: type) -> Callable[..., bool | None]:
         if block is None:  # contextlib.ExitStack asks the class
             return _leave_by_hand
-        found: list[Any] = []
-        made = functools.partial(_leave, block, found)
-        found.append(weakref.ref(made))
-        block.looked_up[get_ident()] = found[0]
+        statement = _Statement(block)
+        made = functools.partial(statement.__exit__)
+        block.looked_up[get_ident()] = statement.exit = weakref.ref(made)
         return made
+
+
+class _Statement:
+    """A ``with`` statement; refers only weakly to what holds its generator."""
+
+    __slots__ = ("block", "exit")
+
+    exit: Callable[[], Any]
+
+    def __init__(self, block: Block[Any]) -> None:
+        self.block = block
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool | None:
+        """Run the generator to its end, or raise in it, as `contextlib.contextmanager` does.
+
+        As deep as `Block.__enter__`: a stack that had room for that has room for this.
+        """
+        if "generator" not in vars(self.exit()):
+            return _leave_by_hand(self.block, kind, error, traceback)
+        if error is None:
+            next(self.exit().generator, None)
+            return False
+        try:
+            self.exit().generator.throw(error)
+        except StopIteration:
+            return True
+        except BaseException as raised:
+            # A StopIteration leaves a generator as the cause of a RuntimeError (PEP 479).
+            if raised is not error and not (isinstance(error, StopIteration) and raised.__cause__ is error):
+                raise
+            error.__traceback__ = traceback  # without the lines here
+        return False
 
 
 class Block(Generic[T]):
@@ -101,28 +132,6 @@ class Block(Generic[T]):
 
 
 _by_hand: ContextVar[tuple[object, ...]] = ContextVar("interop_blocks_by_hand", default=())
-
-
-def _leave(block: Block[Any], found: list[Any], kind: Any, error: BaseException | None, traceback: TracebackType | None) -> bool | None:
-    """Run the generator of a ``with`` statement to its end, or raise in it, as `contextlib.contextmanager` does.
-
-    `found` refers weakly to what holds the generator. As deep as `Block.__enter__`: a stack that had room for that has room for this.
-    """
-    if "generator" not in vars(found[0]()):
-        return _leave_by_hand(block, kind, error, traceback)
-    if error is None:
-        next(found[0]().generator, None)
-        return False
-    try:
-        found[0]().generator.throw(error)
-    except StopIteration:
-        return True
-    except BaseException as raised:
-        # A StopIteration leaves a generator as the cause of a RuntimeError (PEP 479).
-        if raised is not error and not (isinstance(error, StopIteration) and raised.__cause__ is error):
-            raise
-        error.__traceback__ = traceback  # without the lines here
-    return False
 
 
 def _leave_by_hand(block: Block[Any], kind: Any, error: BaseException | None, traceback: TracebackType | None) -> bool | None:

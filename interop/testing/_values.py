@@ -14,6 +14,7 @@ from interop._model.policy import Policy
 from interop._verbs import to_numpy
 from interop._watch.ledger import unwatched
 from interop.backends import find_backend, is_array, load_backend
+from interop.backends.numpy.backend import quietly
 from interop.errors import InteropError, MaskError
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ class Side:
         if self.host is not None:
             return self.host
         host = load_backend("numpy").namespace()
-        with host.errstate(all="ignore"):
-            return host.asarray(self.number, dtype=other.host.dtype if _takes(other.host, self.number) else None)
+        return quietly(host.asarray, self.number, dtype=other.host.dtype if _takes(other.host, self.number) else None)
 
     def in_words(self) -> str:
         """Return it in words, for messages."""
@@ -139,9 +139,7 @@ def _values(a: Any, d: Any, rules: Rules) -> list[Finding]:
     host = load_backend("numpy").namespace()
     rtol = max(default_rtol(_name(a)), default_rtol(_name(d))) if rules.rtol is None else rules.rtol
     wide = _widened(a), _widened(d)
-    with host.errstate(all="ignore"):
-        same = _same(*wide, rtol, rules)
-    bad = host.logical_not(same)
+    bad = host.logical_not(quietly(_same, *wide, rtol, rules))
     count = int(host.count_nonzero(bad))
     if not count:
         return []
@@ -175,16 +173,21 @@ def _worst(a: Any, d: Any, wide: tuple[Any, Any], bad: Any) -> str:
     if not (_numeric(a) and _numeric(d)):
         index = host.unravel_index(int(host.argmax(bad)), bad.shape)
         return f"\n  first{_spot(index)}: actual {a[index]!r}, desired {d[index]!r}"
-    with host.errstate(all="ignore"):
-        x, y = (host.asarray(side, dtype=complex if _kind(side) == "complex" else float) for side in wide)
-        apart = host.abs(x - y)
-        relative = host.where(bad, apart / host.abs(y), 0)
+    apart, relative = quietly(_distances, *wide, bad)
     ranked = host.where(bad, host.where(host.isnan(apart), host.inf, apart), -1)
     index = host.unravel_index(int(host.argmax(ranked)), bad.shape)
     ratio = host.max(host.where(host.isnan(relative), host.inf, relative))
     exact = _apart(wide[0][index].item(), wide[1][index].item())
     greatest = f"\n  greatest difference {exact:.6g} absolute, {ratio:.6g} relative"
     return f"{greatest}\n  worst{_spot(index)}: actual {a[index]}, desired {d[index]}"
+
+
+def _distances(a: Any, d: Any, bad: Any) -> tuple[Any, Any]:
+    """Return how far the values are apart, absolutely and relative to those desired."""
+    host = load_backend("numpy").namespace()
+    x, y = (host.asarray(side, dtype=complex if _kind(side) == "complex" else float) for side in (a, d))
+    apart = host.abs(x - y)
+    return apart, host.where(bad, apart / host.abs(y), 0)
 
 
 def _apart(a: Any, d: Any) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from interop._model.scope import block
 from interop._watch.ledger import Log, guard, record
 from interop.errors import GradError, TransferError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["assert_no_crossings"]
 
 
-@contextlib.contextmanager
+@block
 def assert_no_crossings(*, native: bool = True) -> Iterator[Log]:
     """Raise AssertionError if anything left its library or its device inside the block.
 

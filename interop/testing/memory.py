@@ -6,10 +6,10 @@ copy of the values, hidden from the test's records and guards.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from interop._model.scope import block
 from interop._verbs import shares_memory
 from interop.backends import find_backend, is_array, load_backend
 from interop.errors import LayoutError, NoDataError
@@ -75,7 +75,7 @@ def _where(x: Description) -> str:
     return f"{x}, {x.nbytes:,} bytes from {x.pointer:#x}"
 
 
-@contextlib.contextmanager
+@block
 def assert_source_untouched(*arrays: Any) -> Iterator[None]:
     """Raise AssertionError at the end of the block if it changed any of these arrays (or trees of them).
 

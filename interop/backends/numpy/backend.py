@@ -6,6 +6,8 @@ say everything about a piece of host memory, read-only included, and NumPy is al
 
 from __future__ import annotations
 
+import contextvars
+import operator
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +100,7 @@ class NumPyBackend(Backend):
 
     def describe(self, x: Any) -> Description:
         scalar = isinstance(x, np.generic)
+        elsewhere = not scalar and not x.flags.writeable and _has_writable_base(x)  # before there is another view of it
         array = np.asarray(x) if scalar else self.strip(x)
         kind = type(x)
         unit = Unit() if scalar or kind is np.ndarray or {"unit", "units"} & {*(array.dtype.names or ())} else unit_of(x)
@@ -111,7 +114,7 @@ class NumPyBackend(Backend):
             nbytes=array.nbytes,
             pointer=None if scalar else array.__array_interface__["data"][0],
             readonly=not array.flags.writeable and not scalar,
-            writable_base=not scalar and not array.flags.writeable and _has_writable_base(x),
+            writable_base=elsewhere,
             masked=missing.is_masked(x),
             units=unit.text,
             swapped=not array.dtype.isnative,
@@ -147,11 +150,9 @@ class NumPyBackend(Backend):
         if array.dtype.kind == "c" and DTYPES[dtype].kind not in ("complex", "bool"):
             array = array.real  # what astype does with a warning, about a loss that the call permitted by name
         try:
-            # What overflows was permitted with the cast; NumPy's warning about it would be noise.
-            with np.errstate(all="ignore"):
-                if array.dtype.kind in _OPAQUE and is_extension(dtype):  # ml_dtypes reads numbers only
-                    return missing.cast(array, wanted, np.dtype("complex128" if DTYPES[dtype].kind == "complex" else "float64"))
-                return missing.cast(array, wanted)
+            if array.dtype.kind in _OPAQUE and is_extension(dtype):  # ml_dtypes reads numbers only
+                return quietly(missing.cast, array, wanted, np.dtype("complex128" if DTYPES[dtype].kind == "complex" else "float64"))
+            return quietly(missing.cast, array, wanted)
         except DTypeError:  # a TypeError too
             raise
         except (TypeError, ValueError, OverflowError) as error:
@@ -233,11 +234,12 @@ def _element_strides(array: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
 
 def _has_writable_base(array: Any) -> bool:
     """Return whether a read-only array is on memory that something else can write to, as far as that can be asked."""
-    base = array.base
+    references, base = _references(array), array.base
     if base is None:
         return False
     if isinstance(base, np.ndarray):
-        return base.flags.writeable or _has_writable_base(base)
+        # A base that nobody else refers to, neither directly nor by another view, is out of reach.
+        return (base.flags.writeable and references > _ALONE) or _has_writable_base(base)
     interface = getattr(base, "__array_interface__", None)  # of `Owner`, and of what NumPy itself took the memory from
     if interface is not None:
         return not interface["data"][1]
@@ -245,6 +247,14 @@ def _has_writable_base(array: Any) -> bool:
         return not memoryview(base).readonly
     except TypeError:  # no buffer: a tensor, say
         return True
+
+
+def _references(array: Any) -> int:
+    return sys.getrefcount(array.base)
+
+
+_ALONE = _references(np.empty(1)[:])
+"""The references to a base that only one view has, as they are counted here: how many are temporary depends on the interpreter."""
 
 
 def overlap(a: Description, b: Description, *arrays: Any) -> bool:
@@ -285,9 +295,21 @@ def aligned_copy(view: Any, dtype: str) -> Any:
     raw = np.empty(nbytes + ALIGNMENT, "uint8")
     start = -raw.__array_interface__["data"][0] % ALIGNMENT
     made = raw[start : start + nbytes].view(wanted).reshape(view.shape)
-    with np.errstate(all="ignore"):  # what overflows was permitted with the cast
-        made[...] = view
+    quietly(operator.setitem, made, ..., view)
     return made
+
+
+def quietly(compute: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+    """Call without NumPy's warnings: what overflows in a cast was permitted with the cast.
+
+    In a context of its own, which is entered and left by one call of C: `numpy.errstate` is not, and an interrupt would leave it in force.
+    """
+    return contextvars.copy_context().run(_ignoring, compute, *args, **keywords)
+
+
+def _ignoring(compute: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return compute(*args, **keywords)
 
 
 def writable(view: Any) -> Any:
