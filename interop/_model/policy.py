@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from interop._model.scope import Entry, block, in_force, put
 from interop._model.spelling import no_value, unknown
+from interop._untraced import untraced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -151,6 +152,7 @@ def _changed(base: Policy, changes: tuple[tuple[str, Any], ...]) -> Policy:
     return base.replace(**dict(changes))
 
 
+@untraced
 @block
 def policy(base: Policy | str | None = None, /, **changes: Any) -> Iterator[Policy]:
     """Make a policy the default in this scope; nests, and is not seen by other threads or asyncio tasks.

@@ -14,7 +14,9 @@ from interop._engine.call import DecoratedCall
 from interop._model.description import CPU
 from interop._model.spelling import nearest, type_name
 from interop._neutral.namespace import arrays_in, refuse_mixed, with_namespace
+from interop._neutral.traced import unconverted_or
 from interop._trees.structure import flatten, flatten_named
+from interop._untraced import traced_as, untraced
 from interop.backends import backend_names, load_backend, name_of_target
 
 if TYPE_CHECKING:
@@ -51,9 +53,19 @@ def with_conversions(function: Any, signature: CallSignature, permissions: dict[
         return call_async
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:
         args, kwargs, convert_results = converter(args, kwargs)
         return convert_results(function(*args, **kwargs))
+
+    alone = untraced(run)
+    if converter.like is None or converter.runs_on is not None:
+        return alone
+    # Where the arrays are alike already, nothing is converted, and torch's compiler may look into the call.
+    followed = traced_as(unconverted_or(alone, function, signature, permissions))(run)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return followed(*args, **kwargs)
 
     return call
 
@@ -112,7 +124,7 @@ class ArgumentConverter:
     def convert_results(self, result: Any, **where: Any) -> Any:
         """Return what the function returned, with its arrays converted."""
         call = self._call(f"the result of {self.signature.name}(...)", where)
-        return TreeConversion(call, flatten(result), root="result").run()
+        return TreeConversion(call, flatten(result), keep_opaque=True, root="result").run()
 
     def leader(self, found: list[Found], *, library: str | None = None) -> Found | None:
         """Return the array that is followed: by the arguments, or where the function runs on another library by its results.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from interop._neutral.arguments import ArgumentConverter, refuse_generators
 from interop._neutral.namespace import arrays_in
+from interop._untraced import untraced
 from interop.backends import load_backend
 from interop.errors import GradError
 
@@ -69,12 +70,9 @@ def with_gradients(function: Any, signature: CallSignature, permissions: dict[st
         return convert_results(bridge.function(*args, **kwargs))
 
     # The names of the function itself: a Wrapped has attributes that are its own business.
-    made: Any = functools.update_wrapper(call, bridge.inner)
+    made: Any = untraced(functools.update_wrapper(call, bridge.inner))
     made.__signature__ = signature.signature
     made.backward, made.jvp, made.setup_context = bridge.backward, bridge.jvp, bridge.setup_context
-    bridge.made = made
-    if "torch" in sys.modules:
-        bridge.leave_alone()
     return made
 
 
@@ -84,7 +82,6 @@ class _Bridge(ArgumentConverter):
     def __init__(self, function: Any, signature: CallSignature, permissions: dict[str, Any], **target: Unpack[Target]) -> None:
         super().__init__(signature, permissions, **target)
         self.inner, self.function = function, function
-        self.made: Any = None  # the function that callers call
         self.rules: dict[str, Callable[..., Any]] = {}
         if _has_graph(str(self.runs_on)):
             raise ValueError("grad='bridge' is for functions of other libraries: through one of torch's own, gradients flow without it.")
@@ -113,12 +110,6 @@ class _Bridge(ArgumentConverter):
         self.permissions, self.place = border.permissions, border.place
         _leave_out_ctx(self.signature)
 
-    def leave_alone(self) -> None:
-        """Let `torch.compile` call it as it is; to be done before it does."""
-        from interop.backends.torch.modes import leave_alone  # on request: it needs torch
-
-        leave_alone(self.made)
-
     @property
     def word(self) -> str:
         """What the neutral function is called where its rules are registered."""
@@ -132,7 +123,6 @@ class _Bridge(ArgumentConverter):
         """The function, wrapped for torch."""
         from interop.autograd import wrap  # on request: it needs torch
 
-        self.leave_alone()
         made: Wrapped = wrap(self.inner, runs_on=str(self.runs_on), **self.permissions)
         made.operation.border.place = self.place
         for what, rule in self.rules.items():

@@ -17,6 +17,8 @@ from interop._model.call_signature import PLAIN, CallSignature
 from interop._model.policy import FIELDS, check_names, resolve_policy
 from interop._model.spelling import no_value
 from interop._neutral.namespace import Found, arrays_in, is_single, namespace_of, refuse_mixed, with_namespace
+from interop._neutral.traced import nothing_known, with_namespace_or
+from interop._untraced import traced_as, untraced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,6 +175,7 @@ def _with_namespace_only(function: Any, signature: CallSignature) -> Any:
     return call_async
 
 
+@traced_as(nothing_known)
 def _common(values: tuple[Any, ...]) -> _Kind | None:
     """Return what is known of the arrays, if all are of one type and on one device; None means the general way."""
     first: Any = None
@@ -191,7 +194,7 @@ def _common(values: tuple[Any, ...]) -> _Kind | None:
     return found
 
 
-def _general_way(function: Any, signature: CallSignature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _with_namespace(function: Any, signature: CallSignature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     found = arrays_in(signature.named(args, kwargs))
     if found:
         refuse_mixed(signature.name, found)
@@ -202,6 +205,9 @@ def _general_way(function: Any, signature: CallSignature, args: tuple[Any, ...],
     for _, value in signature.named(args, kwargs):
         _register_plain(value)
     return function(*args, **kwargs)
+
+
+_general_way = traced_as(with_namespace_or(untraced(_with_namespace)))(_with_namespace)
 
 
 def _register(found: Found) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop._model.call_signature import PLAIN
+from interop._neutral.traced import namespace_or
+from interop._untraced import traced_as
 from interop.backends import find_backend, is_array
 from interop.errors import InteropError, MixedBackendsError, UnsupportedTypeError
 
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
     from interop.backends.base import Backend
 
 
+def _array_namespace(*xs: Any, api_version: str | None = None, use_compat: bool | None = None) -> Any:
+    import array_api_compat
+
+    return array_api_compat.array_namespace(*xs, api_version=api_version, use_compat=use_compat)
+
+
+@traced_as(namespace_or(_array_namespace))
 def array_namespace(*xs: Any, api_version: str | None = None, use_compat: bool | None = None) -> Any:
     """Return the array API namespace of arrays: array-api-compat's function of the same name.
 
@@ -37,9 +46,7 @@ def array_namespace(*xs: Any, api_version: str | None = None, use_compat: bool |
     >>> array_namespace(np.ones(2), 3.0, None).__name__
     'array_api_compat.numpy'
     """
-    import array_api_compat
-
-    return array_api_compat.array_namespace(*xs, api_version=api_version, use_compat=use_compat)
+    return _array_namespace(*xs, api_version=api_version, use_compat=use_compat)
 
 
 class Found(NamedTuple):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from interop._model.scope import Entry, block, in_force, nested, put
 from interop._model.spelling import nearest
+from interop._untraced import untraced
 from interop.backends import backend_names, library_part, load_backend
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Log:
         return "\n".join([*lines, f"{len(self.crossings)} crossings: {counts}"])
 
 
+@untraced
 @block
 def record() -> Iterator[Log]:
     """Write down every crossing that interop makes in this context; blocks nest, and each has its own log.
@@ -139,6 +141,7 @@ def record() -> Iterator[Log]:
             log.crossings = list(crossings)  # a task that outlives the block goes on with the old list, which is no longer read
 
 
+@untraced
 @block
 def guard(*, copies: Rule | None = None, transfers: Rule | None = None, grads: Rule | None = None, native: bool = False) -> Iterator[None]:
     """Forbid crossings in this context: no permission given inside, in a call or in a scope, lifts it.
