@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -96,6 +97,16 @@ class Distributions:
             repair = f"Run pip uninstall -y {' '.join(there)}, then pip install the one that fits your machine, such as {there[-1]}"
             yield f"{' and '.join(there)} are both installed into one folder, so which files won is chance. {repair} ({known.conflict})."
 
+    def unfit(self) -> Iterator[str]:
+        """Return which distributions are not of the versions that the project asks for, in sentences: pip does not look at extras again."""
+        for project, wanted in _wanted():
+            found = self.find_version(canonicalize_name(wanted.name))
+            version = _version(found)
+            # The base version: a development build has what the release has that it is named after.
+            if version and not wanted.specifier.contains(version.base_version):
+                asked = f"{wanted.name}{wanted.specifier}"
+                yield f"{wanted.name} {found} is installed, and {project} needs {asked}. Run pip install '{asked}'."
+
     def affected(self, issue: KnownIssue) -> dict[str, str] | None:
         """Return the versions that have this issue, by distribution; None if what is installed does not."""
         versions = {}
@@ -107,6 +118,19 @@ class Distributions:
                 return None
             versions[found[0]] = found[1]
         return versions
+
+
+_ASIDE = ("demo", "dev", "docs", "test")
+"""The extras of those who work on interop itself."""
+
+
+def _wanted() -> Iterator[tuple[str, Requirement]]:
+    """Yield what the project's distributions ask for, each with its name; nothing in a checkout that is not installed."""
+    for project in ("array-interop", "array-interop-conformance"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            for one in map(Requirement, metadata.requires(project) or ()):
+                if not any(f'"{extra}"' in str(one.marker) for extra in _ASIDE):
+                    yield project, one
 
 
 def _names(name: str) -> list[str]:

@@ -62,7 +62,7 @@ def examine() -> dict[str, Any]:
     # Before the findings are listed: they may add some.
     backends = [_facts(visit, distributions) for visit in visits]
     cuda = _cuda(visits)
-    ours = name_clash(distributions)
+    ours = [*name_clash(distributions), *distributions.unfit()]
     if numpy.backend is not None:  # the extension needs it, and its absence is another finding
         ours += compiled_half()
     findings = [("interop", ours), *((visit.name, visit.findings) for visit in visits)]

@@ -338,6 +338,47 @@ def test_the_versions_asked_for_are_the_ones_sent():
     assert dlpack_support(load_backend("torch"), {})["imports"] == "1.0"
 
 
+# What is older than the project asks for.
+
+
+REQUIRED = [
+    "numpy>=2.1.1",
+    'torch>=2.10; extra == "torch"',
+    'cupy-cuda13x>=13.6; extra == "cupy13x"',
+    'ml_dtypes>=0.5; python_version >= "3.11" and extra == "x"',
+    'pandas>=2.2; extra == "demo"',
+]
+
+
+@pytest.mark.parametrize(
+    ("versions", "texts"),
+    [
+        ({"numpy": "2.1.0"}, ["numpy 2.1.0 is installed, and array-interop needs numpy>=2.1.1. Run pip install 'numpy>=2.1.1'."]),
+        (
+            {"numpy": "2.1.1", "torch": "2.9.1+cu130", "ml-dtypes": "0.4.1"},
+            [
+                "torch 2.9.1+cu130 is installed, and array-interop needs torch>=2.10. Run pip install 'torch>=2.10'.",
+                "ml_dtypes 0.4.1 is installed, and array-interop needs ml_dtypes>=0.5. Run pip install 'ml_dtypes>=0.5'.",
+            ],
+        ),
+        ({"numpy": "2.5.0.dev0+git", "torch": "2.10.0a1", "cupy-cuda13x": "14.2.0", "pandas": "1.0", "ml-dtypes": "a build"}, []),
+        ({}, []),
+    ],
+)
+def test_what_is_older_than_asked_for_is_a_finding(monkeypatch, versions, texts):
+    monkeypatch.setattr("importlib.metadata.requires", {"array-interop": REQUIRED, "array-interop-conformance": None}.get)
+    distributions = Distributions()
+    distributions.versions = {name: [version] for name, version in versions.items()}
+    assert list(distributions.unfit()) == texts
+
+
+def test_examine_says_what_is_older_than_asked_for(monkeypatch):
+    asked = {"array-interop": ["numpy>=99"], "array-interop-conformance": []}
+    monkeypatch.setattr("importlib.metadata.requires", asked.get)
+    (text,) = found(doctor.examine(), "interop")
+    assert text.endswith(" is installed, and array-interop needs numpy>=99. Run pip install 'numpy>=99'.")
+
+
 # Known issues, as data.
 
 
