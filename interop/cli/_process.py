@@ -75,7 +75,7 @@ class _Output(io.FileIO):
     def __init__(self, descriptor: int, *, closefd: bool = True) -> None:
         super().__init__(descriptor, "w", closefd=closefd)
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except OSError as error:
@@ -85,7 +85,7 @@ class _Output(io.FileIO):
             os.close(nowhere)
             return self.failed(error, data)
 
-    def failed(self, error: OSError, _: Any) -> int:
+    def failed(self, error: OSError, _: Any, /) -> int:
         if isinstance(error, BrokenPipeError):
             raise click.exceptions.Exit(0) from None
         raise BrokenError(f"the output cannot be written: {error.strerror}") from None
@@ -94,5 +94,5 @@ class _Output(io.FileIO):
 class _Errors(_Output):
     """Where a failure has no place to be reported."""
 
-    def failed(self, _: OSError, data: Any) -> int:
+    def failed(self, _: OSError, data: Any, /) -> int:
         return memoryview(data).nbytes

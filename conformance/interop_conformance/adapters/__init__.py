@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from importlib.metadata import entry_points
@@ -35,9 +36,10 @@ class AdapterError(ValueError):
     """What was named is no adapter; the message says which, and why."""
 
 
-def built_in() -> tuple[str, ...]:
-    """Return the names of the adapters that are the suite's own."""
-    return tuple(_load(spec).name for spec in BUILTIN)
+@functools.cache
+def built_in() -> dict[str, str]:
+    """Return the names of the adapters that are the suite's own, each with the distribution that it is about."""
+    return {adapter.name: adapter.distribution or adapter.name for adapter in map(_load, BUILTIN)}
 
 
 def load_adapters(more: Sequence[str] = ()) -> dict[str, Adapter]:

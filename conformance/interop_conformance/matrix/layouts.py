@@ -46,13 +46,14 @@ def _reversed_last(x: Any) -> Any:
 
 
 def _broadcast(x: Any) -> Any:
-    return np.broadcast_to(x, (3, *x.shape))
+    return np.broadcast_to(x, (3, *np.shape(x)))
 
 
 def _unaligned(x: Any) -> Any:
-    raw = np.zeros(x.nbytes + 1, "uint8")[1:]
-    raw[:] = np.ascontiguousarray(x).reshape(-1).view("uint8")
-    return raw.view(x.dtype).reshape(x.shape)
+    values = np.ascontiguousarray(x)
+    raw = np.zeros(values.nbytes + 1, "uint8")[1:]
+    raw[:] = values.reshape(-1).view("uint8")
+    return raw.view(values.dtype).reshape(values.shape)
 
 
 LAYOUTS = {
@@ -74,4 +75,4 @@ LAYOUTS = {
     )
 }
 """Every layout by name, in the order of tables. The views are written for NumPy, as the reference; an adapter's `lay` takes the
-library's own where indexing does not do."""
+library's own where indexing does not do. A view that NumPy makes of another library's array is NumPy's, and not handed over."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from interop_conformance.adapters._base import SuiteFault, Unsupported
+from interop_conformance.adapters._base import NotItsOwn, SuiteFault, Unsupported
 from interop_conformance.matrix.dtypes import dtype_named, values_of
 from interop_conformance.matrix.layouts import LAYOUTS
 from interop_conformance.matrix.states import STATES
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from interop_conformance.adapters._base import Adapter
 
-__all__ = ["Source", "difference", "snapshot", "source"]
+__all__ = ["Source", "difference", "make_own", "snapshot", "source"]
 
 
 class Source(NamedTuple):
@@ -28,19 +29,47 @@ class Source(NamedTuple):
 
 
 def source(adapter: Adapter, dtype: str, layout: str, state: str, stack: ExitStack) -> Source:
-    """Return an array of the adapter's library; raises `Unsupported` with the reason if it has no such array."""
+    """Return an array of the adapter's library; raises `Unsupported` with the reason if it has no such array.
+
+    Raises `NotItsOwn` for what is of another library: NumPy's indexing gives a scalar for an array of no axes, and
+    its ``broadcast_to`` an ndarray of whatever it is given.
+    """
     try:
         dtype_named(dtype)
     except AttributeError:
         raise Unsupported(f"neither NumPy nor this ml_dtypes has {dtype}, so nothing says what the values are") from None
     values = values_of(dtype, LAYOUTS[layout].base)
     try:
-        array = adapter.put(adapter.lay(adapter.make(values), LAYOUTS[layout]), state, stack)
-    except Unsupported:
+        made = make_own(adapter, values)
+        laid = _own(adapter.lay(made, LAYOUTS[layout]), type(made))
+        array = adapter.put(laid, state, stack)
+        del made, laid  # what a state does away with must not stay alive here
+    except (Unsupported, NotItsOwn):
         raise
     except Exception as error:  # whatever it is, it is the adapter's, and must not be blamed on a handoff
         raise SuiteFault(f"the adapter {adapter.name} could not make the array: {type(error).__name__}: {error}") from error
     return Source(array, np.array(LAYOUTS[layout].view(values)) if STATES[state].data or not values.size else None)
+
+
+def make_own(adapter: Adapter, values: np.ndarray) -> Any:
+    """Return an array of these values, compact, by the library itself; raises `Unsupported` or `NotItsOwn` where it has none."""
+    made = _own(adapter.make(values), _usual_type(adapter))
+    if not values.ndim and adapter.values(made).ndim:
+        raise Unsupported(f"{adapter.name} has no arrays of no axes, but gives them one")
+    return made
+
+
+@functools.cache
+def _usual_type(adapter: Adapter) -> type:
+    return type(adapter.make(values_of("float32", LAYOUTS["compact"].base)))
+
+
+def _own(array: Any, usual: type) -> Any:
+    """Return an array if it is of its library: of the usual type, of a subclass, or of a type beside it in the same package."""
+    kind = type(array)
+    if not issubclass(kind, usual) and kind.__module__.partition(".")[0] != usual.__module__.partition(".")[0]:
+        raise NotItsOwn(f"{kind.__module__}.{kind.__qualname__} is no array of the library's")
+    return array
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> str:

@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 from interop_conformance.adapters import built_in
 from interop_conformance.matrix.states import STATES
 from interop_conformance.protocol.rules import rules
-from interop_conformance.results.outcomes import BAD, GOOD, OUTCOMES
+from interop_conformance.results.outcomes import BAD, GOOD, NOT_ITS_OWN, OUTCOMES
 from interop_conformance.results.records import Case
 
 if TYPE_CHECKING:
@@ -98,12 +98,50 @@ class Deviation:
 
     def explains(self, record: Record) -> bool:
         """Return whether a record is one of its cases with its outcome, for its reason: another fault in the same place is a new one."""
-        known_reason = not self.reason or _is_one_of(record.reason, self.reason)
-        return self.outcome == record.outcome and known_reason and self.is_about(record.case)
+        return self._happens_in(record) and self.is_about(record.case)
+
+    def explains_with(self, record: Record, stranger: str) -> bool:
+        """Return whether it is this library's fault with others' arrays, and so also with those of a stranger, which no pattern names.
+
+        `stranger` is the side that is one, ``producer`` or ``consumer``. The patterns list what was seen with the suite's own libraries;
+        what happens to a plain and compact array happens to any.
+        """
+        if not self._happens_in(record) or any(_fits(record.case, pattern) for pattern in self.but):
+            return False
+        case = record.case
+        states = (case.state, "plain") if stranger == "producer" else (case.state,)
+        alike = [case._replace(state=state, layout=layout) for state in states for layout in (case.layout, "compact")]
+        for pattern in self._with_others(stranger):
+            # What the protocol layer found of a library is its fault in a handoff too, for the same reason.
+            crafted = self.reason and "protocol" in pattern.get("layer", ())
+            left_out = {stranger, "layer", "case", "layout"} if crafted else {stranger}
+            fields = [name for name in Case._fields if name not in left_out]
+            if any(_fits(one, pattern, fields) for one in alike):
+                return True
+        return False
+
+    def _with_others(self, side: str) -> list[Mapping[str, Any]]:
+        """Return the patterns in which this library is the other side, and another than itself is on this one."""
+        own, other = built_in(), "consumer" if side == "producer" else "producer"
+        return [
+            pattern
+            for pattern in self.match
+            if any(self.library in (own.get(name), STANDS_ON.get(name)) for name in _several(pattern.get(other, ())))
+            and any(own.get(name) != self.library for name in _several(pattern.get(side, "*")))
+        ]
+
+    def _happens_in(self, record: Record) -> bool:
+        return self.outcome == record.outcome and (not self.reason or _is_one_of(record.reason, self.reason))
 
 
 _PAIR_FIELDS = ("layer", "route", "producer", "consumer")
 _PAIR = operator.attrgetter(*_PAIR_FIELDS)
+
+IMMUTABLE = {"jax"}
+"""The libraries that interop converts to, and whose arrays nobody writes to."""
+
+STANDS_ON = {"array-api-strict": "numpy"}
+"""Whose arrays are another distribution's inside, which then takes and gives them."""
 
 
 def _fits(case: Case, patterns: Mapping[str, Any], fields: Sequence[str] = Case._fields) -> bool:
@@ -180,8 +218,16 @@ def is_bad(record: Record) -> bool:
 
 
 def known(record: Record, environment: Mapping[str, Any]) -> Deviation | None:
-    """Return the deviation that explains a bad outcome; None for one that nothing explains."""
-    return next((one for one in _here(_key(environment)) if one.explains(record)), None)
+    """Return the deviation that explains a bad outcome; None for one that nothing explains.
+
+    A library's deviation holds with every other library, also with one that is not the suite's own.
+    """
+    here = _here(_key(environment))
+    found = next((one for one in here if one.explains(record)), None)
+    strangers = [side for side in ("producer", "consumer") if getattr(record.case, side) not in _own()]
+    if found is not None or len(strangers) != 1:
+        return found
+    return next((one for one in here if one.explains_with(record, strangers[0])), None)
 
 
 def _key(environment: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -217,7 +263,7 @@ def _unexplained(results: Results) -> Iterator[Finding]:
         ours = record.case.route == "interop" and (record.case.layer == "policy" or record.case.producer in _own())
         if ours and record.outcome in BAD:
             yield Finding("promise", record.case.id, f"{record.outcome}: {record.reason}")
-        elif record.outcome == "not-run":
+        elif record.outcome == "not-run" and not record.reason.startswith(NOT_ITS_OWN):
             yield Finding("not-run", record.case.id, record.reason)
         elif is_bad(record) and known(record, results.environment) is None:
             yield Finding("new", record.case.id, f"{record.outcome}: {record.reason}")
@@ -229,6 +275,7 @@ def _unshared(results: Results) -> Iterator[Finding]:
     Only of arrays that carry nothing, since what they carry must be given up by name, and of aligned ones: torch takes unaligned
     memory, and may die of it later (pytorch#23213), so interop copies that. Managed memory is on the device as well, and so to pass it
     to a library of the host is to cross, which must be named too: the raw routes share it while the device may still be writing.
+    A library whose arrays are constant gets a copy of memory that somebody may still write to, unless it is asked for by name.
     """
     raw = {
         record.case[2:]
@@ -239,11 +286,13 @@ def _unshared(results: Results) -> Iterator[Finding]:
         case = record.case
         plain = case.state in STATES and not STATES[case.state].carries and case.layout != "unaligned"
         crosses = case.state == "managed" and record.reason.startswith("TransferError")
+        constant = case.consumer in IMMUTABLE and record.outcome == "copied"
         if (
             case.layer == "handoff"
             and case.route == "interop"
             and plain
             and not crosses
+            and not constant
             and record.outcome in {"refused", "copied"}
             and case[2:] in raw
         ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["BAD", "GOOD", "NEUTRAL", "OUTCOMES", "Observed", "Outcome"]
+__all__ = ["BAD", "GOOD", "NEUTRAL", "NOT_ITS_OWN", "OUTCOMES", "Observed", "Outcome"]
 
 
 class Outcome(NamedTuple):
@@ -43,6 +43,10 @@ OUTCOMES = {
 GOOD = frozenset(name for name, outcome in OUTCOMES.items() if outcome.verdict == "good")
 BAD = frozenset(name for name, outcome in OUTCOMES.items() if outcome.verdict == "bad")
 NEUTRAL = frozenset(name for name, outcome in OUTCOMES.items() if outcome.verdict == "neutral")
+
+
+NOT_ITS_OWN = "not its own: "
+"""How the reason of a case begins that is not run since its array is another library's. No finding: nobody is at fault."""
 
 
 class Observed(NamedTuple):

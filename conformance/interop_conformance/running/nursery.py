@@ -1,7 +1,7 @@
 """Runs cases in child processes, so that a crash is contained: one process imports every library, and forks the children.
 
-``python -m interop_conformance.running.nursery`` reads a selection from its standard input, and writes one line for each answer. It never runs
-a case itself. A child runs a batch of them, one after the other; if it dies, the case it was at is run again alone in a
+``python -m interop_conformance.running.nursery`` reads a selection from its standard input, and writes one line for each answer to a pipe that
+the selection names: standard output is the libraries'. It never runs a case itself. A child runs a batch of them, one after the other; if it dies, the case it was at is run again alone in a
 fresh child, to separate what it does by itself from what an earlier one did to the heap; if it hangs, it is stopped. The libraries are imported once, before the
 first fork, and started in none but the children: threads do not survive a fork.
 
@@ -42,8 +42,8 @@ __all__ = ["Nursery", "main"]
 
 _PDEATHSIG = 1  # PR_SET_PDEATHSIG, linux/prctl.h
 
-STARTED = 71
-"""The exit status where a library has started CUDA in this process."""
+UNPREPARED = 71
+"""The exit status where a library cannot be prepared in a process that forks."""
 
 BATCH = 2000
 """Cases a child runs: a fork and a library's start cost as much as many cases."""
@@ -89,6 +89,7 @@ class Nursery:
     def _start(self, batch: Sequence[int]) -> None:
         reading, writing = os.pipe()
         words = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the child is reaped
+        sys.stdout.flush()  # what a library printed before must not be among the last words of a case
         with warnings.catch_warnings():
             # JAX, and Python from 3.12 on, warn of forks where there are threads. Nothing was started here before: see `Adapter.prepare`.
             warnings.simplefilter("ignore")
@@ -196,39 +197,51 @@ def _last_words(status: int, words: IO[bytes]) -> str:
     return f"{how}: {first_sentence(last)}" if last else how
 
 
-def _prepare(adapter: Adapter, *, warm: bool) -> None:
-    adapter.prepare()
-    if warm:
-        adapter.warm_up()
-
-
 def main() -> None:
     """Read the selection, run it, and write the answers."""
     _die_with_parent()
     asked = json.load(sys.stdin)
+    answers = os.fdopen(_own_descriptor(asked), "w")
     warnings.simplefilter("ignore")  # what a library only warns of is what the suite is there to see for itself
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump for each crash would take longer than the case
+
+    def write(*event: Any) -> None:
+        answers.write(json.dumps(event) + "\n")
+        answers.flush()
+
     adapters = load_adapters(asked["adapters"])
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # neither the libraries nor the children have any business with the answers
     for name in asked["libraries"]:
-        _prepare(adapters[name], warm=len(asked["cases"]) > BATCH)
-        if started():
-            # Every child would fail, and each for a reason that hides this one.
-            answers.write(json.dumps(["fault", f"{name} starts CUDA when it is prepared, and CUDA does not survive a fork"]) + "\n")
-            answers.close()
-            sys.exit(STARTED)
+        write("preparing", name)
+        fault = _fault_of(adapters[name], warm=len(asked["cases"]) > BATCH)
+        if fault:
+            write("fault", name, fault)
+            sys.exit(UNPREPARED)
+    write("prepared")
     cases = [Case(*case) for case in asked["cases"]]
     gc.collect()
     gc.freeze()  # the children's collections then look at their own objects only, and the pages stay shared
+    Nursery(adapters, cases, lambda index, observed: write(index, *observed), asked["jobs"], asked["limit"]).run()
+    write()  # an explicit end: a grandchild may hold the pipe open
 
-    def answered(index: int, observed: Observed) -> None:
-        answers.write(json.dumps([index, *observed]) + "\n")
-        answers.flush()
 
-    Nursery(adapters, cases, answered, asked["jobs"], asked["limit"]).run()
-    answers.write("[]\n")  # an explicit end: a grandchild may hold the pipe open
-    answers.flush()
+def _own_descriptor(asked: Mapping[str, Any]) -> int:
+    """Return where the answers go, by default to what was standard output; neither libraries nor children have any business there."""
+    own: int = asked.get("answers") or os.dup(1)
+    os.set_inheritable(own, False)
+    os.dup2(2, 1)
+    return own
+
+
+def _fault_of(adapter: Adapter, *, warm: bool) -> str:
+    """Prepare a library; return what makes its cases impossible here, empty if nothing does."""
+    try:
+        adapter.prepare()
+        if warm:
+            adapter.warm_up()
+    except (Exception, SystemExit) as error:  # whatever a library does when it is imported, the others' cases run
+        return f"cannot be prepared: {type(error).__name__}: {first_sentence(str(error))}"
+    # Every child would fail, and each for a reason that hides this one.
+    return "starts CUDA when it is prepared, and CUDA does not survive a fork" if started() else ""
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interop_conformance.adapters import SuiteFault, Unsupported
+from interop_conformance.adapters._base import NotItsOwn
 from interop_conformance.matrix import handoff
 from interop_conformance.protocol import Variant, checks
-from interop_conformance.results.outcomes import Observed
+from interop_conformance.results.outcomes import NOT_ITS_OWN, Observed
 from interop_conformance.results.texts import first_sentence
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def observe(case: Case, adapters: Mapping[str, Adapter]) -> Observed:
         return _observe(case, adapters)
     except Unsupported as reason:
         return Observed("unsupported", first_sentence(str(reason)))
+    except NotItsOwn as reason:
+        return Observed("not-run", f"{NOT_ITS_OWN}{first_sentence(str(reason))}")
     except SuiteFault as fault:
         return Observed("not-run", f"the suite's own fault: {first_sentence(str(fault))}")
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -78,21 +79,27 @@ def run(
         Answers of an earlier run by the cases' ids; these cases are not run again.
     """
     answers = dict(known or {})
-    left = [case for case in cases if case.id not in answers]
-    asked = {
-        "adapters": list(extra),
-        "libraries": _needed(left, adapters),
-        "cases": [list(case) for case in left],
-        "jobs": jobs or os.cpu_count() or 1,
-        "limit": limit,
-    }
 
     def answered(case: Case, observed: Observed) -> None:
         answers[case.id] = observed
         on_result(case, observed)
 
+    reason = ""
     try:
-        reason = _answers(asked, left, answered) if left else ""
+        while left := [case for case in cases if case.id not in answers]:
+            asked = {
+                "adapters": list(extra),
+                "libraries": _needed(left, adapters),
+                "cases": [list(case) for case in left],
+                "jobs": jobs or os.cpu_count() or 1,
+                "limit": limit,
+            }
+            reason, culprit = _answers(asked, left, answered)
+            if not culprit:
+                break
+            for case in left:  # the others run in another process, without that library
+                if culprit in (case.producer, case.consumer):
+                    answered(case, Observed("not-run", reason))
         return results_of(cases, answers, reason, adapters, selection or {})
     except Stop as stop:  # once: its handler raises no other
         return results_of(cases, answers, str(stop), adapters, selection or {})
@@ -107,27 +114,34 @@ def results_of(
     return Results(environment_of(adapters, selection), records)
 
 
-def _answers(asked: Mapping[str, Any], cases: Sequence[Case], answered: Callable[[Case, Observed], None]) -> str:
-    """Have the nursery run the cases; returns why some of them have no answer."""
-    fault = ""
-    with _nursery() as nursery:
+def _answers(asked: Mapping[str, Any], cases: Sequence[Case], answered: Callable[[Case, Observed], None]) -> tuple[str, str]:
+    """Have the nursery run the cases; returns why some of them have no answer, and which library is to blame, if one is."""
+    culprit = fault = ""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as lines, _nursery(writing) as nursery:
+        os.close(writing)
         assert nursery.stdin
-        assert nursery.stdout
         try:
-            nursery.stdin.write(json.dumps(asked).encode())
-            nursery.stdin.close()
-            for line in nursery.stdout:
-                if line == b"[]\n":
-                    break
-                index, *answer = json.loads(line)
-                if index == "fault":
-                    (fault,) = answer
-                else:
-                    answered(cases[index], Observed(*answer))
+            with contextlib.suppress(BrokenPipeError), nursery.stdin:  # it may be dead, and its status says how
+                nursery.stdin.write(json.dumps({**asked, "answers": writing}).encode())
+            for line in lines:
+                match json.loads(line):
+                    case []:
+                        break
+                    case ["preparing", name]:
+                        culprit = name
+                    case ["prepared"]:
+                        culprit = ""
+                    case ["fault", name, text]:
+                        fault = f"{name} {text}"
+                    case [index, *answer]:
+                        answered(cases[index], Observed(*answer))
         except BaseException:
-            os.killpg(nursery.pid, signal.SIGKILL)  # its children too: an interrupted run leaves none behind
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(nursery.pid, signal.SIGKILL)  # its children too: an interrupted run leaves none behind
             raise
-    return fault or f"the process that runs the cases ended with status {nursery.returncode}"
+    ended = f"ended with status {nursery.returncode}"
+    return fault or (f"the process that prepared {culprit} {ended}" if culprit else f"the process that runs the cases {ended}"), culprit
 
 
 def _needed(cases: Sequence[Case], adapters: Mapping[str, Adapter]) -> list[str]:
@@ -136,11 +150,12 @@ def _needed(cases: Sequence[Case], adapters: Mapping[str, Adapter]) -> list[str]
     return [name for name, adapter in adapters.items() if name in named and not adapter.available()]
 
 
-def _nursery() -> subprocess.Popen[bytes]:
+def _nursery(answers: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "interop_conformance.running.nursery"],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=2,  # what a library prints is no part of the run's output
+        pass_fds=[answers],
         env={**os.environ, **ENVIRONMENT},
         start_new_session=True,
     )

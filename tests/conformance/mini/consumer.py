@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import ml_dtypes
 import numpy as np
-from interop_conformance.adapters import Adapter, Unsupported
+from interop_conformance.adapters import Adapter
 from interop_conformance.capsules.crafted import LEGACY, SUBBYTE_PADDED, USED, VERSIONED, rename
 
 from interop._model.description import c_strides
@@ -111,7 +111,7 @@ class Mini(Adapter):
 
     def from_dlpack(self, x: Any, /, **keywords: Any) -> Any:
         if self.fault == "keywords" and keywords:
-            raise Unsupported("from_dlpack has no device, copy")
+            raise TypeError("from_dlpack() got an unexpected keyword argument")
         return self._taken(x, **keywords)
 
     def _taken(self, x: Any, *, device: Any = None, copy: bool | None = None) -> Array:
@@ -195,7 +195,8 @@ class Mini(Adapter):
         managed: Any = (DLManagedTensor if name == LEGACY else DLManagedTensorVersioned).from_address(address)
         if self.fault == "deleter-not-early":
             _DELETER(managed.deleter)(address)
-        owner = Owner(address, None if self.fault == "deleter-not-early" else managed.deleter, self.fault)
+        skipped = self.fault == "deleter-not-early" or (self.fault == "context-null" and not managed.manager_ctx)
+        owner = Owner(address, None if skipped else managed.deleter, self.fault)
         if self.fault == "name-goes-away":
             owner.name = ctypes.create_string_buffer(USED[name])
             _set_name(raw, owner.name)

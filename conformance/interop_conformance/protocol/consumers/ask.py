@@ -20,7 +20,7 @@ from interop_conformance.capsules.crafted import Producer
 from interop_conformance.capsules.guarded import Memory
 from interop_conformance.matrix.dtypes import values_of
 from interop_conformance.matrix.layouts import LAYOUTS
-from interop_conformance.matrix.sources import difference
+from interop_conformance.matrix.sources import difference, make_own
 from interop_conformance.protocol import Variant, check
 from interop_conformance.results.outcomes import Observed
 from interop_conformance.results.texts import first_sentence
@@ -134,6 +134,10 @@ class Offer:
         if self.adapter.device != "cpu":
             return "cpu"
         return getattr(self.any_array(), "device", "cpu")
+
+    def need_array(self) -> None:
+        """Raise `Unsupported` or `NotItsOwn` if the library has no array of the variant's dtype and axes: not to take one is then no fault."""
+        make_own(self.adapter, self.values())
 
     def any_array(self) -> Any:
         """Return some array of the library."""

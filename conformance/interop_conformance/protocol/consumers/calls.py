@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 @consumer_check("consumer.keywords")
 def _keywords(offer: Offer) -> Observed:
-    try:
-        return offer.take(offer.craft(), device=offer.host(), copy=None)
-    except Unsupported as reason:
-        # Elsewhere a keyword that is missing is no fault; here it is what is checked.
-        return Observed("unexplained", str(reason))
+    return offer.take(offer.craft(), device=offer.host(), copy=None)
 
 
 # ---- the device

@@ -32,7 +32,7 @@ def _all(*names: str) -> tuple[Variant, ...]:
 
 @consumer_check("consumer.dtype-standard", *_all(*_STANDARD_DTYPES))
 def _dtype_standard(offer: Offer) -> Observed:
-    offer.adapter.make(offer.values())  # Unsupported, if the library lacks it altogether
+    offer.need_array()
     return offer.take(offer.craft())
 
 

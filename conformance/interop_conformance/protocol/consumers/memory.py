@@ -139,6 +139,7 @@ def _null_data(offer: Offer) -> Observed:
 
 @consumer_check("consumer.scalar-0d", *layouts("0d"))
 def _scalar_0d(offer: Offer) -> Observed:
+    offer.need_array()
     observed = offer.take(offer.craft())
     for how in ({"null_shape": True}, {"strides": None}, {"null_shape": True, "strides": None}):
         if observed.outcome in {"shared", "copied"}:

@@ -40,6 +40,7 @@ def _same(ask: Ask) -> Observed:
 
 
 def _versioned(ask: Ask, asked: tuple[int, int]) -> Observed:
+    ask.need_known("max_version")
     raw = ask.export(max_version=asked)
     facts = read(raw)
     if facts.legacy:
