@@ -23,7 +23,7 @@ from interop._untraced import left_alone, prepare, skip
 from interop.backends import when_loaded
 from interop.backends.shortcut import DETACH, LOW, PLAIN
 
-BUILD = 12
+BUILD = 13
 """Says that the compiled module fits this file; counted up with every change of what passes between them."""
 
 compiled: Any
@@ -107,6 +107,7 @@ def guarded_in_c(shortcut: Shortcut) -> Callable[[Any], Any]:
         expects_view=shortcut.expects_view,
         has_storage=shortcut.has_storage,
         read_only=shortcut.read_only,
+        offset=shortcut.offset,
     )
     return made
 
@@ -134,7 +135,8 @@ def guarded_in_python(shortcut: Shortcut) -> Callable[[Any], Any]:
 def _checked_view(x: Any, result: Any, shortcut: Shortcut) -> Any:
     if type(result) is not shortcut.expects_view or result.flags.owndata:
         return None
-    if shortcut.has_storage is not None and result.__array_interface__["data"][0] < LOW and not shortcut.has_storage(x):
+    low = shortcut.has_storage is not None and result.__array_interface__["data"][0] < LOW
+    if low and not (shortcut.offset is not None and shortcut.offset(x) == 0) and not shortcut.has_storage(x):
         return None
     if shortcut.read_only:
         result.flags.writeable = False

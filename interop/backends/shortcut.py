@@ -53,6 +53,9 @@ class Shortcut:
         that owns its data means that the library exported a null pointer, and the values are uninitialised.
     has_storage : callable or None
         Says of the array whether there is memory behind it; asked only about a result whose address is a small number.
+    offset : callable or None
+        Returns how far into its storage the array begins. At 0 `has_storage` is not asked: there the address is the storage's own. A
+        function in C costs a tenth, and where a process' heap lies low (a Python that is not position independent) it is asked each time.
     read_only : bool
         Such a result is made read-only.
     """
@@ -67,4 +70,5 @@ class Shortcut:
     getter: tuple[Any, ...] = ()
     expects_view: Any = None
     has_storage: Callable[[Any], bool] | None = None
+    offset: Callable[[Any], int] | None = None
     read_only: bool = False

@@ -27,7 +27,8 @@
     DO(handoff)       /* callable */ \
     DO(declines)      /* tuple of exception classes */ \
     DO(expects_view)  /* numpy.ndarray where the result must be exactly one, on borrowed memory; else None */ \
-    DO(has_storage)   /* callable, asked about x where the result is at a low address; or None */
+    DO(has_storage)   /* callable, asked about x where the result is at a low address; or None */ \
+    DO(offset)        /* callable, which returns how far into its storage x begins; or None */
 
 #define FIELD(name) PyObject *name;
 #define OWN(name) self->name = Py_NewRef(name);
@@ -141,6 +142,12 @@ has_memory(Guarded *self, PyObject *x, PyArrayObject *result)
 {
     if ((npy_uintp)PyArray_DATA(result) >= LOW || self->has_storage == Py_None) {
         return 1;
+    }
+    if (self->offset != Py_None) {
+        int offset = truth_of(call(self->state, self->offset, x));
+        if (offset <= 0) {
+            return offset < 0 ? -1 : PyArray_DATA(result) != NULL;
+        }
     }
     return truth_of(PyObject_CallOneArg(self->has_storage, x));
 }
@@ -263,14 +270,14 @@ all_pass(PyObject *items, int (*check)(PyObject *))
 static PyObject *
 guarded_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"checks_itself", "must_be_false", "must_be_true", "no_level",    "no_mode",   "getter",
-                            "handoff",       "declines",      "expects_view", "has_storage", "read_only", NULL};
+    static char *names[] = {"checks_itself", "must_be_false", "must_be_true", "no_level",  "no_mode", "getter", "handoff",
+                            "declines",      "expects_view",  "has_storage",  "read_only", "offset",  NULL};
     PyObject *checks_itself, *must_be_false, *must_be_true, *no_level, *no_mode;
-    PyObject *getter, *handoff, *declines, *expects_view, *has_storage;
+    PyObject *getter, *handoff, *declines, *expects_view, *has_storage, *offset = Py_None;
     int read_only;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O!O!O!OO!OOp", names, &checks_itself, &PyTuple_Type, &must_be_false, &PyTuple_Type,
-                                     &must_be_true, &PyTuple_Type, &no_level, &PyTuple_Type, &no_mode, &PyTuple_Type, &getter, &handoff,
-                                     &PyTuple_Type, &declines, &expects_view, &has_storage, &read_only)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O!O!O!OO!OOp|O", names, &checks_itself, &PyTuple_Type, &must_be_false,
+                                     &PyTuple_Type, &must_be_true, &PyTuple_Type, &no_level, &PyTuple_Type, &no_mode, &PyTuple_Type,
+                                     &getter, &handoff, &PyTuple_Type, &declines, &expects_view, &has_storage, &read_only, &offset)) {
         return NULL;
     }
     int sound = all_pass(must_be_false, is_path) && all_pass(must_be_true, is_path) && is_path(getter) && all_pass(no_level, is_level) &&

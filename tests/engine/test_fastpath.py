@@ -6,6 +6,7 @@ import gc
 import inspect
 import os
 import pickle
+import subprocess
 import sys
 from collections import OrderedDict
 from typing import NamedTuple
@@ -148,6 +149,42 @@ def test_nothing_leaks(implementation):
         run()
     gc.collect()
     assert [sys.getrefcount(x) for _, x in cases] == before
+
+
+def test_an_offset_into_a_freed_storage_is_no_memory(implementation):
+    part = torch.ones(8)[3:]
+    part.untyped_storage().resize_(0)
+    assert part.data_ptr() == 12  # the negative control: it has an address
+    assert part.numpy().shape == (5,)  # which torch hands out
+    with pytest.raises(interop.NoDataError):
+        implementation["numpy"](part)
+
+
+LOW_HEAP = """
+import ctypes, sys
+import numpy as np, torch, interop
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+address = libc.mmap(0x10000000, 4096, 3, 0x32, -1, 0)
+low = torch.from_numpy(np.frombuffer((ctypes.c_char * 256).from_address(address), "float32").reshape(8, 8))
+def calls(x):
+    seen = []
+    for _ in range(3): interop.to_numpy(x)
+    sys.setprofile(lambda frame, event, what: seen.append(frame.f_code.co_name) if event == "call" else None)
+    interop.to_numpy(x)
+    sys.setprofile(None)
+    return seen
+print(address == 0x10000000, calls(torch.zeros(8, 8)), calls(low), calls(low[1:]))
+"""
+
+
+@needs_c
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is mapped at an address of Linux")
+def test_where_the_heap_lies_low_no_more_python_runs_than_elsewhere():
+    """As with a Python that is not position independent; only an array that begins inside of its storage is looked at more closely."""
+    done = subprocess.run([sys.executable, "-c", LOW_HEAP], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True [] [] ['has_memory']"
 
 
 def test_a_guard_that_fails_is_not_swallowed():

@@ -31,6 +31,7 @@ def shortcuts() -> Mapping[tuple[str, frozenset[str]], Mapping[Any, Shortcut]]:
         "declines": (RuntimeError, TypeError, ValueError),
         "expects_view": np.ndarray,
         "has_storage": kinds.has_memory,
+        "offset": torch.Tensor.storage_offset,
     }
     # In grad mode torch refuses tracked tensors itself; under no_grad it would let them through.
     to_numpy = Shortcut(torch.Tensor.numpy, checks_itself=torch.is_grad_enabled, must_be_false=(tracked,), **outside, **checked)
