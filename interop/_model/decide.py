@@ -11,6 +11,7 @@ from typing import Any
 
 from interop._model.description import CPU, STREAMED, Description, Device
 from interop._model.dtypes import DTYPES, fallback
+from interop._model.no_data import NO_DATA
 from interop._model.plan import FRESH, Plan, Request, Step
 from interop._model.steps import NEVER_ALIASES, SCALAR, Draft, border_dtype, why_constant, write_steps
 from interop.errors import (
@@ -28,31 +29,6 @@ from interop.errors import (
     TransferError,
     UnitsError,
 )
-
-_OUTSIDE = "convert a real tensor, outside of the transformation"
-_NO_DATA = {
-    "meta": ("a meta tensor has a shape but no storage", "give it storage first, with to_empty() or by loading its data"),
-    "fake": ("a fake tensor only pretends to have data, for tracing and shape inference", "convert a real tensor, outside of its mode"),
-    "vmap": ("inside vmap the tensor stands for a whole batch, and has no memory of its own", _OUTSIDE),
-    "grad": ("inside grad or vjp the tensor is a tracking wrapper without memory of its own", _OUTSIDE),
-    "jvp": ("inside jvp the tensor is a tracking wrapper without memory of its own", _OUTSIDE),
-    "functional": ("a functionalised tensor is a wrapper that tracks mutations, without memory of its own", _OUTSIDE),
-    "traced": (
-        "it is being traced: what it holds now, if anything, would be baked into the trace as a constant",
-        "convert a real array, outside of the traced function",
-    ),
-    "deleted": (
-        "the array was deleted, or donated to a computation that has reused its memory",
-        "convert it before, or keep it from being donated",
-    ),
-    "uninitialized": (
-        "a lazy parameter has neither a shape nor data before the first forward pass",
-        "run the module once on an input first",
-    ),
-    "no storage": ("the tensor's storage was freed or resized to nothing", "convert it before that is done"),
-    "null": ("the producer exported a null pointer for an array that is not empty", "look for the fault in its library"),
-}
-"""Why an array has no data, by the word that `Description.no_data` has for it: the reason, and what to do instead."""
 
 
 def resolve_device(description: Description, request: Request) -> Device:
@@ -182,7 +158,7 @@ def _decide_across(draft: Draft) -> None:
 
 def _refuse_no_data(draft: Draft) -> None:
     why = draft.description.no_data or ""
-    reason, instead = _NO_DATA.get(why, (why, "convert an array that has them"))
+    reason, instead = NO_DATA.get(why, (why, "convert an array that has them"))
     draft.refuse(NoDataError, f"there are no data: {reason}", f"There are no data, so no permission helps: {instead}.")
 
 
