@@ -18,6 +18,7 @@ from interop._model.policy import check_names
 from interop._model.spelling import no_attribute, no_value
 from interop._trees.objects import why_left
 from interop._trees.structure import flatten
+from interop._untraced import untraced
 from interop.backends import find_backend, is_array
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ OTHERS: tuple[Others, ...] = ("keep", "error")
 OBJECTS: tuple[Objects, ...] = ("error", "keep", "open")
 
 
+@untraced
 @spelled_out(Keywords)
 def convert(
     tree: Any,
@@ -92,6 +94,7 @@ def convert(
     return _conversion("tree.convert", tree, to, as_convert, is_leaf, others=others, objects=objects, namespace=namespace).run()
 
 
+@untraced
 @spelled_out(Keywords)
 def explain(
     tree: Any,
@@ -120,6 +123,7 @@ def explain(
     return _conversion("tree.explain", tree, to, as_convert, described, others=others, objects=objects, namespace=namespace).plan()
 
 
+@untraced
 def describe(tree: Any, /, *, is_leaf: Callable[[Any], bool] | None = None, objects: Objects = "error", namespace: str = "") -> Any:
     """Return the same tree with the description of every array in its place; other leaves stay.
 
