@@ -126,8 +126,9 @@ class TreeConversion:
 
     def _of_leaf(self, refusal: Refusal) -> Refusal:
         """Return a refusal of one leaf without advice that would cast the others too."""
-        names = refusal.final and "dtype=" in refusal.hint and "dtype" not in self.keywords
-        return refusal._replace(hint="Convert that leaf by itself, before or after.") if names else refusal
+        if "dtype=" not in refusal.hint or "dtype" in self.keywords:
+            return refusal
+        return refusal._replace(hint="Convert that leaf by itself, before or after." if refusal.final else "")
 
     def _is_other(self, leaf: Any, seen: Description) -> bool:
         """Return whether an array counts as what is no array: its elements are no numbers, and the target would need some."""

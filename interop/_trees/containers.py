@@ -211,11 +211,11 @@ KEEPS = "objects='keep' leaves it as it is"
 
 def cannot_rebuild(container: Any, *, may_be_kept: bool = False) -> UnsupportedTypeError:
     """Return the error for a container that holds arrays and cannot be rebuilt with others."""
-    hint = "Make a dict or a list of it first, or register its type with optree."
+    hint = "make a dict or a list of it first, or register its type with optree"
     reason = f"a {type_name(container)} with arrays in it cannot be rebuilt around others"
     if may_be_kept:
         return UnsupportedTypeError(f"{reason}: {KEEPS}", hint=hint, permissions={"objects": "keep"})
-    return UnsupportedTypeError(reason, hint=hint)
+    return UnsupportedTypeError(reason, hint=f"{hint}.")
 
 
 # An ordered dict itself, with attributes: its items are one child, which optree knows, because a state dict may be large.
