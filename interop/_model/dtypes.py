@@ -131,7 +131,8 @@ _CODES |= {"e": "float16", "f": "float32", "d": "float64", "g": "longdouble", "F
 
 _WORDS_OF_OTHERS = {
     "pyarrow": {"halffloat": "float16", "float": "float32", "double": "float64"},
-    **dict.fromkeys(("pandas", "polars"), {"boolean": "bool"}),
+    "pandas": {"boolean": "bool"},
+    "polars": {"boolean": "bool"},
 }
 """By the package that a dtype is of, the words in its names that mean something else here; all others mean what they say."""
 

@@ -87,18 +87,6 @@ ADVICE: dict[str, tuple[Row, ...]] = {
         Row(_ONE_DTYPE),
     ),
     "polars.LazyFrame": (Row(_LAZY.format("x.collect()")),),
-    "pyarrow.Array": (
-        Row(
-            "It has missing values (null). Leave them out: x.drop_null().to_numpy(zero_copy_only=False), or fill them first.",
-            _if(lambda x: x.null_count),
-        ),
-        Row(
-            "Take its lists apart: x.flatten().to_numpy(zero_copy_only=False).reshape(len(x), -1).",
-            _if(lambda x: hasattr(x.type, "list_size")),
-        ),
-        Row("Make an array of it with pyarrow: x.to_numpy(zero_copy_only=False)."),
-    ),
-    "pyarrow.ChunkedArray": (Row(_FILL.format("drop_null"), _if(lambda x: x.null_count)), Row(_KEEPS)),
     **{
         f"pyarrow.{kind}": (
             Row(
@@ -190,15 +178,6 @@ def advice_for(x: Any, is_array: Callable[[Any], bool], tree: Callable[[], str] 
         or _of_python(x, is_array, trees)
         or "Pass an array."
     )
-
-
-def of_foreign_array(x: Any) -> str:
-    """Return what to write for an array whose library does not export it; empty if no row knows it."""
-    return advice_for(x, lambda _: False) if any(_key(base) in ADVICE for base in type(x).__mro__) else ""
-
-
-def _key(base: type) -> str:
-    return f"{str(base.__module__).partition('.')[0]}.{base.__qualname__}"
 
 
 def _answer(row: Row, x: Any) -> Any:
