@@ -34,7 +34,7 @@ class FastTask(Task):
         self.to_arrays, self.to_tensors = tables
         self.borrows = operation.border.target.may_be_aliased
         self.numbers = tuple(range(len(arguments.slots)))
-        self.apply, _ = functions_named(operation.name)
+        self.apply, *_ = functions_named(operation.name)
 
     def __call__(self, tensors: Sequence[Any]) -> Any:
         """Run it in torch's graph, and return what the function returns."""

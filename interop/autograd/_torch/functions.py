@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from torch.autograd import Function
+from torch.autograd.function import Function, _SingleLevelFunction
 
 from interop.autograd._torch.slices import vmapped
 from interop.backends.torch.modes import transforms
@@ -32,8 +32,8 @@ alive = torch._C._functorch.unwrap_if_dead
 _apply = vars(torch._C._FunctionBase)["apply"]
 
 
-class _Rules(Function):
-    """What both kinds have in common."""
+class _Rules:
+    """What all kinds have in common."""
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -54,8 +54,8 @@ class _Rules(Function):
         return found[0] if residuals.single else (*found, *[None] * (residuals.extras + 1))
 
 
-class _Everyday(_Rules):
-    """Outside of `torch.func`'s transformations."""
+class _Run(_Rules):
+    """Sets the context up as it runs."""
 
     @staticmethod
     def forward(ctx: Any, task: Task, *tensors: Any) -> Any:
@@ -65,7 +65,18 @@ class _Everyday(_Rules):
         return made[0] if residuals.single else (*made, residuals)
 
 
-class _Transformed(_Rules):
+class _Everyday(_Run, Function):
+    """Outside of `torch.func`'s transformations."""
+
+
+class _OneLevel(_Run, _SingleLevelFunction):
+    """Inside of them, at the level that torch is at: as what torch makes of a `Function` there (torch/_functorch/autograd_function.py).
+
+    From torch 2.14 on a `Function` that sets its context up as it runs is refused there, whatever is enabled.
+    """
+
+
+class _Transformed(_Rules, Function):
     """Inside of them."""
 
     @staticmethod
@@ -84,7 +95,7 @@ class _Transformed(_Rules):
 
 def apply(task: Task, tensors: Sequence[Any]) -> tuple[Tensors, Any]:
     """Run a task in torch's graph: return its results, and the residuals."""
-    everyday, transformed = functions_named(task.name)
+    everyday, _, transformed = functions_named(task.name)
     if transforms():
         *made, residuals = transformed.apply(task, *tensors)
     else:
@@ -93,9 +104,10 @@ def apply(task: Task, tensors: Sequence[Any]) -> tuple[Tensors, Any]:
 
 
 @lru_cache(maxsize=1024)
-def functions_named(name: str) -> tuple[Any, Any]:
-    """Return the functions whose nodes in the graph have this name: for every day the call of C's, else the class."""
-    return _apply.__get__(None, type(name, (_Everyday,), {})), type(name, (_Transformed,), {})
+def functions_named(name: str) -> tuple[Any, Any, Any]:
+    """Return the functions whose nodes in the graph have this name: for every day and for one level the call of C's, else the class."""
+    everyday, one_level, transformed = (type(kind)(name, (kind,), {}) for kind in (_Everyday, _OneLevel, _Transformed))
+    return _apply.__get__(None, everyday), _apply.__get__(None, one_level), transformed
 
 
 def _set_up(ctx: Any, residuals: Residuals, tensors: Sequence[Any], made: Sequence[Any]) -> None:

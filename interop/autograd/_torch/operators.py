@@ -213,10 +213,10 @@ def _kernels(made: _Registered, short: str, run: Kernel, fake: Kernel, autograd:
 
 def _one_level(task: Task, tensors: Sequence[Any]) -> list[torch.Tensor]:
     """Run a task in the graph of the level that the dispatcher is at: it is what goes through the levels of `torch.func` here."""
-    everyday, _ = functions_named(task.name)
+    everyday, one_level, _ = functions_named(task.name)
     if transforms():
         with enable_single_level_autograd_function():
-            *made, _ = everyday(task, *map(alive, tensors))
+            *made, _ = one_level(task, *map(alive, tensors))
     elif forward_ad._current_level >= 0 or any(map(tracks, tensors)):
         *made, _ = everyday(task, *tensors)
     else:
