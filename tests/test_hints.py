@@ -6,6 +6,8 @@ import collections
 import contextlib
 import ctypes
 import dataclasses
+import decimal
+import enum
 import io
 import itertools
 import mmap
@@ -113,6 +115,10 @@ class Batch:
     image: object
 
 
+class Kind(enum.IntEnum):
+    BIG = BIG
+
+
 def saved(values):
     file = io.BytesIO()
     np.save(file, values)
@@ -152,6 +158,9 @@ OF_PYTHON = {
     "range": (lambda: range(BIG, BIG + 2), [BIG, BIG + 1]),
     "torch.Size": (lambda: torch.Size([BIG]), [BIG]),
     "number": (lambda: BIG, BIG),
+    "enumeration": (lambda: [Kind.BIG], [BIG]),
+    "file in memory": (lambda: io.BytesIO(np.array([BIG]).tobytes()), RAW),
+    "namespace": (lambda: types.SimpleNamespace(a=ONE), None),
     "truth": (lambda: True, True),
     "NumPy's scalars": (lambda: [np.int64(BIG), np.int64(1)], [BIG, 1]),
     "dict": (lambda: {"a": ONE}, {"a": [1]}),
@@ -197,6 +206,7 @@ def test_followed_to_the_letter_the_values_are_those_of_the_source(name, to):
         ([BIG, 0.5], "dtype=..."),
         ([None, 1], "dtype=..."),
         (2**64, "dtype=..."),
+        (decimal.Decimal("0.1"), "dtype=..."),
         (saved(np.array([1.5], ml_dtypes.float8_e4m3fn)), "x.view(...)"),
         (np.zeros(2, "V5"), "x.view(...)"),
     ],

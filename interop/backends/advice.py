@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import is_dataclass
 from itertools import chain
+from numbers import Number
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,6 +60,7 @@ _LAZY = "It is not read yet. Read it first: {}."
 _BYTES = "These are bytes: numpy.frombuffer({}, dtype='uint8'), and the result's view(...) as the dtype that was written."
 _PART = "It holds several arrays. Convert them one by one: {}."
 
+_HOLDS = "Convert what it holds: {}."
 _ON_DEVICE = "Its memory as an array of CuPy: cupy.asarray(x)."
 _KEEPS = "Call x.to_numpy() first, which keeps its dtype."
 _ONE_DTYPE = "Its columns have one dtype, which x.to_numpy() keeps: call that first."
@@ -135,13 +137,14 @@ ADVICE: dict[str, tuple[Row, ...]] = {
     "builtins.bytes": (Row(_BYTES.format("x")),),
     "builtins.bytearray": (Row(_BYTES.format("x")),),
     "mmap.mmap": (Row(_BYTES.format("x")),),
+    "_io.BytesIO": (Row(_BYTES.format("x.getbuffer()")),),
+    "types.SimpleNamespace": (Row(_HOLDS.format("{tree[x]}")),),
     "builtins.str": (Row("Pass an array (a file has to be read first)."),),
     "builtins.NoneType": (Row("Pass an array."),),
 }
 """By package and class, without the modules between, or by the package alone; of several rows the first whose question is answered."""
 
 _AS_IT_IS = "Make an array of it first, in its own dtype: numpy.asarray(x)."
-_HOLDS = "Convert what it holds: {}."
 
 _BY_METHOD = {
     "compute": _LAZY.format("x.compute()"),
@@ -193,7 +196,7 @@ def _of_python(x: Any, is_array: Callable[[Any], bool], trees: _Trees) -> str:
     """Return what to write for objects of Python itself; empty for those that hold nothing."""
     if isinstance(x, list | tuple | deque):
         return _of_sequence(x, is_array, trees)
-    if isinstance(x, bool | int | float | complex | range):
+    if isinstance(x, Number | range):
         return _NUMBERS[_same([x.start, x.stop] if isinstance(x, range) else [x])]
     if isinstance(x, dict) or is_dataclass(x):
         return _HOLDS.format(trees["x"])
@@ -240,11 +243,11 @@ def _same(values: Collection[Any]) -> str:
     kinds = set(map(type, values))
     if kinds <= {str, bytes} and kinds:
         return "strings"
-    if not kinds <= {bool, int, float, complex}:
+    if not all(issubclass(kind, int | float | complex) for kind in kinds):
         return "objects"
-    integers = [one for one in values if isinstance(one, int)]
+    integers = [int(one) for one in values if isinstance(one, int)]
     low, high = min(integers, default=0), max(integers, default=0)
-    if kinds & {float, complex}:
+    if not all(issubclass(kind, int) for kind in kinds):
         return "exact" if max(-low, high) <= 2**53 else "inexact"
     if high >= 2**63:  # beside one that only uint64 holds, NumPy makes floats of the others
         return "exact" if high < 2**64 and min(integers) >= 2**63 else "inexact"
