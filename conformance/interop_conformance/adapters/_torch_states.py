@@ -95,8 +95,11 @@ def _masked(x: Any, stack: ExitStack) -> Any:  # noqa: ARG001
     torch = _torch()
     from torch.masked import masked_tensor
 
+    unmasked = torch.ones_like(x, dtype=torch.bool)
+    if x.numel():
+        unmasked[(0,) * x.dim()] = False  # a mask that masks nothing loses nothing
     try:
-        return masked_tensor(x, torch.ones_like(x, dtype=torch.bool))
+        return masked_tensor(x, unmasked)
     except (TypeError, RuntimeError) as error:
         raise Unsupported(f"no masked tensor of {x.dtype}") from error
 

@@ -181,17 +181,16 @@ class TorchBackend(Backend):
             return [made for pack in packs(arrays) for made in _torch_copies.copy_many_to_host(pack)]
 
     def strip(self, x: Any) -> Any:
+        if kinds.is_masked(x):  # whether it may be left was decided, and there may be nothing masked
+            return kinds.data_of(x).detach()
         return x if kinds.is_own(x) else torch.Tensor.as_subclass(x, torch.Tensor)
 
     def detach(self, x: Any) -> Any:
         return x.detach()
 
-    def unmask(self, x: Any) -> Any:
-        return kinds.data_of(x).detach()
-
     def densify(self, x: Any) -> Any:
         with kinds.explained(LayoutError, "make dense", x):
-            return x.dequantize() if x.is_quantized else x.to_dense()
+            return kinds.densify(x)
 
     def resolve(self, x: Any) -> Any:
         if torch._is_zerotensor(x):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -28,11 +29,14 @@ def describe(x: Any) -> Description:
 
 def _describe(x: Any) -> Description:
     no_data, layout = kinds.why_no_data(x), kinds.layout_of(x)
-    masked = kinds.is_masked(x)
-    plain = no_data is None and layout == "strided" and not masked
-    shape = kinds.shape_of(x)
+    wrapped = kinds.is_masked(x)
+    with modes.without_modes() if modes.dispatch_modes() else contextlib.nullcontext():  # which would be asked about the lengths
+        masked = wrapped and (no_data is not None or kinds.masks_something(x))
+        densifies = layout != "strided" and kinds.densifies(x, layout, is_real=no_data is None)
+        shape = (kinds.regular_shape(x) if densifies and layout == "nested" else None) or kinds.shape_of(x)
+    plain = no_data is None and layout == "strided" and not wrapped
     dtype = kinds.NAMES.get(x.dtype) or str(x.dtype)  # a shell keeps its prefix: no such dtype elsewhere
-    memory = kinds.data_of(x) if masked else x
+    memory = kinds.data_of(x) if wrapped else x
     return Description(
         backend="torch",
         type=f"{type(x).__module__}.{type(x).__qualname__}",
@@ -41,12 +45,12 @@ def _describe(x: Any) -> Description:
         device=kinds.device_of(x),
         strides=tuple(memory.stride()) if layout == "strided" and no_data is None else None,
         nbytes=kinds.nbytes(shape, x.dtype),
-        pointer=kinds.address_of(memory) if plain or (masked and no_data is None) else None,
+        pointer=kinds.address_of(memory) if no_data is None and layout == "strided" else None,
         requires_grad=x.requires_grad,
         tangent=_tangent(x),
         pending=kinds.pending(x),
         layout=layout,
-        densifies=layout in kinds.DENSIFIES,
+        densifies=densifies,
         dense_dtype="float32" if layout == "quantized" else None,
         memory="pinned" if plain and _is_pinned(x) else "plain",
         masked=masked,

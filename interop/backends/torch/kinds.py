@@ -6,6 +6,7 @@ And the dtypes that it can have, by their canonical names.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from interop._model import dtypes as _canonical
 from interop._model.description import CPU, Device
+from interop.errors import LayoutError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +34,7 @@ DTYPES = {name: getattr(torch, name) for name in _canonical.DTYPES if hasattr(to
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 # Layouts with one dense meaning, which torch itself can make.
-DENSIFIES = frozenset({"sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "mkldnn", "quantized"})
+_DENSIFIES = frozenset({"sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "mkldnn", "quantized"})
 
 
 def why_no_data(x: torch.Tensor) -> str | None:
@@ -118,6 +120,14 @@ def is_masked(x: torch.Tensor) -> bool:
     return any(base.__qualname__ == "MaskedTensor" and base.__module__.startswith("torch.masked") for base in type(x).__mro__)
 
 
+def masks_something(x: Any) -> bool:
+    """Return whether an element of a MaskedTensor is masked; those that a sparse one leaves out are."""
+    mask = x._masked_mask
+    if mask.layout is not torch.strided or (mask.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return True
+    return not bool(mask.all())
+
+
 def data_of(x: Any) -> torch.Tensor:
     """Return the data under a MaskedTensor's mask, on the same memory."""
     data: torch.Tensor = x._masked_data
@@ -133,6 +143,48 @@ def layout_of(x: torch.Tensor) -> str:
     if is_wrapper(x) and not is_masked(x) and not is_fake(x):
         return f"wrapper {type(x).__qualname__}"
     return str(x.layout).removeprefix("torch.").lstrip("_")
+
+
+def densifies(x: torch.Tensor, layout: str, *, is_real: bool) -> bool:
+    """Return whether a layout has one dense meaning that torch, or the tensor's own class, can make; for some only with data."""
+    if layout == "nested":
+        return is_real and regular_shape(x) is not None
+    return layout in _DENSIFIES or (is_real and layout.startswith("wrapper") and can_dequantize(x))
+
+
+def densify(x: Any) -> torch.Tensor:
+    """Return a plain strided copy; LayoutError where a wrapper makes something else of itself than it said."""
+    if x.is_nested:
+        return torch.stack(x.unbind())
+    if not is_wrapper(x):
+        dense: torch.Tensor = x.dequantize() if x.is_quantized else x.to_dense()
+        return dense
+    made: torch.Tensor = x.dequantize()
+    if is_wrapper(made) or (made.dtype, made.shape, made.device) != (x.dtype, x.shape, x.device):
+        message = f"its dequantize() makes a {type(made).__name__} of {made.dtype} of it, and it says that it is one of {x.dtype}."
+        raise LayoutError(message, hint="Convert what x.dequantize() returns.")
+    return made
+
+
+def can_dequantize(x: torch.Tensor) -> bool:
+    """Return whether a wrapper knows, without being told more, the numbers that it stands for: torchao's quantized tensors."""
+    if type(x).dequantize is torch.Tensor.dequantize:
+        return False
+    parameters = inspect.signature(x.dequantize).parameters.values()
+    return all(one.default is not one.empty or one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters)
+
+
+def regular_shape(x: Any) -> tuple[int, ...] | None:
+    """Return the shape of a nested tensor whose components all have one; None for a ragged one."""
+    if x.is_cuda and torch.cuda.is_current_stream_capturing():  # the lengths of a jagged one are on its device
+        return None
+    if x.layout is not torch.jagged:
+        table = x._nested_tensor_size()
+        sizes = table.tolist() if table.dim() == 2 else []  # of a nested tensor of nothing it is a number
+    else:
+        lengths = (x.offsets().diff() if x.lengths() is None else x.lengths()).tolist()
+        sizes = [[size if type(size) is int else length for size in x.shape[1:]] for length in lengths]
+    return (len(sizes), *sizes[0]) if sizes and all(size == sizes[0] for size in sizes) else None
 
 
 def advice(x: torch.Tensor, layout: str, dtype: str) -> str:
@@ -161,7 +213,7 @@ def shape_of(x: torch.Tensor) -> tuple[int | None, ...]:
     if isinstance(x, _LAZY):
         return ()
     if x.is_nested:
-        return (x.size(0), *(None,) * (x.dim() - 1))
+        return (x.size(0), *(None,) * (x.dim() - 1))  # unless `regular_shape` knows better
     return tuple(extent if type(extent) is int else None for extent in x.shape)
 
 
