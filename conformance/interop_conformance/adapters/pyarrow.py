@@ -91,8 +91,10 @@ class PyArrow(Adapter):
             return np.array(x.to_numpy())
         if arrow.types.is_boolean(x.type):
             return np.array(arrow.Array.from_buffers(x.type, len(x), [None, x.buffers()[1]], 0, x.offset).to_pylist(), bool)
-        dtype = np.asarray(arrow.array([], x.type)).dtype  # to_pandas_dtype needs pandas up to pyarrow 25
-        return np.frombuffer(bytearray(x.buffers()[1].to_pybytes()), dtype)[x.offset : x.offset + len(x)].copy()
+        # Not to_pandas_dtype, which needs pandas up to pyarrow 25, and names another dtype than the buffer's for days.
+        dtype = np.dtype("int32") if arrow.types.is_date32(x.type) else np.asarray(arrow.array([], x.type)).dtype
+        read = np.frombuffer(bytearray(x.buffers()[1].to_pybytes()), dtype)[x.offset : x.offset + len(x)].copy()
+        return read.astype("datetime64[D]") if arrow.types.is_date32(x.type) else read
 
     def pointer(self, x: Any) -> int:
         if isinstance(x, _arrow().Tensor):

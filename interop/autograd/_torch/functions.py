@@ -106,7 +106,7 @@ def apply(task: Task, tensors: Sequence[Any]) -> tuple[Tensors, Any]:
 @lru_cache(maxsize=1024)
 def functions_named(name: str) -> tuple[Any, Any, Any]:
     """Return the functions whose nodes in the graph have this name: for every day and for one level the call of C's, else the class."""
-    everyday, one_level, transformed = (type(kind)(name, (kind,), {}) for kind in (_Everyday, _OneLevel, _Transformed))
+    everyday, one_level, transformed = (type(name, (kind,), {}) for kind in (_Everyday, _OneLevel, _Transformed))
     return _apply.__get__(None, everyday), _apply.__get__(None, one_level), transformed
 
 
