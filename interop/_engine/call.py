@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_type_
 
 from interop._engine.execute import begin, execute
 from interop._engine.transfer import Transfer
+from interop._engine.trial import tried
 from interop._model.decide import decide, resolve_device
 from interop._model.description import STREAMED, Description, Device
 from interop._model.dtypes import dtype_name
@@ -208,7 +209,10 @@ def finish(ready: Prepared, path: str = "") -> Any:
 def plan_call(call: Call) -> Plan:
     """Describe and plan; a refusal from a backend becomes part of the plan, as every other does."""
     try:
-        return prepare(call).plan
+        ready = prepare(call)
+        given = call.keywords.get("dtype")
+        known = given is None or isinstance(call.x, Description) or ready.plan.refusals
+        return ready.plan if known else tried(ready.plan, ready.x, ready.source, dtype_name(given))
     except InteropError as error:
         seen = _seen(call.x)
         return Plan(seen, call.target, seen.device, seen.dtype, refusals=(Refusal.from_error(error),))
@@ -285,6 +289,8 @@ def prepare(call: Call) -> Prepared:
     if not planned and (result_device != description.device or source is not target):
         request = request._replace(unavailable=target.why_unavailable(result_device))
     plan = decide(description, request, result_device)
+    if plan.refusals and not planned:
+        plan = tried(plan, x, source, dtype)
     works = plan.ok and (plan.steps or "stream" in keywords) and not planned
     stream = _stream(plan, source, target, keywords.get("stream")) if works else None
     return Prepared(plan, x, source, target, stream)
