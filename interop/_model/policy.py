@@ -42,7 +42,7 @@ FIELDS: dict[str, Field] = {
     "casting": Field(("no", "safe", "same_kind"), "a dtype that the target lacks: widen without loss, or lose within the kind"),
     "mask": Field(("error", "drop"), "masked arrays in which something is masked; nulls"),
     "units": Field(("error", "drop"), "subclasses and wrappers whose numbers mean something only with their unit"),
-    "extension": Field(("keep", "widen"), "dtypes that the target knows only as an extension (bfloat16 and float8 in NumPy)"),
+    "extension": Field(("keep", "widen"), "dtypes that the target knows only as an extension (bfloat16, float8)"),
     "layout": Field(("error", "dense"), "sparse, quantized, mkldnn and other storage that is not plain strided memory"),
 }
 
