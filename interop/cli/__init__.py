@@ -5,7 +5,8 @@ are not another's. Adding a command means a file here with a click command named
 A package that stands on interop adds its own by an entry point in the group `GROUP`; the conformance suite does, which is a
 distribution of its own and has a row in `SEPARATE`, so that its command is known where it is not installed.
 
-Exit status, of every command: 0 all well, 1 findings (or refused), 2 wrong use.
+Exit status, of every command: 0 all well, 1 findings (or refused), 2 wrong use or a broken input or output, 130 interrupted
+(`interop.cli._process`).
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _others() -> list[str]:
 def cli() -> None:
     """Move arrays between NumPy, PyTorch, CuPy and JAX without copying, and never silently.
 
-    Exit status: 0 all well, 1 findings (or refused), 2 wrong use.
+    Exit status: 0 all well, 1 findings (or refused), 2 wrong use or a broken input or output, 130 interrupted.
     """
 
 

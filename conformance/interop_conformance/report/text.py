@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -107,11 +108,12 @@ def _number(count: int, *, bad: bool = False) -> str:
     return f"**{count:,}**" if bad and count else f"{count:,}"
 
 
+_SIGNS = re.compile(r"[\\|`*_\[\]~!#]")
+
+
 def _plain(text: str) -> str:
-    """Return a text that Markdown and HTML take as text."""
-    for sign, instead in {"\\": "\\\\", "|": "\\|", "<": "&lt;", "`": "\\`", "*": "\\*", "_": "\\_", "\n": " "}.items():
-        text = text.replace(sign, instead)
-    return text
+    """Return a text that Markdown and HTML take as text, and neither as a link nor as an image."""
+    return _SIGNS.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;")).replace("\n", " ")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
