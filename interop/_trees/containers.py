@@ -89,9 +89,11 @@ def _with_fields(kind: Any) -> ContainerType | None:
         return None
     names = tuple(declared)
     base = next((found for base, found in _BASES if issubclass(kind, base)), None)
-    if base is None:
+    if base is None and construction_of(kind).new is object.__new__:  # not an exception, say, which has arguments besides
         base = _by_fields(names)._replace(fields=names if _is_plain(kind, names) else None)
-    return None if base.unflatten is None else base._replace(accepts=lambda container: attributes_of(container).keys() <= declared.keys())
+    if base is None or base.unflatten is None or base is _USER_MAPPING:
+        return None
+    return base._replace(accepts=lambda container: attributes_of(container).keys() <= declared.keys())
 
 
 def _is_plain(kind: Any, declared: tuple[str, ...]) -> bool:

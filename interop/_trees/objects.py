@@ -33,7 +33,7 @@ from weakref import ReferenceType
 
 from interop._model.identity import derives_from
 from interop._model.spelling import type_name
-from interop._trees.attributes import attributes_of, by_type, set_attribute
+from interop._trees.attributes import attributes_of, by_type, construction_of, set_attribute
 from interop._trees.containers import KEEPS, ContainerType, cannot_rebuild, is_array_like
 from interop.backends import find_backend, is_array
 
@@ -243,4 +243,6 @@ def _kind_of(x: Any) -> ContainerType | None:
         return _ELEMENTS
     if derives_from(type(x), _VIEWS):
         return {"values": _VALUES, "items": _ITEMS}.get(type(x).__name__.partition("_")[2])
-    return None if is_array(x) or is_array_like(type(x)) or not attributes_of(x) else _OPENED
+    if is_array(x) or is_array_like(type(x)) or construction_of(type(x)).new is not object.__new__:
+        return None  # one that is made by other code, an exception, may hold more than its attributes
+    return _OPENED if attributes_of(x) else None

@@ -132,6 +132,23 @@ class Lazy:
     part: Any = None
 
 
+@dataclasses.dataclass
+class Raised(Exception):
+    """Has arguments besides its fields."""
+
+    mean: Any
+
+
+@dataclasses.dataclass
+class Shelf(collections.UserDict):
+    """A mapping whose items are no field."""
+
+    mean: Any
+
+    def __post_init__(self):
+        self.data = {"a": self.mean}
+
+
 def beside(x):
     made = Plain(1)
     made.extra = x
@@ -186,6 +203,7 @@ OPENED = {
     "attribute beside the fields": (beside, lambda made: made.extra),
     "dataclass with shape and dtype": (lambda x: Lazy((1,), "f4", x), lambda made: made.part),
     "attrs": (attrs_class, lambda made: made.x),
+    "mapping with fields": (Shelf, lambda made: made.data["a"]),
     "mapping": (lambda x: Sample(a=x), lambda made: made._held["a"]),
     "sequence": (Several, lambda made: made._held[0]),
     "user list": (lambda x: collections.UserList([x]), lambda made: made[0]),
@@ -225,6 +243,8 @@ class NoCopy(Scaler):
 
 
 CLOSED = {
+    "exception": ValueError,
+    "exception with fields": Raised,
     "its copy is itself": Itself,
     "its copy shares its attributes": Borg,
     "makes no copy": NoCopy,
