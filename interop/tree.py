@@ -147,6 +147,7 @@ def describe(tree: Any, /, *, is_leaf: Callable[[Any], bool] | None = None, obje
             refusals.append(refusal._replace(path=list(node.paths(ROOT))[number]))
     if refusals:
         call = Call("tree.describe", tree, "", subject=ROOT, objects=objects if objects != "error" else None)
+        call.repeat = lambda changes: describe(tree, is_leaf=is_leaf, namespace=namespace, **{"objects": objects, **changes})
         raise refused(call, tuple(refusals), None, "everything")
     return node.unflatten(described)
 
