@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
+import threading
+from collections import deque
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +22,7 @@ from interop.backends import backend_names, library_part, load_backend
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from interop._model.description import Description, Device
     from interop._model.plan import Plan
@@ -66,6 +69,11 @@ class Crossing:
         """Whether the data went to another device."""
         return self.device != self.source.device
 
+    @property
+    def copied_in_place(self) -> bool:
+        """Whether the data were copied, and stayed on their device."""
+        return not self.shared and not self.crossed_device
+
     def row(self) -> tuple[str, ...]:
         """Return the cells of its line in the table."""
         how = "shared" if self.shared else f"{self.bytes:,} bytes"
@@ -78,50 +86,102 @@ class Crossing:
 _HEAD = ("from", "to", "copied", "at", "why")
 
 
-@dataclass(slots=True)
 class Log:
-    """What crossed while it was open; `str` of it is a table."""
+    """What crossed while it was open; `str` of it is a table.
 
-    crossings: list[Crossing] = field(default_factory=list)
+    The counts and `bytes_copied` are exact sums over all crossings; the lists have those that are kept, the newest.
+
+    Attributes
+    ----------
+    crossing_count, copy_count, transfer_count : int
+        How many crossings there were: in all, those that copied and stayed on their device, those that went to another device.
+    bytes_copied : int
+        Bytes that were copied, on a device or between two.
+    """
+
+    def __init__(self, crossings: Iterable[Crossing] = (), *, keep: int | None = None) -> None:
+        self.crossing_count = self.copy_count = self.transfer_count = self.bytes_copied = 0
+        self._kept: deque[Crossing] = deque(maxlen=keep)
+        # Threads may share the context. Reentrant, as a signal's handler may convert in the middle of it.
+        self._lock, self._ended = threading.RLock(), False
+        for crossing in crossings:
+            self.add(crossing)
+
+    def add(self, crossing: Crossing) -> None:
+        """Write a crossing down, unless the block has ended: a task may outlive it."""
+        with self._lock:
+            if self._ended:
+                return
+            self._kept.append(crossing)
+            self.crossing_count += 1
+            self.copy_count += crossing.copied_in_place
+            self.transfer_count += crossing.crossed_device
+            self.bytes_copied += crossing.bytes
+
+    def end(self) -> None:
+        """Write nothing more."""
+        self._ended = True
 
     @property
-    def bytes_copied(self) -> int:
-        """Bytes that were copied, on a device or between two."""
-        return sum(crossing.bytes for crossing in self.crossings)
+    def crossings(self) -> list[Crossing]:
+        """The crossings that are kept, the oldest first."""
+        with self._lock:
+            return list(self._kept)
+
+    @property
+    def dropped(self) -> int:
+        """How many crossings are counted and no longer kept."""
+        with self._lock:
+            return self.crossing_count - len(self._kept)
 
     @property
     def copies(self) -> list[Crossing]:
-        """Those that copied and stayed on their device."""
-        return [crossing for crossing in self.crossings if not crossing.shared and not crossing.crossed_device]
+        """Those of `crossings` that copied and stayed on their device."""
+        return [crossing for crossing in self.crossings if crossing.copied_in_place]
 
     @property
     def transfers(self) -> list[Crossing]:
-        """Those that went to another device."""
+        """Those of `crossings` that went to another device."""
         return [crossing for crossing in self.crossings if crossing.crossed_device]
 
+    def __repr__(self) -> str:
+        """Return its last line."""
+        return f"<Log of {self._sums()}>"
+
     def __str__(self) -> str:
-        if not self.crossings:
+        if not self.crossing_count:
             return "no crossings"
-        rows = [_HEAD, *(crossing.row() for crossing in self.crossings)]
+        crossings = self.crossings
+        rows = [_HEAD, *(crossing.row() for crossing in crossings)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        counts = f"{len(self.copies)} copies, {len(self.transfers)} transfers, {self.bytes_copied:,} bytes copied"
-        return "\n".join([*lines, f"{len(self.crossings)} crossings: {counts}"])
+        return "\n".join([*lines, self._sums()])
+
+    def _sums(self) -> str:
+        counts = f"{self.copy_count} copies, {self.transfer_count} transfers, {self.bytes_copied:,} bytes copied"
+        dropped = f" ({self.dropped} older ones dropped)" if self.dropped else ""
+        return f"{self.crossing_count} crossings{dropped}: {counts}"
 
 
 @untraced
 @block
-def record() -> Iterator[Log]:
+def record(*, keep: int | None = 10_000) -> Iterator[Log]:
     """Write down every crossing that interop makes in this context; blocks nest, and each has its own log.
 
     Counted is what changes the library, the device or the memory: sharing between two libraries too, with 0 bytes, and
     what a call asks for by name (``device=``, ``copy=True``). An array that is returned as it is crosses nothing,
     and neither does a conversion that is refused.
 
+    Parameters
+    ----------
+    keep : int, optional
+        How many crossings are kept, the newest; older ones are dropped, and stay in the sums. None keeps all, at some 650 bytes each.
+
     Returns
     -------
     context manager of Log
-        With ``crossings``, ``copies``, ``transfers`` and ``bytes_copied``; it ends with the block, also for tasks that go on.
+        With ``crossings``, ``copies`` and ``transfers``, which are lists of what is kept, and with the exact sums ``bytes_copied``,
+        ``crossing_count``, ``copy_count`` and ``transfer_count``. It ends with the block, also for tasks that go on.
 
     Examples
     --------
@@ -131,14 +191,21 @@ def record() -> Iterator[Log]:
     ...     u = interop.to_torch(np.ones(3)[::-1])
     >>> len(log.crossings), log.bytes_copied, log.copies[0].why
     (2, 24, 'torch has no negative strides')
+
+    >>> with interop.record(keep=1) as log:
+    ...     for n in range(1, 4):
+    ...         t = interop.to_torch(np.ones(n), copy=True)
+    >>> log.crossing_count, log.bytes_copied, [str(one.source.shape) for one in log.crossings]
+    (3, 48, ['(3,)'])
     """
-    log = Log()
-    crossings = log.crossings
-    with put(Entry("record", crossings)):
+    if keep is not None and (type(keep) is not int or keep < 0):
+        raise ValueError(f"keep={keep!r} is not a number of crossings: an integer from 0, or None for all.")
+    log = Log(keep=keep)
+    with put(Entry("record", log)):
         try:
             yield log
         finally:
-            log.crossings = list(crossings)  # a task that outlives the block goes on with the old list, which is no longer read
+            log.end()
 
 
 @untraced
@@ -215,13 +282,13 @@ def forbidden() -> frozenset[str]:
 
 def log_plan(plan: Plan, path: str = "") -> None:
     """Write a plan that was executed into the logs of this context."""
-    logs: list[list[Crossing]] = in_force("record")
+    logs: list[Log] = in_force("record")
     if not logs or not plan.steps:
         return
     why = "; ".join(step.reason for step in plan.copies)
     crossing = Crossing(plan.description, plan.target, plan.device, plan.bytes_copied, plan.shares_memory, why, _call_site(), path)
     for log in logs:
-        log.append(crossing)
+        log.add(crossing)
 
 
 def _call_site() -> str:
@@ -229,4 +296,9 @@ def _call_site() -> str:
     frame = sys._getframe(1)
     while frame.f_code.co_filename.startswith(_HERE) and frame.f_back is not None:
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return _site(frame.f_code.co_filename, frame.f_lineno)
+
+
+@lru_cache(maxsize=1024)
+def _site(file: str, line: int) -> str:
+    return f"{file}:{line}"  # one text for all crossings of a loop

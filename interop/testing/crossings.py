@@ -54,7 +54,7 @@ def assert_no_crossings(*, native: bool = True) -> Iterator[Log]:
     1 crossings: 0 copies, 0 transfers, 0 bytes copied
     """
     __tracebackhide__ = True
-    with record() as log:
+    with record(keep=None) as log:
         try:
             with guard(transfers="error", grads="error", native=True) if native else contextlib.nullcontext():
                 yield log

@@ -1,12 +1,14 @@
 """Records and guards: what counts as a crossing, in which context, and that nothing lifts a guard."""
 
 import asyncio
+import contextlib
 import contextvars
 import re
 import subprocess
 import sys
 import textwrap
 import threading
+import traceback
 from itertools import combinations, product
 from pathlib import Path
 
@@ -115,6 +117,68 @@ def test_a_record_keeps_nothing_alive():
     gc.collect(0)
     assert gone() is None
     assert len(log.crossings) == 1
+
+
+# How much of it is kept.
+
+
+def crossed(log_or_keep):
+    """Make three copies, of 8, 16 and 24 bytes, a transfer and a handoff that shares."""
+    with record(**log_or_keep) as log:
+        for n in (1, 2, 3):
+            interop.to_torch(np.ones(n)[::-1] if n > 1 else np.ones(n), copy=True)
+        interop.to_torch(torch.ones(3), device="meta")
+        interop.to_torch(np.ones(9))
+    return log
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(0, 0), (1, 1), (4, 4), (5, 5), (6, 5), (None, 5)])
+def test_the_newest_crossings_are_kept_and_the_sums_are_exact(keep, kept):
+    everything = crossed({"keep": None}).crossings
+    log = crossed({"keep": keep})
+    assert [(one.target, one.bytes) for one in log.crossings] == [(one.target, one.bytes) for one in everything[5 - kept :]]
+    assert (log.crossing_count, log.copy_count, log.transfer_count) == (5, 3, 1)
+    assert log.bytes_copied == sum(one.bytes for one in everything) > 48
+    assert (log.dropped, len(str(log).splitlines())) == (5 - kept, kept + 2)
+    said = f" ({5 - kept} older ones dropped)" if kept < 5 else ""
+    sums = f"5 crossings{said}: 3 copies, 1 transfers, {log.bytes_copied:,} bytes copied"
+    assert str(log).splitlines()[-1] == sums
+    assert repr(log) == f"<Log of {sums}>"
+
+
+def test_ten_thousand_are_kept_unless_more_are_asked_for():
+    a = np.ones(1)
+    with record() as usual, record(keep=None) as all_of_them, record(keep=3) as few:
+        for _ in range(10_003):
+            interop.to_torch(a)
+    assert [len(log.crossings) for log in (usual, all_of_them, few)] == [10_000, 10_003, 3]
+    assert [(log.crossing_count, log.dropped) for log in (usual, all_of_them, few)] == [(10_003, 3), (10_003, 0), (10_003, 10_000)]
+
+
+@pytest.mark.parametrize("keep", [-1, 1.0, "10", True])
+def test_keep_is_a_number_of_crossings(keep):
+    with pytest.raises(ValueError, match=f"keep={keep!r} is not a number of crossings"), record(keep=keep):
+        pass
+
+
+def test_threads_of_one_context_are_summed_exactly():
+    a, interval = np.ones(2), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with record(keep=10) as log:
+
+            def work():
+                for _ in range(200):
+                    interop.to_torch(a, copy=True)
+
+            threads = [threading.Thread(target=contextvars.copy_context().run, args=(work,)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert (log.crossing_count, log.copy_count, log.bytes_copied, len(log.crossings)) == (800, 800, 800 * 16, 10)
 
 
 # In which context.
@@ -272,6 +336,105 @@ def test_a_block_may_be_entered_again_and_within_itself():
     with made:
         assert forbidden() == {"copies"}
     assert forbidden() == frozenset()
+
+
+# One block, several users.
+
+
+def test_a_block_that_threads_share_keeps_to_each():
+    made, entered, left, logs = record(), threading.Event(), threading.Event(), {}
+
+    def first():
+        with made as logs["first"]:
+            interop.to_torch(np.ones(1))
+            entered.set()
+            left.wait(10)
+        interop.to_torch(np.ones(1))
+
+    def second():
+        entered.wait(10)
+        with made as logs["second"]:
+            left.set()
+            one.join(10)
+            for _ in range(3):
+                interop.to_torch(np.ones(1))
+
+    one, two = threading.Thread(target=first), threading.Thread(target=second)
+    for thread in (one, two):
+        thread.start()
+    for thread in (one, two):
+        thread.join(20)
+    assert [len(logs[name].crossings) for name in ("first", "second")] == [1, 3]
+
+
+def test_a_block_that_tasks_share_keeps_to_each():
+    allow, inside = interop.policy(grad="detach"), []
+
+    async def task(number, before, within):
+        await asyncio.sleep(before)
+        with allow, allow:
+            with allow:
+                await asyncio.sleep(within)
+            inside.append((number, current_policy().grad))
+        inside.append((number, current_policy().grad))
+
+    async def main():
+        with allow:  # which they inherit
+            await asyncio.gather(task(1, 0, 0.02), task(2, 0.01, 0.03))
+        return current_policy().grad
+
+    assert asyncio.run(main()) == "error"
+    assert sorted(inside) == [(1, "detach")] * 2 + [(2, "detach")] * 2
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["first in, first out", "last in, first out"])
+def test_a_block_that_generators_share_keeps_to_each(order):
+    made = record()
+
+    def held():
+        with made as log:
+            yield log
+
+    generators = [held(), held()]
+    logs = [next(one) for one in generators]
+    generators[order[0]].close()
+    interop.to_torch(np.ones(1))
+    generators[order[1]].close()
+    interop.to_torch(np.ones(1))
+    assert [len(logs[one].crossings) for one in order] == [0, 1]
+
+
+def test_a_block_that_is_entered_by_hand_is_left_by_hand():
+    made, before = guard(copies="error"), fast_path_off.get()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(made)
+        stack.enter_context(interop.policy(grad="detach"))
+        with made:
+            assert forbidden() == {"copies"}
+        assert forbidden() == {"copies"}
+        assert current_policy().grad == "detach"
+    assert (forbidden(), current_policy(), fast_path_off.get()) == (frozenset(), interop.DEFAULT, before)
+    made.__enter__()
+    assert forbidden() == {"copies"}
+    made.__exit__(None, None, None)
+    assert forbidden() == frozenset()
+    with pytest.raises(RuntimeError, match="left that was not entered"):
+        made.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), StopIteration("x"), GeneratorExit(), KeyboardInterrupt()], ids=lambda error: type(error).__name__
+)
+def test_a_block_lets_every_error_through(error):
+    def body():
+        with record(), guard(native=True), interop.policy(copy=True):
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        body()
+    assert caught.value is error
+    assert "scope.py" not in "".join(traceback.format_tb(error.__traceback__))
+    assert fast_path_off.get() is None
 
 
 def test_unwatched_is_not_seen_and_not_guarded():
