@@ -603,3 +603,10 @@ def test_an_object_is_looked_into_without_its_code():
     assert tree.convert([empty], "torch")[0] is empty
     with pytest.raises(UnsupportedTypeError, match="Trap holds arrays"):
         tree.convert([Trap(np.ones(1))], "torch")
+
+
+def test_a_neutral_function_returns_names_beside_arrays():
+    run = interop.neutral(runs_on="numpy")(lambda x: {"names": np.array(["a", "b"]), "x": x})
+    there = run(torch.ones(2))
+    assert type(there["x"]) is torch.Tensor
+    assert there["names"].tolist() == ["a", "b"]
