@@ -34,8 +34,10 @@ def found(answer):
 @pytest.mark.parametrize("side", ["producer", "consumer"])
 def test_a_library_that_prints_has_the_results_of_one_that_does_not(side):
     """It prints lines like those between the processes: from Python, to the descriptor and from C, at import, in prepare, in cases, at exit."""
-    answer = run(LOUD, f"--{side}", "loud", "--quick", status=0)
-    assert answer["findings"] == []
+    answer = run(LOUD, f"--{side}", "loud", "--quick", status=int(side == "producer"))
+    # Its one fault: the destructor of its capsules runs Python, which loses the exception with which pyarrow refuses one.
+    faults = [one for one in answer["findings"] if "returned NULL without setting an exception" not in one["text"]]
+    assert faults == []
     assert answer["summary"]["outcomes"]["shared"] > 200
     assert answer["summary"]["outcomes"]["not-run"] == 0
 
