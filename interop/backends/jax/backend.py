@@ -122,8 +122,11 @@ class JAXBackend(Backend):
         said["device"] = self.device_of(x)
         if (why := _why_no_data(x)) is not None:
             return Description(**said, strides=None, no_data=why)
+        x = _whole(x)
         if (layout := _layout(x)) != "strided":
-            return Description(**said | {"advice": _LAYOUTS[layout]}, strides=None, layout=layout)
+            # On the host there is one device; on others the parts would cross between them, which is no question of the layout.
+            gathers = layout == "sharded" and x.is_fully_addressable and said["device"] == CPU
+            return Description(**said | {"advice": _LAYOUTS[layout]}, strides=None, layout=layout, densifies=gathers)
         if dtype not in DTYPES or said["device"].type not in self.capabilities.devices:  # no other library addresses its storage
             return Description(**said)
         return Description(**said, strides=_strides(x), pointer=x.unsafe_buffer_pointer() if x.size else 0)
@@ -144,7 +147,7 @@ class JAXBackend(Backend):
 
     def device_of(self, x: Any) -> Device:
         # By the sharding, which a deleted array has too.
-        return CPU if isinstance(x, jax.core.Tracer) else _device(min(x.sharding.device_set, key=lambda device: device.id))
+        return CPU if isinstance(x, jax.core.Tracer) else _device(_first(x))
 
     def parse_device(self, device: Any) -> Device:
         if not isinstance(device, jax.Device):
@@ -172,6 +175,13 @@ class JAXBackend(Backend):
     def without_modes(self) -> AbstractContextManager[Any]:
         # A crossing that interop makes was judged already; JAX's guard, trace and NaN checks in scope are about the others.
         return with_options(_CROSSED, crossing=True)
+
+    def strip(self, x: Any) -> Any:
+        return _whole(x)
+
+    def densify(self, x: Any) -> Any:
+        with jax.transfer_guard("allow"):
+            return _ready(jax.device_put(x, _first(x)))
 
     # Within JAX. The memory may be shared with a library that writes to it as soon as this returns, so the copy is waited for.
 
@@ -248,6 +258,19 @@ def _why_no_data(x: Any) -> str | None:
     if isinstance(x, jax.core.Tracer):
         return "traced"
     return "deleted" if x.is_deleted() else None
+
+
+def _first(x: Any) -> Any:
+    """Return JAX's own device of an array, of several the first; of those of other processes only if there are no others."""
+    return min(x.sharding.addressable_devices or x.sharding.device_set, key=lambda device: device.id)
+
+
+def _whole(x: Any) -> Any:
+    """Return the array on its first device, if it lies whole on each of several."""
+    if isinstance(x, jax.core.Tracer) or not x.is_fully_replicated or len(x.sharding.device_set) == 1:
+        return x
+    first = _first(x)
+    return next((shard.data for shard in x.addressable_shards if shard.device == first), x)
 
 
 def _layout(x: Any) -> str:
