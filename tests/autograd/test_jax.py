@@ -321,8 +321,8 @@ def test_a_saved_tensor_that_was_changed_is_noticed(changed):
         torch.testing.assert_close(x.grad, x.cos() * x + x.sin())
 
 
-@pytest.mark.parametrize(("words", "copies"), [({}, 1), ({"readonly": "share"}, 0)])
-def test_results_are_copied_unless_asked_not_to_be(words, copies):
+@pytest.mark.parametrize(("words", "copies"), [({}, 2), ({"readonly": "share"}, 0)])
+def test_tensors_and_results_are_copied_unless_asked_not_to_be(words, copies):
     """What JAX computed has no other owner; an identity returns the very array that it was given, which is copied all the same."""
     x = torch.ones(64, dtype=torch.float64)
     with interop.record() as log:
@@ -601,7 +601,7 @@ def test_what_a_function_keeps_and_writes_to_does_not_change_a_result():
     result = to_jax(lambda x: stored)(Y)
     stored.add_(1)
     assert result.tolist() == [0] * 64
-    shared = interop.convert(stored, "jax")  # the control: a conversion shares
+    shared = interop.convert(stored, "jax", readonly="share")  # the control: this one shares
     stored.add_(1)
     assert shared.tolist() == [2] * 64
 

@@ -104,7 +104,10 @@ def to_jax(
 
     signature = FunctionSignature(function)
     permissions = {"readonly": readonly, "transfer": transfer, "policy": policy}
-    borders = _Borders(Border("jax", _PLACE, permissions), Border("numpy", _PLACE, permissions), signature.name)
+    alone = permissions | {"readonly": "share"}  # of results that were copied: nobody else refers to them
+    borders = _Borders(
+        Border("jax", _PLACE, permissions), Border("jax", _PLACE, alone), Border("numpy", _PLACE, permissions), signature.name
+    )
     borders.jax.policy()  # raises for values that there are not
 
     @functools.wraps(function)
@@ -120,9 +123,10 @@ def to_jax(
 
 @dataclass(frozen=True)
 class _Borders:
-    """The borders of a function: JAX's, and NumPy's inside of a callback."""
+    """The borders of a function: JAX's, for its arguments and its results, and NumPy's inside of a callback."""
 
     jax: Border
+    results: Border
     numpy: Border
     name: str
 
@@ -168,7 +172,7 @@ class _HostTask:
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """Return the results as arrays of JAX's, on memory of their own: torch may still write to what the function returned."""
-        return self.borders.jax.to_arrays(list(map(copied, self._tensors(arrays))), self._text(), self.outgoing)
+        return self.borders.results.to_arrays(list(map(copied, self._tensors(arrays))), self._text(), self.outgoing)
 
     def host(self, *arrays: Any) -> list[Any]:
         """Return the results as NumPy arrays."""
