@@ -157,12 +157,15 @@ def block(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
 def undone(undo: Callable[[], object]) -> Iterator[None]:
     """Call a function at the end of a block, and once more if it was interrupted.
 
+    Once before, too, and somewhat deeper: a stack without room for it is found full while there is nothing to undo.
+
     Parameters
     ----------
     undo : callable
         It must be possible to call it when nothing has been done, and when it is half undone: it brings back a state that was
         looked at before the block began.
     """
+    _deeper(undo)
     try:
         yield
     finally:
@@ -171,6 +174,13 @@ def undone(undo: Callable[[], object]) -> Iterator[None]:
         except BaseException:
             undo()
             raise
+
+
+def _deeper(function: Callable[[], object], calls: int = 3) -> None:
+    if calls:
+        _deeper(function, calls - 1)
+    else:
+        function()
 
 
 @block

@@ -113,6 +113,7 @@ def native_guard(forbidden: frozenset[str]) -> Iterator[None]:
         watch.detached_storages.refs.clear()
 
     with undone(undo):
+        left.clear()
         _watching.set((*_watching.get(), watch))
         functions.__enter__()
         operations.__enter__()
