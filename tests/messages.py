@@ -62,11 +62,17 @@ CALLS: dict[str, tuple[str, ...]] = {
         "with interop.guard(copies='error'): interop.to_torch(vector, copy=True)",
         "interop.tree.convert({'a': vector[::-1], 'b': vector}, 'torch', copy=False)",
         "given_away(torch.ones(3))",
+        "planned('torch:float32[2]@cuda:0', 'numpy', device='cpu', copy=False)",
+        "planned('torch:bfloat16[2]', 'numpy', extension='widen', copy=False)",
     ),
     "readonly": (
         "interop.to_torch(fixed, copy=False)",
         "interop.to_torch(fixed, readonly='error')",
         "interop.to_torch(fixed, policy='strict')",
+        "with interop.guard(copies='error'): interop.to_torch(fixed)",
+        "planned('numpy:float32[2]', 'jax', copy=False)",
+        "planned('numpy:float32[2]+writable_base', 'jax', readonly='error')",
+        "planned('dlpack:float32[2]+unknown_readonly', 'torch', policy='strict')",
     ),
     "dtype": (
         "interop.to_torch(np.ones(2, 'longdouble'))",
@@ -88,6 +94,7 @@ CALLS: dict[str, tuple[str, ...]] = {
         "interop.to_numpy(torch.eye(2, dtype=torch.complex64).to_sparse().requires_grad_(), copy=False)",
         "planned('torch:float32[2,?]+nested', 'numpy')",
         "planned('jax:float32[2]+sharded', 'numpy')",
+        "planned('dlpack:float32[2]@cuda:0+strides=-1', 'torch')",
         "interop.to_numpy(torch.ones([1] * 65))",
     ),
     "mask": (
@@ -149,7 +156,11 @@ CALLS: dict[str, tuple[str, ...]] = {
         "planned('torch:float32[2]@cuda:0', 'cupy', stream=0)",
         "planned('torch:float32[2]@cuda:0', 'cupy', stream='main')",
     ),
-    "a producer that refuses": ("interop.to_numpy(Producer())",),
+    "units": (
+        "interop.to_torch(vector.view(Measured))",
+        "interop.to_torch(vector[::-1].view(Measured), copy=False)",
+    ),
+    "producer": ("interop.to_numpy(Producer())",),
     "a wrong word": (
         "interop.to_numpy(vector, gard='detach')",
         "interop.to_numpy(vector, None)",
@@ -255,6 +266,13 @@ CALLS: dict[str, tuple[str, ...]] = {
         "list_rows(['numpyy'])",
     ),
 }
+
+
+class Measured(np.ndarray):
+    """Numbers that mean something only with their unit."""
+
+    __module__ = "library"  # the same by whatever name this file is run
+    unit = "m"
 
 
 class Producer:

@@ -120,7 +120,6 @@ ADVICE: dict[str, tuple[Row, ...]] = {
     "awkward.Array": (Row("If it is regular, call x.to_numpy() first, which keeps its dtype; if ragged, convert its parts."),),
     "tensordict.TensorDictBase": (Row("It holds several arrays: {tree[x.to_dict()]}."),),
     "astropy.Table": (Row(_PART.format("x[{found!r}]"), _first(lambda x: x.colnames)),),
-    "pint.PlainQuantity": (Row("Its numbers are in its unit. Convert them: x.magnitude, in the unit that is meant (x.to first)."),),
     **dict.fromkeys(("mxnet.NDArray", "decord.NDArray"), (Row(_OWN.format("asnumpy")),)),
     **dict.fromkeys(
         ("torch.Module", "torch.Optimizer"),

@@ -1286,8 +1286,8 @@ def test_it_looks_like_the_function():
         ({"runs_on": "numpy", "grad": "detach"}, TypeError, "'grad' is not a keyword of wrap"),
         ({"runs_on": "numpy", "vmap": "lop"}, ValueError, "did you mean 'loop'"),
         ({"runs_on": "numpy", "cast_inputs": "flaot32"}, ValueError, "flaot32"),
-        ({"backend": "numpy"}, TypeError, "^wrap has no backend=: write runs_on='numpy'"),
-        ({"backend": "numpy", "runs_on": "numpy"}, TypeError, "^wrap has no backend=: write runs_on='numpy'"),
+        ({"backend": "numpy"}, TypeError, "^'backend' is not a keyword of wrap; write runs_on="),
+        ({"backend": "numpy", "runs_on": "numpy"}, TypeError, "^'backend' is not a keyword of wrap; write runs_on="),
     ],
 )
 def test_wrong_words(words, error, match):
