@@ -5,11 +5,12 @@ A gradient is a function of the inputs and of the results' gradients, which torc
 
 from __future__ import annotations
 
-import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 import torch
 
+from interop._model.scope import block, undone
 from interop.errors import DTypeError, GradError, NoDataError
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     ArraySpec = tuple[tuple[int, ...], str]  # shape, and dtype by name
 
 
-@contextlib.contextmanager
+@block
 def by_itself() -> Iterator[None]:
     """Run as a callback's thread does, whatever modes the caller is in: a function may take gradients of its own."""
-    with torch.inference_mode(mode=False), torch.enable_grad():
+    # The guard in C, which `torch.inference_mode` enters: it is entered by one call, and torch's own context by several.
+    with torch._C._InferenceMode(False), undone(functools.partial(torch._C._set_grad_enabled, torch.is_grad_enabled())):
+        torch._C._set_grad_enabled(True)
         yield
 
 
