@@ -29,7 +29,12 @@ class Relaxed:
     def __enter__(self) -> None:
         """Change the mode of this thread."""
         self._mode = ctypes.c_int(_RELAXED)
-        self._exchange()
+        try:
+            self._exchange()
+        except BaseException:
+            if self._mode.value != _RELAXED:  # an interrupt that came after it was exchanged
+                self._exchange()
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Change it back."""
