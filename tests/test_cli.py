@@ -93,6 +93,73 @@ def test_a_broken_extra_is_not_called_missing(tmp_path):
     assert "no_such_module_of_click" in done.stderr
 
 
+# How it ends.
+
+COMMANDS_WITH_OUTPUT = ["doctor", "doctor --json", "explain torch:float32[2] numpy", "explain torch:float32[2] numpy --json", "--help"]
+
+
+def ended(line, **streams):
+    return subprocess.run([sys.executable, "-m", "interop", *line.split()], stderr=subprocess.PIPE, text=True, check=False, **streams)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device of a full disk is Linux's")
+@pytest.mark.parametrize("line", COMMANDS_WITH_OUTPUT)
+def test_output_that_cannot_be_written_is_status_2_and_one_line(line):
+    with Path("/dev/full").open("w") as out:
+        done = ended(line, stdout=out)
+    assert (done.returncode, done.stderr) == (2, "Error: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("line", COMMANDS_WITH_OUTPUT)
+def test_a_pipe_without_a_reader_is_no_finding(line):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = ended(line, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+INTERRUPTED = """
+import os, signal, sys
+import click
+from interop.cli._process import run
+
+@click.command()
+def command():
+    click.echo("begun")
+    {what}
+
+sys.exit(run(command, "command"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "printed"),
+    [
+        ("os.kill(os.getpid(), signal.SIGINT)", 130, "begun\n"),
+        ("raise KeyboardInterrupt", 130, "begun\n"),
+        ("raise click.exceptions.Exit(1)", 1, "begun\n"),
+        ("raise click.UsageError('no')", 2, "begun\n"),
+        ("return 'a value that is no status'", 0, "begun\n"),
+        ("import atexit; atexit.register(print, 'late')", 0, "begun\n"),  # a library's last words
+        ("os.write(1, b'raw')", 0, "begun\n"),
+        ("import ctypes; ctypes.CDLL(None).puts(b'buffered in C')", 0, "begun\n"),
+        ("click.echo('late')", 0, "begun\nlate\n"),  # the negative control
+    ],
+)
+def test_every_end_has_its_status_and_only_the_command_has_the_output(what, status, printed):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED.format(what=what)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, printed)
+    assert "Traceback" not in done.stderr
+
+
+def test_output_in_an_encoding_that_lacks_a_character_is_written_all_the_same():
+    code = INTERRUPTED.format(what="click.echo('≠ crash ✖')")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout) == (0, "begun\n\\u2260 crash \\u2716\n")
+
+
 # explain
 
 

@@ -27,7 +27,7 @@ from interop_conformance.results.deviations import also_from, deviations, findin
 from interop_conformance.results.diff import differences
 from interop_conformance.results.files import IncompleteError, read, write
 from interop_conformance.results.outcomes import OUTCOMES
-from interop_conformance.results.texts import printable
+from interop_conformance.results.texts import first_sentence, printable
 from interop_conformance.running.environment import name_of
 from interop_conformance.running.journal import write_whole
 from interop_conformance.running.run import run
@@ -162,9 +162,17 @@ def _check_folder(folder: Path) -> None:
 
 def _adapters(extra: Sequence[str]) -> dict[str, Adapter]:
     try:
-        return load_adapters(extra)
+        adapters = load_adapters(extra)
     except AdapterError as error:
         raise click.UsageError(str(error)) from error
+    for name, adapter in adapters.items():
+        try:
+            adapter.available() or adapter.version()
+        except Exception as error:  # a third party's may raise anything, and a traceback would have the status of findings
+            raise click.UsageError(
+                f"{name} does not say whether it is there: {type(error).__name__}: {first_sentence(str(error))}"
+            ) from error
+    return adapters
 
 
 def _check_names(option: str, names: Sequence[str], adapters: Mapping[str, Adapter]) -> None:

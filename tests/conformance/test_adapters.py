@@ -209,6 +209,7 @@ adapter = ToyAdapter()
         ("toyarray:from_dlpack", "toyarray:from_dlpack is a function, and no interop_conformance.adapters.Adapter"),
         ("toyarray:Array", "toyarray:Array: "),
         ("broken:Toy", "broken:Toy: its import raises ZeroDivisionError: division by zero"),
+        ("leaving:Toy", "leaving:Toy: its import raises SystemExit: 3"),
         ("odd:Half", "Can't instantiate abstract class Half with abstract methods from_dlpack, make, pointer, values, version, writeable"),
         ("odd:Nameless", "odd:Nameless: its name must be of lower-case letters, digits and dashes"),
         ("odd:Suite", "not 'capsule', which is the suite itself"),
@@ -220,6 +221,7 @@ adapter = ToyAdapter()
 def test_what_is_no_adapter_is_wrong_use(folder, command, spec, answer):
     (folder / "odd.py").write_text(ODD)
     (folder / "broken.py").write_text("1 / 0")
+    (folder / "leaving.py").write_text("raise SystemExit(3)")
     ran = interop(f"interop conformance {command} --adapter {spec}")
     sys.modules.pop("odd", None)
     assert ran.exit_code == 2
@@ -241,6 +243,10 @@ from toyarray_adapter import ToyAdapter
 class Unindexed(ToyAdapter):
     def lay(self, x, layout):
         return layout.view(x)
+
+class Unsure(ToyAdapter):
+    def available(self):
+        raise OSError("libtoy.so: cannot open\\x1b[31m")
 
 class Gone(ToyAdapter):
     def available(self):
@@ -277,3 +283,12 @@ def test_a_library_that_is_not_there_says_why(folder):
     sys.modules.pop("faulty")
     assert ran.exit_code == 2
     assert "no case fits. toyarray: toyarray needs a coprocessor." in ran.output
+
+
+@pytest.mark.parametrize("command", ["run", "list"])
+def test_an_adapter_that_cannot_say_whether_its_library_is_there_is_wrong_use(folder, command):
+    (folder / "faulty.py").write_text(FAULTY)
+    ran = interop(f"interop conformance {command} --adapter faulty:Unsure")
+    sys.modules.pop("faulty")
+    assert ran.exit_code == 2
+    assert "toyarray does not say whether it is there: OSError: libtoy.so: cannot open\\x1b[31m" in " ".join(ran.output.split())

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from interop_conformance.adapters import Idiom, SuiteFault, Unsupported
+from interop_conformance.adapters.array_api_strict import ArrayAPIStrict
 from interop_conformance.adapters.numpy import NumPy
 from interop_conformance.matrix.dtypes import DTYPES, dlpack_code, dtype_named, values_of
 from interop_conformance.matrix.layouts import LAYOUTS
@@ -172,6 +173,12 @@ def test_a_gradient_that_goes_unasked_is_unsafe_and_one_that_is_given_up_is_not(
             return permits
 
     assert seen(Asks(), Tracked(), state="grad", route="native").outcome == "shared"
+
+
+@pytest.mark.parametrize(("layout", "outcome"), [("empty", "shared"), ("1d", "refused")])
+def test_of_no_elements_none_is_masked_and_nothing_is_lost(layout, outcome):
+    case = Case("handoff", "interop", "numpy", "array-api-strict", "", "float32", layout, "masked")
+    assert observe(case, {"numpy": NumPy(), "array-api-strict": ArrayAPIStrict()}).outcome == outcome
 
 
 def test_an_adapter_that_makes_wrong_arrays_is_no_librarys_fault():

@@ -20,6 +20,9 @@ def observed_in_child(case, adapters):
         case "abort":
             os.write(2, b"terminate called\n  what():  the reason at 0x7f00\n    frame #0\n")
             os.abort()
+        case "glog":
+            os.write(2, b"F0000 Check failed: no strings\n*** Check failure stack trace: ***\n    @ 0x7f0000000000  raise\n")
+            os.abort()
         case "exit":
             os._exit(3)
         case "hang":
@@ -56,6 +59,10 @@ def test_a_case_that_aborts_kills_only_itself_and_leaves_its_last_words(monkeypa
     before, died, after = run(monkeypatch, "before", "abort", "after", jobs=1)
     assert died == Observed("crash", "SIGABRT: what():  the reason at …")
     assert (before.outcome, after.outcome) == ("shared", "shared")
+
+
+def test_a_stack_is_not_the_last_words(monkeypatch):
+    assert run(monkeypatch, "glog")[0] == Observed("crash", "SIGABRT: F0000 Check failed: no strings")
 
 
 def test_several_crashes_in_a_row(monkeypatch):

@@ -62,7 +62,7 @@ def _load(spec: str) -> Adapter:
         found = getattr(importlib.import_module(module), name or "ADAPTER")
     except (ImportError, AttributeError, ValueError) as error:
         raise AdapterError(f"{spec}: {error}; an adapter is named as module:object, in a module that can be imported here") from error
-    except Exception as error:  # a third party's module may raise anything, and a traceback would not say whose it is
+    except (Exception, SystemExit) as error:  # a third party's module may raise anything, and a traceback would not say whose it is
         raise AdapterError(f"{spec}: its import raises {type(error).__name__}: {error}") from error
     try:
         adapter = found() if isinstance(found, type) else found

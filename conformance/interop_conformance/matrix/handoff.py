@@ -125,6 +125,8 @@ class _Handoff:
     def __init__(self, producer: Adapter, consumer: Adapter, made: Source, route: Idiom, case: Case) -> None:
         self.producer, self.consumer, self.made, self.route = producer, consumer, made, route
         self.carries, self.layout = STATES[case.state].carries, LAYOUTS[case.layout]
+        if self.carries == "mask" and case.route == "interop" and 0 in self.layout.base:
+            self.carries = ""  # of no elements none is masked, and interop looks
         self.data = STATES[case.state].data
 
     def observe(self) -> Observed:

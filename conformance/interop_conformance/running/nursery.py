@@ -191,7 +191,10 @@ def _last_words(status: int, words: IO[bytes]) -> str:
     """Return how a process died, and the last message that it wrote."""
     how = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit status {os.waitstatus_to_exitcode(status)}"
     words.seek(max(0, words.seek(0, os.SEEK_END) - (1 << 16)))  # the last ones; a case may have written much
-    lines = [line for line in words.read().decode(errors="replace").splitlines() if line.strip()]
+    # glog, and TensorFlow with it, writes the stack after the message: a line of stars, then one with @ for each frame.
+    lines = [
+        line for line in words.read().decode(errors="replace").splitlines() if not line.strip().startswith(("@", "***")) and line.strip()
+    ]
     # A C++ exception names itself in the line before the stack.
     last = next((line for line in reversed(lines) if "what():" in line), lines[-1] if lines else "")
     return f"{how}: {first_sentence(last)}" if last else how
