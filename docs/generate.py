@@ -20,6 +20,7 @@ from docs import architecture_parts, conformance_parts, conformance_results, gpu
 from interop._model.policy import FIELDS, PRESETS
 from interop.backends import BUILTIN
 from interop.errors import ERRORS, InteropError
+from tools.floors import floors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +75,12 @@ def backends() -> str:
     return "\n".join(["| backend | to install |", "| --- | --- |", *rows])
 
 
+def versions() -> str:
+    """Return the table of the oldest versions that are asked for."""
+    rows = [f"| `{one.name}` | {one.version} | `{one.asked_by}` |" for one in floors()]
+    return "\n".join(["| distribution | oldest version | asked for by |", "| --- | --- | --- |", *rows])
+
+
 def unseen() -> str:
     """Return what torch does not show to a native guard: the list in the docstring of the file that watches it."""
     from interop._watch import torch as native_guard
@@ -97,6 +104,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "backends": backends,
     "speed": speed,
     "unseen": unseen,
+    "versions": versions,
     **architecture_parts.PARTS,
     **conformance_parts.PARTS,
     **conformance_results.PARTS,

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from interop_conformance.adapters import load_adapters
-from packaging.requirements import Requirement
 
 from tools.count import ROOT
+from tools.floors import floors
 
 CORE = ["interop", "LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py"]
 VERSIONS = {
@@ -143,21 +143,9 @@ def test_the_two_are_of_one_version():
     assert [one for one in needs if one.startswith("array-interop")] == [f"array-interop[torch,jax,strict,cli]=={core}"]
 
 
-def floors():
-    """Return the oldest version that is asked for, by distribution: of what interop and the suite need, and their users may install."""
-    core = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    suite = tomllib.loads((ROOT / "conformance" / "pyproject.toml").read_text())["project"]
-    extras = core["optional-dependencies"]
-    asked = [*core["dependencies"], *suite["dependencies"], *(one for name in USERS for one in extras[name])]
-    return {one.name: min(one.specifier).version for one in map(Requirement, asked) if not one.name.startswith("array-interop")}
-
-
-USERS = ("torch", "cupy12x", "cupy13x", "jax", "strict", "testing", "cli")
-
-
 def test_the_suite_says_which_library_is_too_old(monkeypatch):
     """Each adapter asks for what the distributions ask for: an older library has rows that nobody has looked at."""
-    asked = floors()
+    asked = {one.name: one.version for one in floors()}
     adapters = {name: adapter for name, adapter in load_adapters().items() if adapter.since}
     assert {adapter.distribution or adapter.name: adapter.since for adapter in adapters.values()} == {
         name: asked[name] for name in ("numpy", "torch", "jax", "array-api-strict", "apache-tvm-ffi", "pyarrow")
@@ -171,9 +159,15 @@ def test_the_suite_says_which_library_is_too_old(monkeypatch):
 
 
 def test_the_oldest_versions_are_the_same_everywhere():
-    asked = floors()
+    asked = {one.name: one.version for one in floors()}
     readme = (ROOT / "README.md").read_text()
     assert f"torch {asked['torch']}, NumPy {asked['numpy']}, JAX {asked['jax']}, CuPy {asked['cupy-cuda13x']} or newer." in readme
     assert asked["cupy-cuda12x"] == asked["cupy-cuda13x"]
     built = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     assert f"numpy>={asked['numpy']}" in built
+
+
+def test_the_constraints_of_the_oldest():
+    done = run(sys.executable, "-m", "tools.floors", cwd=ROOT)
+    assert {"numpy==2.1.1.*", "torch==2.10", "pyarrow==21", "apache-tvm-ffi==0.1.13.*"} <= set(done.stdout.split())
+    assert not [line for line in done.stdout.splitlines() if "cupy" in line], "two distributions of one library"
