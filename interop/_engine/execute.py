@@ -72,7 +72,7 @@ def _cross(steps: Sequence[Step], x: Any, here: Device, libraries: tuple[Backend
             x = _verb(source, x, step, stream)
             here = step.device or here
         elif step.side == "border":
-            x, crossed = _share(x, here, source, target, stream), True
+            x, crossed = _share(x, here, (source, target), stream, imported=step.dtype is not None), True
         elif not crossed:  # the target has no arrays on the host: it copies from there
             here = step.device or CPU
             x, crossed = target.copy_from_host(source.host_view(x), here, stream), True
@@ -83,8 +83,9 @@ def _cross(steps: Sequence[Step], x: Any, here: Device, libraries: tuple[Backend
     return x
 
 
-def _share(x: Any, here: Device, source: Backend, target: Backend, stream: int | None) -> Any:
-    if here == CPU:
+def _share(x: Any, here: Device, libraries: tuple[Backend, Backend], stream: int | None, *, imported: bool) -> Any:
+    source, target = libraries
+    if here == CPU and not imported:
         return target.from_host(source.host_view(x))
     return target.from_dlpack(source.export(x, stream), here)
 

@@ -31,6 +31,8 @@ class Capabilities:
         The device type that data go to when they cannot stay where they are.
     lacking : mapping of str to frozenset of str
         Dtypes that are missing on a device type (``"mps"``) or on one device (``"ext:2"``).
+    packed : frozenset of str
+        Dtypes of DLPack with several elements to a byte that its own import takes as they are, and that nobody else reads.
     extension : frozenset of str
         Those of its dtypes that come from elsewhere (``ml_dtypes``), and that not all of its own functions take.
     immutable : bool
@@ -61,6 +63,7 @@ class Capabilities:
     devices: frozenset[str]
     default_device: str = "cpu"
     lacking: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    packed: frozenset[str] = frozenset()
     extension: frozenset[str] = frozenset()
     immutable: bool = False
     only_to_host: bool = False

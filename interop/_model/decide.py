@@ -219,6 +219,8 @@ def _check_dtype(draft: Draft) -> list[str]:
         else:
             _check_meaning(draft)
         draft.dtype = request.dtype
+    elif draft.is_imported:
+        draft.dtype = have
     elif have in supported:
         draft.dtype = _widened(draft, have, supported) if request.policy.extension == "widen" else have
     else:

@@ -63,6 +63,11 @@ class Draft:
         return _forced_copies(self.description, self.request, crosses=self.crosses)
 
     @property
+    def is_imported(self) -> bool:
+        """Whether its elements mean something to the target alone, which then imports it from its producer as it is."""
+        return self.description.dtype in self.request.target.packed and not self.crosses and not self.forced
+
+    @property
     def only_aligned(self) -> str:
         """What is said of memory that starts where the target cannot take it."""
         return only_aligned(self.request.target, self.description.device)
@@ -143,7 +148,8 @@ def write_steps(draft: Draft) -> None:
         steps.append(Step("copy", "target", landing, nbytes))
         fresh = True
     elif at.type in request.target.devices and not (picky and arrives):
-        steps.append(Step("share", "border", f"{title} takes the same bytes on {at}"))
+        own = border if draft.is_imported else None
+        steps.append(Step("share", "border", f"{title} takes the same bytes on {at}", dtype=own))
     if arrives:
         steps.append(Step("transfer", "target", f"from {at} to {draft.device}, by {title}", nbytes, device=draft.device))
     if border != draft.dtype:

@@ -150,7 +150,7 @@ def test_small_floats_come_as_ml_dtypes():
     [
         ({"null": True}, NoDataError, "null pointer"),
         ({"dtype": (2, 32, 4)}, DTypeError, "float32x4"),
-        ({"dtype": (17, 4, 2)}, DTypeError, "packed float4"),
+        ({"dtype": (17, 4, 1)}, DTypeError, "packed float4"),
         ({"dtype": (3, 64, 1)}, DTypeError, "opaque"),
         ({"version": (2, 0)}, LayoutError, "version 2.0"),
         ({"raises": BufferError("nulls inside")}, ProducerError, "nulls inside"),

@@ -51,6 +51,7 @@ class TorchBackend(Backend):
         name="torch",
         title="torch",
         dtypes=frozenset(kinds.DTYPES),
+        packed=frozenset({"packed float4_e2m1fnx2"} if hasattr(torch, "float4_e2m1fn_x2") else ()),
         devices=frozenset({"cpu", "cuda", "mps", "xpu", "meta"}),
         lacking={"mps": frozenset({"float64", "complex128", *(d for d in kinds.DTYPES if d.startswith("float8"))})},
     )
