@@ -102,7 +102,7 @@ class InteropError(Exception):
         again: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
         super().__init__(f"{message}{_HINT}{hint}" if hint else message)
-        if not hint and (found := list(_ANY_HINT.finditer(message))):  # the whole text of another
+        if not hint and isinstance(message, str) and (found := list(_ANY_HINT.finditer(message))):  # the whole text of another
             message, hint = message[: found[-1].start()], message[found[-1].end() :].rstrip()
             permissions = permissions or _permissions_in(message, hint)
         self.message = message

@@ -115,6 +115,10 @@ class Batch:
     image: object
 
 
+class Point(ctypes.Structure):
+    _fields_ = (("Position", ctypes.c_int64),)
+
+
 class Kind(enum.IntEnum):
     BIG = BIG
 
@@ -231,6 +235,8 @@ def test_what_only_the_user_knows_is_left_open(x, word):
         (None, "Pass an array", "asarray"),
         (object(), "Pass an array", "asarray"),
         (len, "Pass an array", "list("),
+        (ctypes.pointer(ctypes.c_int(3)), "Pass an array", "asarray"),
+        ((ctypes.c_void_p * 2)(), "Pass an array", "asarray"),
         (np.ndarray, "not a class", "asarray"),
     ],
     ids=lambda one: type(one).__name__ if not isinstance(one, str) else one,
@@ -246,6 +252,10 @@ def test_the_call_for_a_container_has_the_keywords_of_the_call():
     with pytest.raises(interop.UnsupportedTypeError) as caught:
         interop.to_numpy([torch.nn.Parameter(ONE)], grad="detach", blocking=True)
     assert "interop.tree.convert(x, 'numpy', grad='detach')" in caught.value.hint
+
+
+def test_a_record_of_ctypes_leads_to_its_fields():
+    assert numbers(follow((Point * 1)(Point(BIG)), "torch")) == [BIG]
 
 
 def test_a_list_that_contains_itself_is_refused():

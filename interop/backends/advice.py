@@ -254,8 +254,9 @@ def _same(values: Collection[Any]) -> str:
 
 
 def _is_buffer(x: Any) -> bool:
+    """Return whether NumPy reads it as a buffer; one of pointers it does not."""
     try:
-        memoryview(x).release()
+        with memoryview(x) as view:
+            return view.format.startswith("T{") or not set(view.format) & set("&PXO")
     except (TypeError, ValueError, BufferError):
         return False
-    return True
