@@ -64,8 +64,8 @@ def _also(_context: click.Context, _option: click.Parameter, paths: tuple[Path, 
     for path in paths:
         try:
             also_from(path)
-        except ValueError as error:
-            raise click.BadParameter(f"{path.name}: {error}") from error
+        except (ValueError, OSError) as error:
+            raise click.BadParameter(f"{printable(path.name)}: {first_sentence(str(error))}") from error
 
 
 _deviations = click.option(
@@ -114,13 +114,19 @@ def run_command(*, jobs: int | None, output: Path | None, extra: tuple[str, ...]
             _check_folder(output)
         results = _run(cases, adapters, selection, extra, jobs, quiet=as_json)
     found = findings(results)
+    end: click.ClickException | click.exceptions.Exit = click.exceptions.Exit(1 if found else 0)
     try:
         if output is not None:
             path = output / f"{name_of(results.environment)}.json.gz"
             _write(path, lambda: write(results, path), quiet=as_json)
-    finally:  # what took minutes is shown, also where it could not be written
+    except BrokenError as error:  # what took minutes is shown all the same
+        end = error
+    try:
         _print(results, found, as_json=as_json)
-    raise click.exceptions.Exit(1 if found else 0)
+    finally:
+        if isinstance(end, BrokenError):  # also where nobody reads what is shown
+            raise end
+    raise end
 
 
 def _print(results: Results, found: Sequence[Finding], *, as_json: bool) -> None:
@@ -140,7 +146,7 @@ def _write(path: Path, write: Callable[[], None], *, quiet: bool) -> None:
         write()
     except OSError as error:
         raise BrokenError(f"{printable(str(path))} cannot be written: {error.strerror}") from error
-    click.echo(f"Written: {path}", err=quiet)
+    click.echo(f"Written: {printable(str(path))}", err=quiet)
 
 
 def _run(

@@ -277,3 +277,13 @@ def test_what_is_no_file_of_deviations_is_status_2(tmp_path, listed, text):
     done = listed(tmp_path / "known.toml")
     assert not isinstance(done.exception, Exception), repr(done.exception)
     assert done.exit_code in (0, 2)
+
+
+def test_a_pipe_of_deviations_is_not_waited_for_and_what_they_say_is_printable(tmp_path, listed):
+    os.mkfifo(tmp_path / "pipe")
+    assert listed(tmp_path / "pipe").exit_code == 2
+    path = tmp_path / "known.toml"
+    path.write_text(f"deviation = [{toml(ROW | {'happens': COMMANDS[:-20].replace(chr(0xD800), '')})}]\n")
+    done = listed(path)
+    assert (done.exit_code, harmless(done.stdout)) == (0, True)
+    assert "title" in done.stdout

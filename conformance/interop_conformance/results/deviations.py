@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion
 
 from interop_conformance.adapters import built_in
 from interop_conformance.matrix.states import STATES
 from interop_conformance.protocol.rules import rules
 from interop_conformance.results.outcomes import BAD, GOOD, NOT_ITS_OWN, OUTCOMES
 from interop_conformance.results.records import Case
+from interop_conformance.results.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,7 +65,13 @@ class Deviation:
         """Return whether the library is there, in a version that the deviation is about."""
         libraries = environment["libraries"].values()
         versions = {entry["version"] for entry in libraries if entry["distribution"] == self.library and entry["version"]}
-        return any(self.versions.contains(version.partition("+")[0], prereleases=True) for version in versions)
+        return any(self._holds_for(version.partition("+")[0]) for version in versions)
+
+    def _holds_for(self, version: str) -> bool:
+        try:
+            return self.versions.contains(version, prereleases=True)
+        except InvalidVersion:  # of packaging before 26, in a stranger's file
+            return False
 
     def met(self, environment: Mapping[str, Any]) -> bool:
         """Return whether one of its patterns has every library that it names here: without one, a full run has no such cases either.
@@ -178,6 +186,8 @@ def also_from(path: Path) -> None:
     """Add a third party's file to the suite's own, for the rest of this process; raises ValueError for one that cannot be read."""
     if path in _FILES:
         return
+    if not path.is_file():
+        raise ValueError("not a regular file")  # a pipe might never end
     try:
         deviations(path)
     except (KeyError, TypeError, AttributeError, RecursionError) as error:  # a group or a key that is not there, or is something else
@@ -189,6 +199,7 @@ def also_from(path: Path) -> None:
 
 
 def _deviation(entry: Mapping[str, Any], groups: Mapping[str, list[str]]) -> Deviation:
+    entry = {name: printable(value) if isinstance(value, str) else value for name, value in entry.items()}
     words = {**entry, "versions": SpecifierSet(entry["versions"]), "reason": tuple(_several(entry.get("reason", ())))}
     for name in ("match", "but"):
         patterns = entry.get(name, ())

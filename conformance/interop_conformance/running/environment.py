@@ -7,6 +7,7 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 from interop import __version__
+from interop_conformance.results.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,8 +33,9 @@ def environment_of(adapters: Mapping[str, Adapter], selection: Mapping[str, Any]
 
 
 def _library(adapter: Adapter) -> dict[str, Any]:
-    missing = adapter.available()
-    return {"distribution": adapter.distribution or adapter.name, "version": None if missing else adapter.version(), "unavailable": missing}
+    missing = printable(str(adapter.available()))
+    version = None if missing else printable(str(adapter.version()))
+    return {"distribution": adapter.distribution or adapter.name, "version": version, "unavailable": missing}
 
 
 def _plain(distribution: str, version: str) -> dict[str, Any]:
