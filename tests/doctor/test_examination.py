@@ -405,6 +405,8 @@ def test_the_ids_are_unique():
         ("torch-negative-strides-abort", {"torch": "2.14.0"}, False),
         ("torch-negative-strides-abort", {"torch": "2.14.0.dev20260801+cu130"}, False),
         ("torch-negative-strides-abort", {"torch": "nightly"}, False),
+        ("torch-negative-strides-refused", {"torch": "2.13.0+cpu"}, False),
+        ("torch-negative-strides-refused", {"torch": "2.14.1"}, True),
         ("torch-read-only-ignored", {"torch": "2.8.0"}, False),
         ("torch-read-only-ignored", {"torch": "2.9.1"}, True),
         ("torch-no-stream-no-order", {"torch": "2.10.0.dev20251101+cu130"}, True),
