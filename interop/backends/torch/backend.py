@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 class TorchBackend(Backend):
     """torch tensors, parameters and subclasses."""
 
-    # No negative strides (deviation `torch-negative-stride-abort`) and no read-only arrays (deviation `torch-readonly-ignored`,
-    # deviation `torch-from-numpy-readonly`), which are the defaults of Capabilities.
+    # No negative strides (deviation `torch-negative-stride-abort`, and from 2.14 on deviation `torch-negative-stride-error`) and no
+    # read-only arrays (deviation `torch-readonly-ignored`, deviation `torch-from-numpy-readonly`), which are the defaults of Capabilities.
     capabilities = Capabilities(
         name="torch",
         title="torch",
