@@ -17,6 +17,7 @@ from interop import (
     DTypeError,
     GradError,
     LayoutError,
+    ProducerError,
     ReadOnlyError,
     TransferError,
     convert,
@@ -453,7 +454,7 @@ def test_its_exports_that_refuse_are_interops_errors(library):
 
     Tracked.__module__ = "madeup"
     library()
-    with pytest.raises(LayoutError, match=r"madeup.*Tracked refuses to be exported through DLPack: BufferError: it is tracked"):
+    with pytest.raises(ProducerError, match=r"madeup.*Tracked refuses to be exported through DLPack: BufferError: it is tracked"):
         convert(Tracked(np.ones(2)), "numpy")
 
 
