@@ -19,9 +19,9 @@ from interop.backends.base import Backend
 from interop.backends.numpy.backend import backend as numpy_backend
 from interop.backends.numpy.backend import native_dtype, view_memory
 from interop.backends.producers import facts_of, is_tracked
-from interop.backends.units import unit_of
+from interop.backends.units import said, unit_of
 from interop.dlpack import VERSION, Capsule, device_of, producer_of
-from interop.errors import GradError, ProducerError, TransferError
+from interop.errors import DTypeError, GradError, ProducerError, TransferError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,10 +157,16 @@ _GRADIENT = re.compile(r"(?<![a-z])grad(s|ients?)?(?![a-z])", re.IGNORECASE)
 
 
 def _export(x: Any, stream: int | None) -> tuple[Any, bool]:
-    """Return a producer's capsule, and whether it is tracked by autograd.
+    """Return a producer's capsule, and whether it is tracked by autograd; DTypeError where an export would end the process.
 
     What is tracked may be refused ("Can't export tensors that require gradient"). The decision has to see it, so its memory is asked for.
     """
+    aborting = facts_of(x).aborting
+    if aborting and (name := said(said(x, "dtype"), "name")) in aborting:
+        raise DTypeError(
+            f"the elements of {type_name(x)} are objects of its own ({name}), not numbers.",
+            hint="Encode them as numbers with its library first.",
+        )
     try:
         return export_capsule(x, stream), is_tracked(x)
     except ProducerError as error:

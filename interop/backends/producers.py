@@ -35,10 +35,13 @@ class Facts(NamedTuple):
         Whether the library holds their memory to be constant; None where that depends on the array, or is not known.
     tracked : callable
         Whether its autograd tracks an array, which DLPack does not say.
+    aborting : frozenset of str
+        Names of dtypes whose export ends the process.
     """
 
     readonly: bool | None = None
     tracked: Callable[[Any], bool] = _says_so
+    aborting: frozenset[str] = frozenset()
 
 
 PRODUCERS = {
@@ -48,7 +51,7 @@ PRODUCERS = {
     "jaxlib": Facts(readonly=True),  # JAX's own exports come here for the host, and are legacy ones
     "mlx": Facts(readonly=True),
     "paddle": Facts(tracked=lambda x: x.stop_gradient is False),
-    "tensorflow": Facts(readonly=True, tracked=_is_in_a_tape),
+    "tensorflow": Facts(readonly=True, tracked=_is_in_a_tape, aborting=frozenset({"string", "variant", "resource"})),
     "warp": Facts(readonly=False),  # kernels write to them (warp#97)
 }
 """By the top-level package. All but Paddle export legacy capsules, which cannot say whether they are read-only (November 2026)."""

@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from interop import GradError, ProducerError, convert, describe, explain, guard, shares_memory, to_numpy, to_torch, tree
+from interop import DTypeError, GradError, ProducerError, convert, describe, explain, guard, shares_memory, to_numpy, to_torch, tree
 from interop.backends.producers import PRODUCERS
 from tests.producer import Producer
 
@@ -154,6 +154,19 @@ def test_only_what_is_loaded_is_asked():
     assert not describe(stand_in("drjit")).requires_grad
     assert not {"drjit", "tensorflow"} & set(sys.modules)
     assert {"drjit", "tensorflow", "paddle"} <= set(PRODUCERS)
+
+
+@pytest.mark.parametrize("name", ["string", "variant", "resource"])
+def test_an_export_that_would_end_the_process_is_not_asked_for(name):
+    def abort(self, **asked):
+        raise AssertionError("the process has ended")
+
+    x = stand_in("tensorflow", dtype=types.SimpleNamespace(name=name), __dlpack__=abort)
+    with pytest.raises(DTypeError, match=name) as caught:
+        to_numpy(x)
+    assert "Encode" in caught.value.hint
+    assert explain(x, "torch").final
+    assert to_numpy(stand_in("tensorflow", dtype=types.SimpleNamespace(name="float32"))).tolist() == [1, 2, 3]
 
 
 def drjit():
