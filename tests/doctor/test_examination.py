@@ -386,7 +386,7 @@ def test_examine_says_what_is_older_than_asked_for(monkeypatch):
 def test_a_known_issue_is_complete(name):
     issue = KNOWN_ISSUES[name]
     assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)+", name)
-    assert re.fullmatch(r"https://github\.com/[\w-]+/[\w-]+/issues/\d+", issue.link)
+    assert re.fullmatch(r"https://github\.com/[\w-]+/[\w-]+/(issues|pull)/\d+", issue.link)
     for text in (issue.happens, issue.advice):
         assert text.endswith(".")
     specifiers = [SpecifierSet(specifier) for specifier in issue.requires.values()]
