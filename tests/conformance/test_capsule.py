@@ -5,6 +5,8 @@ import pytest
 from interop_conformance.capsules.capsule import Counted, NotACapsuleError, consume, read, values
 from interop_conformance.capsules.crafted import Producer
 
+from interop.dlpack import DLManagedTensor, DLManagedTensorVersioned
+
 
 def test_fields_are_read_as_they_are():
     facts = read(
@@ -22,6 +24,16 @@ def test_null_is_not_what_it_stands_for():
     tensor = read(Producer(np.ones((2, 3)), strides=None, null=True).__dlpack__()).tensor
     assert tensor is not None
     assert (tensor.data, tensor.pointer) == (0, 0)
+
+
+@pytest.mark.parametrize(("version", "structure"), [(None, DLManagedTensor), ((1, 3), DLManagedTensorVersioned)])
+@pytest.mark.parametrize("null", [False, True])
+def test_what_is_crafted_has_a_manager_context_unless_it_shall_not(version, structure, null):
+    producer = Producer(np.ones(2), version=version, null_context=null)
+    managed = consume(producer.__dlpack__())
+    assert bool(structure.from_address(managed.address).manager_ctx) is not null
+    managed.delete()
+    assert producer.deleted == 1
 
 
 def test_nothing_is_read_behind_another_major():

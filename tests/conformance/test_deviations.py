@@ -18,8 +18,8 @@ ROOT = Path(interop.__file__).parents[1]
 ENVIRONMENT = {"libraries": {"lib": {"distribution": "lib", "version": "1.5", "unavailable": ""}}, "selection": {}}
 
 
-def record(outcome, dtype="float32", route="dlpack", layer="handoff", reason="why"):
-    return Record(Case(layer, route, "jax", "numpy", "", dtype, "compact", "plain"), outcome, reason)
+def record(outcome, dtype="float32", route="dlpack", layer="handoff", reason="why", consumer="numpy"):
+    return Record(Case(layer, route, "jax", consumer, "", dtype, "compact", "plain"), outcome, reason)
 
 
 def deviation(**words):
@@ -168,6 +168,30 @@ def test_a_third_partys_library_heals_nothing(listed):
     listed(deviation(match=({"consumer": ("numpy",)},)))
     of_others = record("shared")._replace(case=Case("handoff", "dlpack", "toy", "numpy", "", "int8", "compact", "plain"))
     assert kinds(record("wrong"), of_others) == []
+
+
+@pytest.mark.parametrize(
+    ("consumer", "outcome", "found"), [("jax", "copied", []), ("jax", "refused", ["promise"]), ("torch", "copied", ["promise"])]
+)
+def test_a_library_of_constant_arrays_may_be_given_a_copy(listed, consumer, outcome, found):
+    listed()
+    assert kinds(record("shared", reason="", consumer=consumer), record(outcome, route="interop", consumer=consumer)) == found
+
+
+@pytest.mark.parametrize(
+    ("reason", "found"), [("not its own: a numpy.ndarray", []), ("the suite's own fault: it is tired", ["not-run"]), ("", ["not-run"])]
+)
+def test_what_is_not_run_is_a_finding_unless_the_array_was_another_librarys(listed, reason, found):
+    listed()
+    assert kinds(record("not-run", reason=reason)) == found
+
+
+def test_a_rule_that_is_gone_leaves_the_outcome_to_decide(listed):
+    """A file of an older suite, or of somebody who makes rules up."""
+    listed()
+    gone = Case("protocol", "dlpack", "numpy", "capsule", "producer.gone", "int8", "1d", "plain")
+    assert kinds(Record(gone, "refused", "")) == []
+    assert kinds(Record(gone, "wrong", "")) == ["new"]
 
 
 @pytest.mark.parametrize("outcome", ["refused", "copied"])

@@ -175,6 +175,17 @@ def test_a_gradient_that_goes_unasked_is_unsafe_and_one_that_is_given_up_is_not(
     assert seen(Asks(), Tracked(), state="grad", route="native").outcome == "shared"
 
 
+def test_what_an_adapter_does_not_support_is_neutral_whatever_it_refuses():
+    class Wide(NumPy):
+        refuses = (Exception,)
+
+        def from_dlpack(self, x, /, **keywords):
+            raise Unsupported("no such thing")
+
+    case = Case("handoff", "dlpack", "numpy", "wide", "", "float32", "1d", "plain")
+    assert observe(case, {"numpy": NumPy(), "wide": Wide()}).outcome == "unsupported"
+
+
 @pytest.mark.parametrize(("layout", "outcome"), [("empty", "shared"), ("1d", "refused")])
 def test_of_no_elements_none_is_masked_and_nothing_is_lost(layout, outcome):
     case = Case("handoff", "interop", "numpy", "array-api-strict", "", "float32", layout, "masked")

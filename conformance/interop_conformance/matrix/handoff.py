@@ -135,6 +135,8 @@ class _Handoff:
         self._poison()
         try:
             result = self.route.call(self.made.array)
+        except Unsupported:  # also where an adapter's `refuses` is wide
+            raise
         except self.route.refuses as error:
             return self._unless_changed(before, self._again(error) or Observed("refused", _reason_of(error)))
         if result is self.made.array:
