@@ -1,9 +1,11 @@
 """Objects that speak DLPack and belong to no library: honest, old, odd and broken producers, in pure Python."""
 
+import contextlib
 import ctypes
 import gc
 import subprocess
 import sys
+import threading
 
 import ml_dtypes
 import numpy as np
@@ -23,6 +25,7 @@ from interop import (
     to_torch,
 )
 from interop._model.description import DEVICE_TYPES
+from interop.backends.dlpack import backend
 from interop.dlpack import DEVICES, READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor, producer_of
 from interop.errors import ProducerError
 from tests.producer import Producer
@@ -285,3 +288,85 @@ def test_a_result_that_outlives_the_modules_is_let_go_of_silently():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+class Relabelled(Producer):
+    """Answers a request for the host with the label of its own device, as CuPy does for managed memory."""
+
+    def _fill(self, tensor, device):
+        super()._fill(tensor, device)
+        tensor.device.type = self.device[0]
+
+
+def test_managed_memory_that_is_asked_for_the_host_may_keep_its_label():
+    producer = Relabelled(DATA, device=(13, 0))
+    result = to_numpy(producer, transfer="allow")
+    assert result.tolist() == DATA.tolist()
+    assert not shares_memory(result, DATA)  # a transfer is new memory
+    with pytest.raises(TransferError, match="something else"):
+        to_numpy(Relabelled(DATA, device=(2, 0)), transfer="allow")
+
+
+@pytest.mark.parametrize(("said", "found"), [((2, 0), (1, 0)), ((1, 0), (2, 0)), ((2, 0), (2, 1)), ((10, 0), (1, 0)), ((1, 0), (10, 0))])
+def test_a_device_that_is_not_the_capsules_is_refused(said, found):
+    """The work was ordered for the one, and the memory is on the other: a CUDA array labelled as one of the host is not read there."""
+    for convert in (to_numpy, to_torch, describe):
+        with pytest.raises(ProducerError, match="exports memory on"):
+            convert(Producer(DATA, advertised=said, device=found))
+
+
+@pytest.mark.parametrize(("said", "found"), [((8, 0), (1, 0)), ((1, 0), (3, 0)), ((2, 0), (3, 0)), ((2, 1), (13, 0)), ((1, 0), (13, 0))])
+def test_kinds_of_one_memory_may_be_labelled_as_either(said, found):
+    """MLX says Metal and exports what the host shares; pinned and managed memory are the host's too."""
+    described = describe(Producer(DATA, advertised=said, device=found))
+    assert str(described.device) == {(2, 1): "cuda:1"}.get(said, "cpu")
+
+
+@pytest.mark.parametrize("device", [(2, 0), (8, 0), (10, 0), (14, 0)])
+@pytest.mark.parametrize("act", [backend.copy, backend.host_view, lambda x: backend.cast(x, "float64")], ids=["copy", "view", "cast"])
+def test_the_host_does_not_read_memory_of_a_device(device, act):
+    producer = Producer(DATA, device=device, moved=0x7F00DEAD0000)  # nothing is there
+    with pytest.raises(TransferError, match="cannot read memory"):
+        act(backend.import_producer(producer, lambda at: -1))
+    gc.collect()
+    assert producer.deleted == 1
+
+
+def test_a_deleter_may_convert_again_and_is_called_once():
+    """And one that is called while an error is on the way leaves it as it is."""
+    again = []
+
+    class Nested(Producer):
+        def _delete(self, ticket):
+            super()._delete(ticket)
+            again.append(to_numpy(Producer(DATA)).tolist())
+
+    producer = Nested(DATA)
+    to_numpy(producer)
+    with pytest.raises(ZeroDivisionError):
+        1 / (0 if to_numpy(producer).size else 1)
+    gc.collect()
+    assert producer.deleted == producer.made == 2
+    assert again == [DATA.tolist()] * 2
+
+
+def test_two_threads_that_are_given_one_capsule_do_not_both_take_it():
+    for _ in range(50):
+        producer = Producer(DATA)
+        raw = producer.__dlpack__(max_version=(1, 3))
+        capsules, taken, start = [Capsule(raw) for _ in range(4)], [], threading.Barrier(4)
+
+        def take(capsule, start=start, taken=taken):
+            start.wait()
+            with contextlib.suppress(ProducerError):
+                taken.append(capsule.consume())
+
+        threads = [threading.Thread(target=take, args=(capsule,)) for capsule in capsules]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(taken) == 1
+        taken.clear()
+        gc.collect(0)
+        assert producer.deleted == 1
