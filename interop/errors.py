@@ -174,11 +174,11 @@ def _keywords(call: str) -> dict[str, Any]:
 class GradError(InteropError, RuntimeError):
     """Autograd tracks the source, and the target is outside its graph.
 
-    Applies to ``requires_grad`` tensors (leaves, non-leaves, ``Parameter``) and to forward-mode dual
-    tensors, whose tangent would be lost. It does not depend on ``torch.no_grad()``. Pass
-    ``grad="detach"`` to leave the graph knowingly; memory that stays shared is then
-    read-only where the target library can say so, because a write would bypass autograd's version
-    counter (``readonly="share"`` makes it writable).
+    Applies to ``requires_grad`` tensors (leaves, non-leaves, ``Parameter``), to forward-mode dual tensors,
+    whose tangent would be lost, and to what other libraries track (Dr.Jit, Warp, TensorFlow, Paddle). It does
+    not depend on ``torch.no_grad()``. Pass ``grad="detach"`` to leave the graph knowingly; memory that stays
+    shared is then read-only where the target library can say so, because a write would bypass autograd's
+    version counter (``readonly="share"`` makes it writable).
     """
 
     code = "grad"
@@ -231,8 +231,9 @@ class DTypeError(InteropError, TypeError):
 class LayoutError(InteropError, BufferError):
     """The storage is not plain strided memory: sparse, quantized, mkldnn, nested, a wrapper subclass.
 
-    ``layout="dense"`` permits the dense copy where there is one (sparse, quantized, mkldnn). Nested
-    tensors and wrapper subclasses have no single dense meaning, so for them the refusal is final.
+    ``layout="dense"`` permits the dense copy where there is one: sparse, quantized and mkldnn tensors, nested tensors
+    whose parts have one shape, wrappers with a ``dequantize()``, JAX arrays in parts on devices of the host. Ragged
+    tensors and other wrappers have no single dense meaning, so for them the refusal is final.
     """
 
     code = "layout"
@@ -241,7 +242,8 @@ class LayoutError(InteropError, BufferError):
 class MaskError(InteropError, ValueError):
     """A masked array, and the target has no masks: masked elements would become ordinary values.
 
-    Pass ``mask="drop"`` to convert the data under the mask, or fill the array first.
+    A mask that masks nothing is none. The nulls of Arrow are a mask. Fill the array first, or pass ``mask="drop"`` to
+    convert the data under the mask: whatever is stored there, which Arrow leaves open.
     """
 
     code = "mask"
