@@ -218,7 +218,9 @@ def _settle_device(x: Any, said: Device, capsule: Capsule) -> None:
     """Compare the device that a producer said with that in its capsule: the work was ordered for the one, and done on the other."""
     found = capsule.device
     if said == found or (capsule.memory == "managed" and (said == CPU or said.type == found.type)):
-        capsule.device = said  # managed memory is on every device, and on the host
+        capsule.device = said  # managed memory is on every device, and on the host, where it is memory like any other
+        if said == CPU and capsule.memory == "managed":
+            capsule.memory = "plain"
     elif STREAMED & {said.type, found.type} and capsule.memory != "pinned":
         # A CUDA array labelled as one of the host (cuvs#2239) would be read there. Without streams the label of the memory
         # counts: MLX says Metal, and exports memory of the host, which is the same.

@@ -28,6 +28,7 @@ from interop._model.description import DEVICE_TYPES
 from interop.backends.dlpack import backend
 from interop.dlpack import DEVICES, READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor, producer_of
 from interop.errors import ProducerError
+from interop.notation import format_description, parse
 from tests.producer import Producer
 
 DATA = np.arange(6, dtype="float32").reshape(2, 3)
@@ -320,6 +321,7 @@ def test_kinds_of_one_memory_may_be_labelled_as_either(said, found):
     """MLX says Metal and exports what the host shares; pinned and managed memory are the host's too."""
     described = describe(Producer(DATA, advertised=said, device=found))
     assert str(described.device) == {(2, 1): "cuda:1"}.get(said, "cpu")
+    assert parse(format_description(described)).device == described.device
 
 
 @pytest.mark.parametrize("device", [(2, 0), (8, 0), (10, 0), (14, 0)])
