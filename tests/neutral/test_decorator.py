@@ -330,8 +330,17 @@ def test_what_is_read_only_there_is_copied_back_or_asked():
 
     found = double(torch.ones(16))  # JAX's memory is read-only, and torch has no such tensors: by default a copy
     found[0] = 7
-    with interop.policy(readonly="error"), pytest.raises(ReadOnlyError, match="the result of double") as caught:
+    with interop.policy(readonly="error"), pytest.raises(ReadOnlyError, match="JAX arrays are immutable"):
         double(torch.ones(16))
+
+    @neutral(runs_on="numpy")
+    def fixed(x):
+        made = x + 1
+        made.flags.writeable = False
+        return made
+
+    with interop.policy(readonly="error"), pytest.raises(ReadOnlyError, match="the result of fixed") as caught:
+        fixed(torch.ones(16))
     assert "at result" in str(caught.value)
 
 
