@@ -135,8 +135,8 @@ def guarded_in_python(shortcut: Shortcut) -> Callable[[Any], Any]:
 def _checked_view(x: Any, result: Any, shortcut: Shortcut) -> Any:
     if type(result) is not shortcut.expects_view or result.flags.owndata:
         return None
-    low = shortcut.has_storage is not None and result.__array_interface__["data"][0] < LOW
-    if low and not (shortcut.offset is not None and shortcut.offset(x) == 0) and not shortcut.has_storage(x):
+    has_storage, offset = shortcut.has_storage, shortcut.offset
+    if has_storage is not None and result.__array_interface__["data"][0] < LOW and not (offset and offset(x) == 0) and not has_storage(x):
         return None
     if shortcut.read_only:
         result.flags.writeable = False

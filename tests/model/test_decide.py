@@ -97,46 +97,59 @@ def check_nothing_lost(plan, asked):
     source, policy = plan.description, asked.policy
     kinds = {step.kind for step in plan.steps}
     within = source.backend == plan.target
-    assert plan.device.type in asked.target.devices or within
-    assert plan.dtype in asked.target.dtypes_on(plan.device) or within
-    assert within or not source.tracked or policy.grad == "detach"
-    assert within or not source.masked or policy.mask == "drop"
-    assert within or not source.units or policy.units == "drop"
-    assert within or source.layout == "strided" or policy.layout == "dense"
-    assert within or source.no_data is None
     assert plan.device == source.device or "transfer" in kinds
-    if plan.device != source.device:
-        assert asked.device_named or policy.transfer == "allow"
-    if policy.copy is True:
-        assert not plan.shares_memory
-    if policy.copy is False:
-        assert not {step.kind for step in plan.steps} & FRESH
-    if plan.dtype in asked.target.extension and not within and asked.dtype is None:
-        assert policy.extension == "keep" or (source.dense_dtype or source.dtype) not in asked.target.extension
-    if policy.extension == "keep" and policy.casting == "no" and not within and asked.dtype is None:
-        assert plan.dtype == (source.dense_dtype or source.dtype)
-    lands_on_source = plan.shares_memory and not within
-    if lands_on_source and source.readonly and not asked.target.readonly_arrays:
-        assert policy.readonly == "share"
-    if lands_on_source and source.readonly is None and not asked.target.readonly_arrays:
-        assert policy.readonly != "error"
-    if lands_on_source and source.readonly is None and asked.target.readonly_arrays and not asked.target.immutable:
-        assert "protect" in kinds or policy.readonly == "share"
-    if lands_on_source and asked.target.immutable and (source.readonly is not True or source.writable_base):
-        assert policy.readonly == "share"
-    # What only the host can do for a producer on a device is done there.
-    if source.backend == "dlpack" and source.device != CPU and "transfer" in kinds:
-        before = [step.kind for step in plan.steps[: [step.kind for step in plan.steps].index("transfer")]]
-        assert not {"copy", "cast", "densify", "resolve"} & set(before)
-    if source.backend == "dlpack" and source.device != CPU and "transfer" not in kinds:
+    assert plan.device == source.device or asked.device_named or policy.transfer == "allow"
+    assert policy.copy is not True or not plan.shares_memory
+    assert policy.copy is not False or not kinds & FRESH
+    if within:
+        return
+    assert plan.device.type in asked.target.devices
+    assert plan.dtype in asked.target.dtypes_on(plan.device)
+    assert not source.tracked or policy.grad == "detach"
+    assert not source.masked or policy.mask == "drop"
+    assert not source.units or policy.units == "drop"
+    assert source.layout == "strided" or policy.layout == "dense"
+    assert source.no_data is None
+    assert not source.pending or "resolve" in kinds
+    check_dtype(plan, asked)
+    check_reach(plan)
+    if plan.shares_memory:
+        check_shared(plan, asked, kinds)
+
+
+def check_dtype(plan, asked):
+    if asked.dtype is not None:
+        return
+    have, policy = plan.description.dense_dtype or plan.description.dtype, asked.policy
+    if plan.dtype in asked.target.extension:
+        assert policy.extension == "keep" or have not in asked.target.extension
+    if policy.extension == "keep" and policy.casting == "no":
+        assert plan.dtype == have
+
+
+def check_reach(plan):
+    """What only the host can do for a producer on a device is done there."""
+    if plan.description.backend != "dlpack" or plan.description.device == CPU:
+        return
+    kinds = [step.kind for step in plan.steps]
+    if "transfer" in kinds:
+        assert not {"copy", "cast", "densify", "resolve"} & set(kinds[: kinds.index("transfer")])
+    else:
         assert not [step for step in plan.steps if step.side == "source" and step.kind in FRESH]
-    if lands_on_source and source.tracked and asked.target.readonly_arrays and policy.readonly != "share":
-        assert "protect" in kinds or asked.target.immutable
-    if source.pending and not within:
-        assert "resolve" in kinds
-    if lands_on_source:
-        assert source.pointer % asked.target.alignment_on(source.device) == 0
-        assert not asked.target.compact or source.strides in ((3, 1), (1, 2))
+
+
+def check_shared(plan, asked, kinds):
+    """Nobody can write to what the other side holds to be constant, unless that was asked for."""
+    source, target, readonly = plan.description, asked.target, asked.policy.readonly
+    if target.immutable:
+        assert (source.readonly is True and not source.writable_base) or readonly == "share"
+    elif target.readonly_arrays:
+        assert "protect" in kinds or readonly == "share" or not (source.tracked or source.readonly is None)
+    else:
+        assert source.readonly is not True or readonly == "share"
+        assert source.readonly is not None or readonly != "error"
+    assert source.pointer % target.alignment_on(source.device) == 0
+    assert not target.compact or source.strides in ((3, 1), (1, 2))
 
 
 @pytest.mark.parametrize("target", TARGETS)
