@@ -94,7 +94,20 @@ def raising(error):
         (raising(KeyError("mask")), True),
         (raising(AttributeError("no mask")), False),
     ],
-    ids=repr,
+    ids=[
+        "None",
+        "False",
+        "other shape, none",
+        "other shape, all",
+        "list of none",
+        "list of one",
+        "text",
+        "object",
+        "tensor",
+        "raises",
+        "KeyError",
+        "AttributeError",
+    ],
 )
 def test_a_mask_that_is_odd_is_no_bare_error(said, masked):
     x = np.ones(2).view(type("Odd", (Masked,), {"said": staticmethod(said) if callable(said) else said}))
