@@ -15,11 +15,11 @@ from interop._model.capabilities import Capabilities
 from interop._model.description import STREAMED, Description, Device
 from interop._model.dtypes import DTYPES
 from interop.backends.base import Backend
-from interop.backends.dlpack import REFUSALS, Opened, export_capsule
+from interop.backends.dlpack import REFUSALS, Opened, advertised, export_capsule
 from interop.backends.dlpack import backend as dlpack_backend
 from interop.backends.numpy.backend import aligned_copy, is_extension, tidy, writable
 from interop.backends.numpy.backend import backend as numpy_backend
-from interop.dlpack import device_of, producer_of
+from interop.dlpack import producer_of
 from interop.errors import DeviceUnavailableError, DTypeError, InteropError, LayoutError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class ArrayAPIBackend(Backend):
         The library's name in sentences; default: `name`.
     **capabilities
         What is not the default in `Capabilities`, for host memory. ``readonly_arrays=True`` if an array can be read-only, and exports say so;
+        ``immutable=True`` if no array can be written to, so that writable memory is copied for it;
         ``negative_strides=True`` if it can walk backwards; ``compact=True`` if it takes only memory without gaps; ``alignment={"cpu": 64}``
         if it takes only memory that starts at such a multiple (at most 64 bytes); ``shares=False`` if its ``from_dlpack`` copies.
 
@@ -110,7 +111,7 @@ class ArrayAPIBackend(Backend):
 
     def _named(self, native: Any, taken: list[Device]) -> Device:
         try:
-            at, _ = device_of(*map(int, self._xp.empty(0, device=native).__dlpack_device__()))
+            at = advertised(self._xp.empty(0, device=native))
         except REFUSALS:  # it has no name in DLPack
             at = taken[0]
         return Device("ext", len(taken)) if at in taken else at  # no other library shares memory with those
@@ -133,13 +134,14 @@ class ArrayAPIBackend(Backend):
             shape = tuple(extent if isinstance(extent, int) else None for extent in x.shape)
             name = next((name for name in DTYPES if getattr(self._xp, name, None) == x.dtype), str(x.dtype))
             return Description(backend=self.name, type=_name(type(x)), shape=shape, dtype=name, device=at)
-        return dlpack_backend.describe(x).replace(backend=self.name, type=_name(type(x)), device=at)
+        seen = dlpack_backend.describe(x).replace(backend=self.name, type=_name(type(x)), device=at)
+        return seen.replace(readonly=True) if self.capabilities.immutable else seen  # whether its exports say so or not
 
     def device_of(self, x: Any) -> Device:
         for native, at in self._natives:
             if native == x.device:
                 return at
-        return device_of(*map(int, x.__dlpack_device__()))[0]
+        return advertised(x)
 
     def may_be_aliased(self, x: Any) -> bool:
         return True  # the standard has no way to ask
@@ -170,7 +172,8 @@ class ArrayAPIBackend(Backend):
     # Shared with NumPy.
 
     def host_view(self, x: Any) -> Any:
-        return dlpack_backend.host_view(x if isinstance(x, Opened) else dlpack_backend.import_producer(x, _no_stream))
+        view = dlpack_backend.host_view(x if isinstance(x, Opened) else dlpack_backend.import_producer(x, _no_stream))
+        return numpy_backend.protect(view) if self.capabilities.immutable else view
 
     def from_host(self, view: Any) -> Any:
         made, expected = self._imported(view), numpy_backend.describe(view)

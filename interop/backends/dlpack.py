@@ -26,7 +26,7 @@ from interop.errors import DTypeError, GradError, ProducerError, TransferError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DLPackBackend", "Opened", "ask", "backend"]
+__all__ = ["DLPackBackend", "Opened", "advertised", "ask", "backend"]
 
 # What libraries raise when they refuse; the standard says BufferError, and they say everything.
 REFUSALS = (BufferError, RuntimeError, TypeError, ValueError, AssertionError, AttributeError, LookupError, ArithmeticError, OSError)
@@ -64,7 +64,7 @@ class DLPackBackend(Backend):
         return isinstance(x, Opened) or hasattr(x, "__dlpack__")
 
     def import_producer(self, x: Any, stream: Callable[[Device], int | None]) -> Opened:
-        device = _advertised(x)
+        device = advertised(x)
         exported, tracked = _export(x, stream(device) if device.type == "cuda" else None)
         capsule = Capsule(exported)
         _settle_device(x, device, capsule)
@@ -193,7 +193,7 @@ def ask(x: Any, question: Callable[[], Any]) -> Any:
         raise ProducerError(message, hint="Its own library has to make a plain array of it first.") from error
 
 
-def _advertised(x: Any) -> Device:
+def advertised(x: Any) -> Device:
     """Return the device that a producer says it is on."""
 
     def question() -> Any:

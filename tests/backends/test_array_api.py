@@ -473,3 +473,16 @@ def test_the_backend_of_a_namespace_needs_no_numpy_array(either):
     assert not either.is_scalar(x)
     assert either.may_be_aliased(x)
     assert numpy_backend.owns(either.host_view(x))
+
+
+def test_a_library_of_immutable_arrays_gets_copies_of_what_can_be_written(library):
+    library(immutable=True)
+    a = np.arange(3.0)
+    made = convert(a, "madeup")
+    assert not interop.shares_memory(made, a)
+    assert interop.shares_memory(convert(a, "madeup", readonly="share"), a)
+    assert interop.describe(made).readonly
+    assert not convert(made, "numpy").flags.writeable  # though its export says that it is
+    assert not interop.shares_memory(convert(made, "torch"), made)
+    library()
+    assert interop.shares_memory(convert(a, "madeup"), a)  # the negative control
