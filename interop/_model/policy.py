@@ -164,6 +164,11 @@ def policy(base: Policy | str | None = None, /, **changes: Any) -> Iterator[Poli
     **changes
         Permissions to change on top of it. Here ``copy=None`` is the array API's None.
 
+    Notes
+    -----
+    A new thread and a spawned process begin without it, an asyncio task and a forked process with what was in force where they
+    were started. So a call that is sent to a pool of processes names its permissions itself.
+
     Examples
     --------
     >>> with policy(grad="detach"), policy(transfer="allow") as inner:

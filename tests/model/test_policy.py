@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import contextvars
+import multiprocessing
 import pickle
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
@@ -91,6 +92,14 @@ def test_threads_do_not_see_each_others_scope():
     with ThreadPoolExecutor(1) as pool, policy("coerce"):
         assert pool.submit(current_policy).result() == DEFAULT
         assert pool.submit(contextvars.copy_context().run, current_policy).result() == COERCE  # the negative control
+
+
+def test_spawned_processes_begin_without_the_scope():
+    spawn = multiprocessing.get_context("spawn")
+    with policy("coerce") as here, ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        assert pool.submit(current_policy).result() == DEFAULT
+        assert current_policy() == here == COERCE  # the negative control
+        assert pool.submit(resolve_policy, {}, here).result() == here  # what is sent along by name arrives
 
 
 def test_asyncio_tasks_do_not_see_each_others_scope():
