@@ -99,7 +99,7 @@ def test_spawned_processes_begin_without_the_scope():
     with policy("coerce") as here, ProcessPoolExecutor(1, mp_context=spawn) as pool:
         assert pool.submit(current_policy).result() == DEFAULT
         assert current_policy() == here == COERCE  # the negative control
-        assert pool.submit(resolve_policy, {}, here).result() == here  # what is sent along by name arrives
+        assert pool.submit(resolve_policy, here, {}).result() == here  # what is sent along by name arrives
 
 
 def test_asyncio_tasks_do_not_see_each_others_scope():
