@@ -179,6 +179,9 @@ CALLS: dict[str, tuple[str, ...]] = {
         "interop.convert(vector, 'cuda')",
         "interop.convert(vector, torch.Tensor)",
         "interop.convert(vector, like='torch')",
+        "interop.convert(vector, like=[vector])",
+        "interop.guard(copy='error')",
+        "interop.record(kep=1)",
         "interop.to_torch(vector, device=0)",
         "interop.to_numpy(vector, dtype='flaot32')",
         "interop.to_numpy(vector, dtype='>f4')",
@@ -225,6 +228,8 @@ CALLS: dict[str, tuple[str, ...]] = {
     ),
     "a wrong rule": (
         "autograd.wrap(3, runs_on='numpy')",
+        "autograd.wrap(len, runs_on=len)",
+        "neutral(runs_on=len)(columns)",
         "autograd.wrap(len, runs_on='torch')",
         "autograd.wrap(len, runs_on='numpy', vmap='lead')",
         "autograd.wrap(len, runs_on='numpy', grad='detach')",

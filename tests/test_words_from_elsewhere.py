@@ -109,6 +109,28 @@ def test_like_is_an_array(like):
         interop.convert(X, like=like)
 
 
+def test_a_container_is_nothing_to_follow():
+    with pytest.raises(interop.UnsupportedTypeError, match=r"like= is an array .* list is none"):
+        interop.convert(X, like=[X])
+
+
+@pytest.mark.parametrize(
+    "runs_on", [lambda: neutral(runs_on=np.ndarray)(len), lambda: interop.autograd.wrap(len, runs_on=np.ndarray)], ids=["neutral", "wrap"]
+)
+def test_a_library_is_named_by_the_keyword_that_was_given(runs_on):
+    with pytest.raises(TypeError, match=r"runs_on= is .* write 'numpy'"):
+        runs_on()
+
+
+@pytest.mark.parametrize(
+    ("block", "word", "right"), [(interop.guard, "copy", "copies"), (interop.guard, "grad", "grads"), (interop.record, "keeep", "keep")]
+)
+def test_a_block_names_the_keyword_that_is_meant(block, word, right):
+    with pytest.raises(TypeError, match=f"did you mean '{right}'"):
+        block(**{word: "error"})
+    block(**{right: "error"})  # the negative control
+
+
 @pytest.mark.parametrize(("verb", "right"), [("to_torch", "'cuda:0'"), ("to_numpy", "'cpu'")])
 def test_a_device_is_no_number(verb, right):
     with pytest.raises(TypeError, match=f"write device={right}"):

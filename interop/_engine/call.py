@@ -20,7 +20,7 @@ from interop._model.plan import Plan, Request, grouped, hint_for, merged_permiss
 from interop._model.policy import FIELDS, Casting, Extension, Grad, Layout, Mask, Policy, ReadOnly, TransferRule, Units, resolve_policy
 from interop._model.spelling import type_name
 from interop._watch.ledger import forbidden, log_plan
-from interop.backends import FOREIGN, backend_names, find_backend, is_backend, load_backend, name_of_target
+from interop.backends import FOREIGN, backend_names, find_backend, is_array, is_backend, load_backend, name_of_target
 from interop.dlpack import stream_number
 from interop.errors import InteropError, Refusal, StreamError, UnsupportedTypeError
 
@@ -96,6 +96,11 @@ def target_of(to: Any, like: Any) -> str:
         return name_of_target(to)
     if isinstance(like, str | ModuleType):
         raise TypeError(f"like= is an array whose library is meant; a library is given by position, as in (x, {name_of_target(like)!r}).")
+    if not is_array(like):
+        hint = "Give one of its arrays, or the library by position."
+        raise UnsupportedTypeError(
+            f"like= is an array whose library is meant, and {type_name(like)} is none that interop knows.", hint=hint
+        )
     name = find_backend(like).name
     if name == FOREIGN:
         hint = f"The backends that can be targets: {', '.join(backend_names())}."

@@ -101,7 +101,8 @@ class ArgumentConverter:
             raise TypeError("give one of like= (everything follows an array) and to= (everything goes to that library), not both.")
         if self.like is not None:
             _check_like(self.like, signature)
-        self.to, self.runs_on = (None if library is None else name_of_target(library) for library in (to, runs_on))
+        self.to = None if to is None else name_of_target(to)
+        self.runs_on = None if runs_on is None else name_of_target(runs_on, "runs_on")
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], Callable[[Any], Any]]:
         """Return the arguments as the function takes them, and what is to be done with its result."""

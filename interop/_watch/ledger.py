@@ -6,27 +6,29 @@ so nothing gets past. `interop._model.scope` documents how far a block reaches.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
 from collections import deque
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
 from interop._model.scope import Entry, block, in_force, nested, put
-from interop._model.spelling import nearest
+from interop._model.spelling import nearest, unknown
 from interop._untraced import untraced
 from interop.backends import backend_names, library_part, load_backend
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from interop._model.description import Description, Device
     from interop._model.plan import Plan
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Rule = Literal["allow", "error"]
 _HERE = str(Path(__file__).parent.parent) + os.sep
 
@@ -163,7 +165,22 @@ class Log:
         return f"{self.crossing_count} crossings{dropped}: {counts}"
 
 
+def _keywords_checked(function: Callable[P, T]) -> Callable[P, T]:
+    """Name the right keyword for a wrong one, as the verbs do."""
+    known = function.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]  # what `block` has wrapped
+
+    @functools.wraps(function)
+    def call(*args: P.args, **keywords: P.kwargs) -> T:
+        for name in keywords:
+            if name not in known:
+                raise TypeError(unknown(name, f"keyword of {function.__name__}", known))
+        return function(*args, **keywords)
+
+    return call
+
+
 @untraced
+@_keywords_checked
 @block
 def record(*, keep: int | None = 10_000) -> Iterator[Log]:
     """Write down every crossing that interop makes in this context; blocks nest, and each has its own log.
@@ -209,6 +226,7 @@ def record(*, keep: int | None = 10_000) -> Iterator[Log]:
 
 
 @untraced
+@_keywords_checked
 @block
 def guard(*, copies: Rule | None = None, transfers: Rule | None = None, grads: Rule | None = None, native: bool = False) -> Iterator[None]:
     """Forbid crossings in this context: no permission given inside, in a call or in a scope, lifts it.
@@ -299,6 +317,6 @@ def _call_site() -> str:
     return _site(frame.f_code.co_filename, frame.f_lineno)
 
 
-@lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=1024)
 def _site(file: str, line: int) -> str:
     return f"{file}:{line}"  # one text for all crossings of a loop

@@ -153,7 +153,7 @@ def wrap(
         raise TypeError(f"{forward!r} is wrapped already: give it rules with its .backward and .jvp, or wrap the function inside of it.")
     if vmap not in _VMAP:
         raise ValueError(no_value("vmap", vmap, _VMAP))
-    signature, library = FunctionSignature(forward), name_of_target(runs_on)
+    signature, library = FunctionSignature(forward), name_of_target(runs_on, "runs_on")
     if library == "torch":
         why = "torch differentiates its own functions, see torch.autograd.Function for a rule."
         raise ValueError(f"runs_on='torch' needs no wrapping: {why}")

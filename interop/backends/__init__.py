@@ -278,7 +278,7 @@ def _unsupported(x: Any, kind: type, tree: Callable[[], str] | None) -> Unsuppor
     return UnsupportedTypeError(message, hint=hint)
 
 
-def name_of_target(to: Any) -> str:
+def name_of_target(to: Any, keyword: str = "to") -> str:
     """Return the backend's name for a name or a namespace module, array-api-compat's wrappers included.
 
     >>> import numpy, array_api_compat.numpy
@@ -291,12 +291,12 @@ def name_of_target(to: Any) -> str:
         # array_api_compat.torch, also where a library vendors it: sklearn.externals.array_api_compat.torch
         name = to.__name__.rpartition("array_api_compat.")[2].partition(".")[0]
     else:
-        raise TypeError(f"to= is a backend's name or its namespace module, got {to!r}{_name_meant_by(to)}")
+        raise TypeError(f"{keyword}= is a backend's name or its namespace module, got {to!r}{_name_meant_by(to)}")
     if not is_backend(name):
         if meant := next((right for right, library in BUILTIN.items() if name in library.aliases), None):
             raise ValueError(f"{name!r} is not a backend; did you mean {meant!r}? Known: {', '.join(backend_names())}.")
         if any(name.partition(":")[0] in library.devices for library in BUILTIN.values()):
-            raise ValueError(f"{name!r} is a device, and the target is a library: write device={name!r} besides it.")
+            raise ValueError(f"{name!r} is a device, and the target is a library: write device={name!r} beside it.")
         raise ValueError(unknown(name, "backend", backend_names()))
     return name
 
