@@ -21,7 +21,7 @@ from interop.backends.numpy.backend import native_dtype, view_memory
 from interop.backends.producers import facts_of, is_tracked
 from interop.backends.units import said, unit_of
 from interop.dlpack import VERSION, Capsule, device_of, producer_of
-from interop.errors import DTypeError, GradError, ProducerError, TransferError
+from interop.errors import DTypeError, GradError, ProducerError, TransferError, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,7 +186,7 @@ def ask(x: Any, question: Callable[[], Any]) -> Any:
     """Return a producer's answer. What it raises is a `ProducerError`: so `question` calls the producer, and does nothing else."""
     try:
         return question()
-    except (MemoryError, RecursionError):  # not about this producer
+    except (MemoryError, RecursionError, UnsupportedTypeError):  # not about this producer; or it is none, as a `Transfer`
         raise
     except Exception as error:
         message = f"{type_name(x)} refuses to be exported through DLPack: {_words(error)}"

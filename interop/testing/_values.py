@@ -14,11 +14,10 @@ from interop._model.policy import Policy
 from interop._verbs import to_numpy
 from interop._watch.ledger import unwatched
 from interop.backends import find_backend, is_array, load_backend
-from interop.backends.numpy.backend import quietly
 from interop.errors import InteropError, MaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from interop._model.description import Description
 
@@ -72,7 +71,7 @@ class Side:
         if self.host is not None:
             return self.host
         host = load_backend("numpy").namespace()
-        return quietly(host.asarray, self.number, dtype=other.host.dtype if _takes(other.host, self.number) else None)
+        return _quietly(host.asarray, self.number, dtype=other.host.dtype if _takes(other.host, self.number) else None)
 
     def in_words(self) -> str:
         """Return it in words, for messages."""
@@ -139,7 +138,7 @@ def _values(a: Any, d: Any, rules: Rules) -> list[Finding]:
     host = load_backend("numpy").namespace()
     rtol = max(default_rtol(_name(a)), default_rtol(_name(d))) if rules.rtol is None else rules.rtol
     wide = _widened(a), _widened(d)
-    bad = host.logical_not(quietly(_same, *wide, rtol, rules))
+    bad = host.logical_not(_quietly(_same, *wide, rtol, rules))
     count = int(host.count_nonzero(bad))
     if not count:
         return []
@@ -173,7 +172,7 @@ def _worst(a: Any, d: Any, wide: tuple[Any, Any], bad: Any) -> str:
     if not (_numeric(a) and _numeric(d)):
         index = host.unravel_index(int(host.argmax(bad)), bad.shape)
         return f"\n  first{_spot(index)}: actual {a[index]!r}, desired {d[index]!r}"
-    apart, relative = quietly(_distances, *wide, bad)
+    apart, relative = _quietly(_distances, *wide, bad)
     ranked = host.where(bad, host.where(host.isnan(apart), host.inf, apart), -1)
     index = host.unravel_index(int(host.argmax(ranked)), bad.shape)
     ratio = host.max(host.where(host.isnan(relative), host.inf, relative))
@@ -222,3 +221,9 @@ def _widened(array: Any) -> Any:
     if kind in ("int", "uint", "bool") and array.dtype.kind not in "biu":
         return array.astype("int64")
     return array
+
+
+def _quietly(function: Callable[..., Any], *args: Any, **words: Any) -> Any:
+    from interop.backends.numpy.backend import quietly  # on request: importing the kit loads no library
+
+    return quietly(function, *args, **words)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -64,19 +63,18 @@ def test_a_full_disk_under_both_outputs_is_status_2():
         assert subprocess.run(command("list"), stdout=out, stderr=out, check=False).returncode == 2
 
 
+# Not preexec_fn, with which Python forks: JAX, once another test has loaded it, warns of that.
+LIMITED = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)); os.execv(sys.executable, sys.argv[1:])"
+
+
 def with_small_files(*words):
     """Run a command whose files may have 64 bytes; it writes no bytecode, which would be cut as well."""
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
-
     return subprocess.run(
-        command(*words),
+        [sys.executable, "-c", LIMITED, *command(*words)],
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=limit,
     )
 
 
