@@ -74,6 +74,18 @@ def test_a_healed_one_is_a_finding_also_if_only_in_part(listed):
     assert kinds(record("wrong"), record("refused", dtype="int8")) == ["healed"]
 
 
+def test_what_is_refused_without_its_state_too_heals_nothing(listed):
+    """As of a dtype that the consumer lacks: NumPy 2.5 refuses torch's bfloat16, whether a negation is pending or not."""
+    listed(deviation(match=({"state": ("neg",)},)))
+    pending = record("refused", reason="no such dtype")
+    pending = pending._replace(case=pending.case._replace(state="neg"))
+    shown = record("wrong", dtype="int8")
+    shown = shown._replace(case=shown.case._replace(state="neg"))
+    assert kinds(pending, shown, record("refused", reason="no such dtype")) == []
+    assert kinds(pending, shown, record("refused", reason="in other words")) == ["healed"]
+    assert kinds(pending, shown, record("shared", reason="")) == ["healed"]
+
+
 def test_an_exception_within_the_pattern_is_taken_out_of_it(listed):
     listed(deviation(but=({"dtype": ("int8",)},)))
     assert kinds(record("wrong"), record("refused", dtype="int8")) == []

@@ -264,8 +264,10 @@ class Finding:
 def findings(results: Results) -> list[Finding]:
     """Return what a run found: bad outcomes that nothing explains, and deviations that are not what they were."""
     found = [*_unexplained(results), *_unshared(results)]
+    plain = (record for record in results.records if record.case.state == "plain" and record.outcome == "refused")
+    plainly_refused = frozenset((record.case, record.reason) for record in plain)
     for one in _here(_key(results.environment)):
-        found += _stale(one, results)
+        found += _stale(one, results, plainly_refused)
     return found
 
 
@@ -315,12 +317,22 @@ def _own() -> frozenset[str]:
     return frozenset({"capsule", *built_in()})
 
 
-def _stale(one: Deviation, results: Results) -> Iterator[Finding]:
+def _is_refused_anyway(record: Record, plainly_refused: frozenset[tuple[Case, str]]) -> bool:
+    """Whether the same array is refused in the same words without what it carries, for a dtype that the other side lacks: that heals nothing."""
+    return (
+        record.outcome == "refused"
+        and record.case.state != "plain"
+        and (record.case._replace(state="plain"), record.reason) in plainly_refused
+    )
+
+
+def _stale(one: Deviation, results: Results, plainly_refused: frozenset[tuple[Case, str]]) -> Iterator[Finding]:
     # A third party's library may do well where those of the matrix do not, or badly, and neither says anything of a deviation but its own.
     entries = results.environment["libraries"].items()
     judged = _own() | {name for name, entry in entries if entry["distribution"] == one.library}
     about = [record for record in results.records if {record.case.producer, record.case.consumer} <= judged and one.is_about(record.case)]
     healed = [record for record in about if record.outcome in GOOD and not is_bad(record)]
+    healed = [record for record in healed if not _is_refused_anyway(record, plainly_refused)]
     shown = any(one.explains(record) for record in about)
     if healed:
         yield Finding(
