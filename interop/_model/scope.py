@@ -1,8 +1,9 @@
 """What ``with`` blocks put in force, and blocks that end whatever interrupts them.
 
 Contexts are those of `contextvars`: a new thread starts without the blocks of the one that made it, an asyncio task
-with those that it was started in. A block takes away what it put there and nothing else, whichever ends first: two
-generators may each hold one, and an asynchronous one may be closed from another task.
+with those that it was started in, also after these have ended. A block takes away what it put there and nothing else, whichever ends
+first: two generators may each hold one. One that is left in another context, as that of a generator which is closed from another task or
+thread, ends in all of them: nobody is there to take it away.
 
 A Ctrl-C is raised where a function begins or a call ends, so also inside of ``__enter__`` and ``__exit__``, and a stack that is full
 ends a call before it begins. A context manager that is one object cannot be safe from that: what it has entered is lost when the
@@ -15,7 +16,7 @@ from __future__ import annotations
 import functools
 import inspect
 import weakref
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -194,43 +195,82 @@ def nested(*blocks: contextlib.AbstractContextManager[Any]) -> Iterator[None]:
 
 
 class Entry:
-    """Something in force: its kind, its value, and whether a plain conversion has to know of it, so that no fast path is taken."""
+    """Something in force: its kind, its value, and whether a plain conversion has to know of it, so that no fast path is taken.
 
-    __slots__ = ("fast_path_off", "kind", "value")
+    One that stands `alone` hides what was in force before it.
+    """
 
-    def __init__(self, kind: str, value: Any, *, fast_path_off: bool = True) -> None:
-        self.kind, self.value, self.fast_path_off = kind, value, fast_path_off
+    __slots__ = ("alone", "ended", "fast_path_off", "kind", "value")
+
+    def __init__(self, kind: str, value: Any, *, fast_path_off: bool = True, alone: bool = False) -> None:
+        self.kind, self.value, self.fast_path_off, self.alone = kind, value, fast_path_off, alone
+        self.ended = False
+        """Whether its block was left in another context than it was entered in, and so is in force in none."""
 
 
 _entries: ContextVar[tuple[Entry, ...]] = ContextVar("interop_entries", default=())
 
 fast_path_off: ContextVar[object | None] = ContextVar("interop_fast_path_off", default=None)
-"""Not None where something in force must see or change even a plain conversion."""
+"""Not None where something in force must see or change even a plain conversion; where that ended elsewhere, until it is looked for."""
+
+_entered: ContextVar[None] = ContextVar("interop_entered", default=None)
+"""Says whether a block is left in the context that it was entered in: elsewhere its token cannot be reset (`ContextVar.reset`)."""
 
 
 def in_force(kind: str) -> list[Any]:
     """Return the values of a kind, the outermost first."""
-    return [entry.value for entry in _entries.get() if entry.kind == kind]
+    entries = _entries.get()
+    if any(entry.ended for entry in entries):
+        _exchange((), ())
+    return [entry.value for entry in _seen(_entries.get()) if entry.kind == kind]
+
+
+def _seen(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Return those that no other hides."""
+    return entries[max((at for at, entry in enumerate(entries) if entry.alone), default=0) :]
 
 
 @block
-def put(*entries: Entry, instead: bool = False) -> Iterator[None]:
-    """Put entries in force for a block; with `instead`, in the place of all that are."""
-    before = _entries.get() if instead else ()
+def put(*entries: Entry) -> Iterator[None]:
+    """Put entries in force for a block."""
+    token = None
     try:
-        _exchange(before, entries)
+        token = _entered.set(None)
+        _exchange((), entries)
         yield
     finally:
-        # Not a token's reset, which would bring back whatever was in force when the block began. And no deeper than on entering.
+        # Not the token's own value, which would bring back whatever was in force when the block began. And no deeper than on entering.
         try:
-            _exchange(entries, before)
+            if not _is_here(token):
+                _end(entries)
+            _exchange(entries, ())
         except BaseException:
-            _exchange(entries, before)
+            if not _is_here(token):
+                _end(entries)
+            _exchange(entries, ())
             raise
+
+
+def _is_here(token: Token[None] | None) -> bool:
+    """Return whether this is the context in which a token was made, or where it was found to be already."""
+    if token is None:
+        return True
+    try:
+        _entered.reset(token)
+    except RuntimeError:  # it was reset, where it could be
+        return True
+    except ValueError:
+        return False
+    return True
+
+
+def _end(entries: tuple[Entry, ...]) -> None:
+    for entry in entries:
+        entry.ended = True
 
 
 def _exchange(old: tuple[Entry, ...], new: tuple[Entry, ...]) -> None:
     """Take entries out of force and put others in force; twice is as good as once."""
-    entries = (*[entry for entry in _entries.get() if entry not in old and entry not in new], *new)
+    entries = (*[entry for entry in _entries.get() if entry not in old and entry not in new and not entry.ended], *new)
     _entries.set(entries)
-    fast_path_off.set([entry for entry in entries if entry.fast_path_off] or None)
+    fast_path_off.set([entry for entry in _seen(entries) if entry.fast_path_off] or None)

@@ -284,7 +284,7 @@ def _native_guards(found: frozenset[str]) -> Iterator[contextlib.AbstractContext
 @block
 def unwatched() -> Iterator[None]:
     """Leave this context's records and guards out: for what looks at arrays on behalf of others (`interop.testing`)."""
-    with put(Entry("unwatched", None, fast_path_off=False), instead=True):
+    with put(Entry("unwatched", None, fast_path_off=False, alone=True)):
         yield
 
 

@@ -3,15 +3,19 @@
 import asyncio
 import contextlib
 import contextvars
+import functools
 import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 import interop
 from interop import COERCE, DEFAULT, STRICT, Policy, policy
 from interop._model.policy import FIELDS, current_policy, resolve_policy
+from interop._model.scope import fast_path_off
+from interop._watch.ledger import forbidden, unwatched
 
 
 def test_the_first_value_is_the_default():
@@ -126,3 +130,96 @@ def test_the_scope_governs_conversions():
             interop.to_numpy(parameter, policy="default")
     with pytest.raises(interop.GradError):
         interop.to_numpy(parameter)
+
+
+def in_a_thread(function):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+def in_a_thread_of_this_context(function):
+    return in_a_thread(functools.partial(contextvars.copy_context().run, function))
+
+
+@contextlib.contextmanager
+def generator_in_scope():
+    def held():
+        with policy(grad="detach"):
+            yield
+
+    generator = held()
+    next(generator)
+    yield lambda: list(generator)
+
+
+@contextlib.contextmanager
+def scope_by_hand():
+    scope = policy(grad="detach")
+    scope.__enter__()
+    yield lambda: scope.__exit__(None, None, None)
+
+
+def in_a_task(function):
+    async def task():
+        function()
+
+    asyncio.run(task())
+
+
+def here(function):
+    return function()
+
+
+@pytest.mark.parametrize("run", [here, in_a_thread, in_a_thread_of_this_context, in_a_task])
+@pytest.mark.parametrize("enter", [generator_in_scope, scope_by_hand])
+def test_a_block_that_ends_in_another_context_ends(enter, run):
+    import torch
+
+    tracked = torch.ones(2, requires_grad=True)
+    with policy(copy=True), enter() as leave:
+        assert interop.to_numpy(tracked).tolist() == [1, 1]  # the negative control
+        run(leave)
+        with pytest.raises(interop.GradError):
+            interop.to_numpy(tracked)
+        assert current_policy() == Policy(copy=True)  # and what is around it is in force
+    with enter() as leave:
+        run(leave)
+        interop.to_numpy(torch.ones(2), copy=None)  # whatever looks finds that it has ended, and fast paths are open again
+        assert current_policy() == DEFAULT
+        assert fast_path_off.get() is None
+
+
+def test_a_guard_and_a_record_end_in_another_context_too():
+    def held():
+        with interop.record() as log, interop.guard(copies="error"):
+            yield log
+
+    generator = held()
+    log = next(generator)
+    assert fast_path_off.get() is not None
+    with pytest.raises(interop.CopyError):
+        interop.to_torch(np.ones(2), copy=True)
+    in_a_thread(lambda: list(generator))
+    assert interop.to_torch(np.ones(2), copy=True).tolist() == [1, 1]
+    assert (log.crossings, fast_path_off.get()) == ([], None)
+
+
+def test_a_task_keeps_the_blocks_that_it_was_started_in():
+    with policy(grad="detach"):
+        started = contextvars.copy_context()
+    assert current_policy() == DEFAULT
+    assert started.run(current_policy).grad == "detach"
+
+
+def test_what_is_unwatched_hides_the_blocks_around_it_until_it_ends_elsewhere():
+    def held():
+        with unwatched():
+            yield
+
+    with interop.guard():
+        generator = held()
+        next(generator)
+        assert forbidden() == frozenset()
+        in_a_thread(lambda: list(generator))
+        assert forbidden() == {"copies", "transfers", "grads"}
+        assert fast_path_off.get() is not None
