@@ -294,6 +294,8 @@ def prepare(call: Call) -> Prepared:
     if not planned and (result_device != description.device or source is not target):
         request = request._replace(unavailable=target.why_unavailable(result_device))
     plan = decide(description, request, result_device)
+    if request.source.wraps == target.name and not planned:  # from here on it is an array of the target's own
+        x, source = source.inside(x), target
     if plan.refusals and not planned:
         plan = tried(plan, x, source, dtype)
     works = plan.ok and (plan.steps or "stream" in keywords) and not planned

@@ -53,6 +53,8 @@ class Capabilities:
         Whether memory must be without gaps, repeats and reversals: C order, or the same with the axes permuted.
     shares : bool
         Whether it can take host memory of others as its own; a library that cannot copies it.
+    wraps : str
+        The library inside, where its arrays are wrappers around those of another.
     why_lacking : mapping of str to str
         Why a dtype is missing that the library could have, and how to get it.
     """
@@ -76,6 +78,7 @@ class Capabilities:
     alignment: Mapping[str, int] = field(default_factory=dict)
     compact: bool = False
     shares: bool = True
+    wraps: str = ""
     why_lacking: Mapping[str, str] = field(default_factory=dict)
     casts_opaque: tuple[str, ...] = ()
 

@@ -47,7 +47,7 @@ def decide(description: Description, request: Request, device: Device | None = N
     draft = Draft(description, request, device or resolve_device(description, request), request.dtype or description.dtype)
     _check_device(draft)
     _check_stream(draft)
-    if description.backend == request.target.name:
+    if request.target.name in (description.backend, request.source.wraps):
         _decide_within(draft)
     else:
         _decide_across(draft)
@@ -100,6 +100,8 @@ def _check_stream(draft: Draft) -> None:
 
 def _decide_within(draft: Draft) -> None:
     description, request = draft.description, draft.request
+    if request.source.wraps:  # what is inside stays as it is; the wrapper's unit does not
+        _check_units(draft)
     supported = request.target.dtypes_on(draft.device)
     if request.dtype is not None and request.dtype not in supported:
         _refuse_dtype_for_good(draft, request.dtype)
@@ -199,8 +201,9 @@ def _check_grad(draft: Draft) -> None:
     if not description.tracked:
         return
     if draft.request.policy.grad == "error":
-        lost = "the gradient" if description.requires_grad else "the forward-mode tangent"
-        reason = f"autograd tracks the source, and {target.title} is outside its graph: {lost} would be lost"
+        lost = "the forward-mode tangent" if description.requires_grad is False else "the gradient"
+        tracks = "its producer cannot say whether autograd tracks it" if description.requires_grad is None else "autograd tracks the source"
+        reason = f"{tracks}, and {target.title} is outside its graph: {lost} would be lost"
         stays = draft.device == description.device
         if stays and target.readonly_arrays and draft.request.policy.readonly != "share" and draft.request.policy.copy is not True:
             reason += " (with grad='detach' shared memory is read-only, unless readonly='share')"

@@ -106,7 +106,8 @@ def hint_for(refusals: Iterable[Refusal], permit: str) -> str:
     """Return the hint for refusals: what permits them, after their libraries' own calls, or what to do instead where nothing does."""
     if not permit:
         return final_hint(refusals)
-    return "; or ".join([*dict.fromkeys(refusal.hint for refusal in refusals if refusal.hint), permit])
+    hints = {refusal.hint for refusal in refusals}  # where another refusal would be left, following one is not enough
+    return "; or ".join([*hints, permit] if len(hints) == 1 and all(hints) else [permit])
 
 
 def final_hint(refusals: Iterable[Refusal]) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from inspect import isroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from interop._model.spelling import module_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -75,7 +77,9 @@ def _advice(x: Any, text: str, library: _Library | None) -> str:
     if library and asked(library.scaled, x) is True:
         return f"take the numbers that it means, {library.to_number}"
     call = library.in_unit.format(text) if library else ""
-    if not call or not hasattr(x, call[2:].partition("(")[0].partition(".")[0]) or not text.isascii():  # a table's column has other calls
+    if (
+        not call or asked(hasattr, x, call[2:].partition("(")[0].partition(".")[0]) is not True or not text.isascii()
+    ):  # a table's column has other calls
         call = next((f"x.{name}" for name in ("magnitude", "value", "quantity") if said(x, name) is not None), "")
     return f"take numbers in a unit that you name, {call}" if call else ""
 
@@ -97,9 +101,11 @@ def said(x: Any, name: str) -> Any:
 
 
 def asked(question: Callable[..., Any], *of: Any) -> Any:
-    """Return a foreign object's answer; something else than all values where it raises, whatever that is."""
+    """Return a foreign object's answer; something else than all values where it raises, whatever that is but no memory and no stack."""
     try:
         return question(*of)
+    except (MemoryError, RecursionError):  # not about this object: there is no answer yet
+        raise
     except Exception:  # of any class: it is a property of somebody else's, which may read a file
         return _UNREADABLE
 
@@ -110,4 +116,4 @@ def is_unreadable(answer: Any) -> bool:
 
 
 def _package(kind: type) -> str:
-    return str(kind.__module__).partition(".")[0]
+    return module_of(kind).partition(".")[0]

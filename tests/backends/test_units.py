@@ -13,6 +13,7 @@ from interop import (
     convert,
     describe,
     explain,
+    guard,
     neutral,
     shares_memory,
     to_numpy,
@@ -21,6 +22,7 @@ from interop import (
 )
 from interop.backends import is_array
 from interop.backends.units import unit_of
+from tests.producer import Producer
 
 
 class Measured(np.ndarray):
@@ -129,6 +131,18 @@ def test_a_unit_that_cannot_be_read_is_refused_too(unit):
     assert to_torch(x, units="drop").tolist() == VALUES.tolist()
 
 
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_what_is_not_about_the_unit_passes(error):
+    def lost(self):
+        raise error("lost")
+
+    worded = type("Unit", (), {"__str__": lost})()
+    for x in (VALUES.view(type("Odd", (np.ndarray,), {"unit": property(lost)})), type("Odd", (Exporting,), {"unit": worded})()):
+        for act in (describe, to_torch, lambda x: explain(x, "torch"), lambda x: to_torch(x, units="drop")):
+            with pytest.raises(error, match="lost"):
+                act(x)
+
+
 def test_in_trees_and_beside_arrays_without_a_unit():
     with pytest.raises(UnitsError, match="length"):
         tree.convert({"x": np.ones(2), "length": Wrapper(VALUES)}, "torch")
@@ -166,6 +180,49 @@ def test_whatever_else_is_true_of_what_is_inside_is_still_true():
     turned = Wrapper(torch.ones(2, dtype=torch.complex64).conj())
     assert to_numpy(turned, units="drop").dtype == "complex64"
     assert explain(describe(turned), "numpy").permissions == {"units": "drop"}
+
+
+def test_a_wrapper_around_the_targets_own_array_stays_in_its_graph():
+    x = torch.ones(3, requires_grad=True)
+    assert explain(Wrapper(x), "torch").permissions == {"units": "drop"}
+    with pytest.raises(UnitsError):
+        to_torch(Wrapper(x))
+    assert to_torch(Wrapper(x), units="drop") is x
+    assert to_torch(Wrapper(x, "")) is x  # a mere number needs no word
+    assert explain(Wrapper(x), "torch", units="drop").shares_memory
+    for keywords in ({"copy": True}, {"dtype": "float64"}, {"policy": "coerce", "copy": True}):
+        result = to_torch(Wrapper(x), **{"units": "drop"} | keywords)
+        assert result.grad_fn is not None
+        assert not shares_memory(result, x)
+    with guard(grads="error", copies="error"):
+        assert to_torch(Wrapper(x), units="drop") is x
+    assert tree.convert([Wrapper(x), x], "torch", units="drop")[0] is x
+    assert explain(Wrapper(x), "numpy").permissions == {"grad": "detach", "units": "drop"}  # outside of it
+    masked = np.ma.array(VALUES, mask=[0, 1, 0])
+    assert to_numpy(Wrapper(masked), units="drop") is masked
+
+
+def test_a_wrapper_around_a_producer_of_another_library():
+    for x in (Wrapper(Producer(VALUES)), Record(Producer(VALUES))):
+        assert describe(x).units == "km"
+        assert explain(x, "torch").permissions == {"units": "drop"}
+        assert shares_memory(to_torch(x, units="drop"), VALUES)
+        assert to_numpy(x, units="drop", dtype="int8").tolist() == [0, 1, 2]
+
+
+def test_objects_in_a_wrapper_are_read_where_they_can_be():
+    assert to_torch(Wrapper(np.array([1.5], object)), units="drop", dtype="float32").tolist() == [1.5]
+    assert explain(Wrapper(np.array(["a"], object)), "torch", dtype="float32").final
+
+
+def test_the_librarys_own_call_is_named_where_it_is_enough():
+    alone = explain(Wrapper(VALUES), "torch")
+    assert "x.magnitude; or pass" in str(alone)
+    for x, keywords in [(Wrapper(np.ma.array(VALUES, mask=[0, 1, 0])), {}), (Wrapper(VALUES[::-1]), {"copy": False})]:
+        with pytest.raises(InteropError) as caught:
+            to_torch(x, **keywords)
+        assert "x.magnitude" not in caught.value.hint  # it is masked, or backwards, as before
+        assert to_torch(x, **keywords | caught.value.permissions).tolist() == np.asarray(x.magnitude).tolist()
 
 
 def test_a_record_with_a_unit_is_a_container():

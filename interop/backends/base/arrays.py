@@ -136,8 +136,12 @@ class Arrays(ABC):
         return x
 
     def unitless(self, x: Any) -> Any:
-        """Return the stored numbers of an array that has a unit, on the same memory."""
-        return self.strip(x)
+        """Return the stored numbers of an array that has a unit, on the same memory; `strip` took the class off that knows it."""
+        return x
+
+    def inside(self, x: Any) -> Any:
+        """Return what a wrapper holds, where those are the library's arrays (`Capabilities.wraps`)."""
+        return x
 
     def densify(self, x: Any) -> Any:
         """Return a plain strided copy of another storage layout."""
