@@ -94,8 +94,10 @@ class Description:
         The library forbids writing. None where the producer cannot say, as in a legacy DLPack capsule.
     writable_base : bool
         Read-only, but a view of memory that others can write to.
-    requires_grad, tangent : bool
-        Tracked by reverse-mode autograd; carries a forward-mode tangent.
+    requires_grad : bool or None
+        Tracked by reverse-mode autograd. None where that cannot be said, because asking the producer raised.
+    tangent : bool
+        Carries a forward-mode tangent.
     pending : tuple of str
         Lazy operations to be resolved: ``"conj"``, ``"neg"``, ``"zero"``; the unpacking of bits, the joining of chunks (Arrow).
     layout : str
@@ -126,7 +128,7 @@ class Description:
     pointer: int | None = None
     readonly: bool | None = False
     writable_base: bool = False
-    requires_grad: bool = False
+    requires_grad: bool | None = False
     tangent: bool = False
     pending: tuple[str, ...] = ()
     layout: str = "strided"
@@ -163,8 +165,8 @@ class Description:
 
     @property
     def tracked(self) -> bool:
-        """Whether autograd follows it, in reverse or in forward mode."""
-        return self.requires_grad or self.tangent
+        """Whether autograd follows it, in reverse or in forward mode, or may do so unsaid."""
+        return self.requires_grad is not False or self.tangent
 
     @property
     def pinned(self) -> bool:
@@ -210,7 +212,8 @@ class Description:
         states = {
             f"no data ({self.no_data})": self.no_data,
             f"{self.layout} layout": self.layout != "strided",
-            "requires grad": self.requires_grad,
+            "requires grad": self.requires_grad is True,
+            "its producer cannot say whether it requires grad": self.requires_grad is None,
             "carries a tangent": self.tangent,
             "read-only": self.readonly is True,
             "a view of memory that others can write to": self.writable_base,

@@ -16,8 +16,8 @@ from interop._model.description import CPU, DEVICE_TYPES, STREAMED, Description,
 from interop._model.dtypes import DTYPES
 from interop._model.spelling import type_name
 from interop.backends.base import Backend
+from interop.backends.numpy.backend import address_of, native_dtype, view_memory
 from interop.backends.numpy.backend import backend as numpy_backend
-from interop.backends.numpy.backend import native_dtype, view_memory
 from interop.backends.producers import facts_of, is_tracked
 from interop.backends.units import said, unit_of
 from interop.dlpack import VERSION, Capsule, device_of, producer_of
@@ -35,11 +35,11 @@ _ACCELERATED = frozenset(DEVICE_TYPES) - {"cpu", "meta"}
 
 
 class Opened:
-    """A producer with the capsule that it made, not consumed yet; and whether its library's autograd tracks it, which no capsule says."""
+    """A producer with the capsule that it made, not consumed yet; and whether its library's autograd tracks it, which no capsule says (None: nor can it)."""
 
     __slots__ = ("capsule", "producer", "tracked")
 
-    def __init__(self, producer: Any, capsule: Capsule, *, tracked: bool = False) -> None:
+    def __init__(self, producer: Any, capsule: Capsule, *, tracked: bool | None = False) -> None:
         self.producer = producer
         self.capsule = capsule
         self.tracked = tracked
@@ -156,7 +156,7 @@ def export_capsule(x: Any, stream: int | None) -> Any:
 _GRADIENT = re.compile(r"(?<![a-z])grad(s|ients?)?(?![a-z])", re.IGNORECASE)
 
 
-def _export(x: Any, stream: int | None) -> tuple[Any, bool]:
+def _export(x: Any, stream: int | None) -> tuple[Any, bool | None]:
     """Return a producer's capsule, and whether it is tracked by autograd; DTypeError where an export would end the process.
 
     What is tracked may be refused ("Can't export tensors that require gradient"). The decision has to see it, so its memory is asked for.
@@ -232,13 +232,21 @@ def _said_readonly(x: Any, capsule: Capsule) -> bool | None:
     known = facts_of(x).readonly
     if known is not None:
         return known
-    name = "__array_interface__" if capsule.device == CPU else "__cuda_array_interface__"
-    interface = _quietly(lambda: getattr(x, name))
-    said = interface.get("data") if isinstance(interface, dict) else None
-    if isinstance(said, tuple) and len(said) == 2 and said[0] == capsule.pointer:  # else of other memory
-        return bool(said[1])
-    view = _quietly(lambda: memoryview(x)) if capsule.device == CPU else None
-    return view.readonly if isinstance(view, memoryview) else None
+    on_host = capsule.device == CPU
+    # Each says where its memory is: it need not be that of the capsule.
+    answers = [_quietly(lambda: _of_interface(x, "__array_interface__" if on_host else "__cuda_array_interface__"))]
+    answers += [_quietly(lambda: _of_buffer(x))] if on_host else []
+    return next((readonly for address, readonly in filter(None, answers) if address == capsule.pointer), None)
+
+
+def _of_interface(x: Any, name: str) -> tuple[int, bool]:
+    address, readonly = getattr(x, name)["data"]
+    return operator.index(address), bool(readonly)
+
+
+def _of_buffer(x: Any) -> tuple[int, bool]:
+    view = memoryview(x)
+    return address_of(view), view.readonly
 
 
 def _quietly(question: Callable[[], Any]) -> Any:

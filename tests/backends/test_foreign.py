@@ -26,6 +26,7 @@ from interop import (
 )
 from interop._model.description import DEVICE_TYPES
 from interop.backends.dlpack import backend
+from interop.backends.numpy.backend import address_of
 from interop.dlpack import DEVICES, READ_ONLY, Capsule, DLManagedTensor, DLManagedTensorVersioned, DLTensor, producer_of
 from interop.errors import ProducerError
 from interop.notation import format_description, parse
@@ -87,16 +88,42 @@ def test_a_question_that_fails_says_nothing():
     assert describe(Failing(DATA, version=None)).readonly is None
 
 
-@pytest.mark.parametrize("readonly", [True, False])
-def test_a_buffer_says_what_a_legacy_capsule_cannot(readonly):
-    class Buffer(bytes if readonly else bytearray):
-        def __dlpack__(self, **asked):
-            return Producer(DATA, version=None).__dlpack__()
+def exporting(kind, memory):
+    """Return an object that is a buffer, and exports what `memory` returns for it in a legacy capsule."""
 
-        def __dlpack_device__(self):
-            return (1, 0)
+    def export(self, **asked):
+        return Producer(memory(self), version=None).__dlpack__()
 
-    assert describe(Buffer(b"1234")).readonly is readonly
+    return type("Buffer", (kind,), {"__dlpack__": export, "__dlpack_device__": lambda self: (1, 0)})(b"12345678")
+
+
+@pytest.mark.parametrize(("kind", "readonly"), [(bytes, True), (bytearray, False)])
+def test_a_buffer_says_what_a_legacy_capsule_cannot(kind, readonly):
+    for memory in (lambda x: np.frombuffer(x, "int16"), lambda x: np.frombuffer(x, "uint8")[:2]):
+        x = exporting(kind, memory)
+        assert describe(x).readonly is readonly
+        assert to_numpy(x).flags.writeable is not readonly
+        assert shares_memory(to_torch(x), x) is not readonly
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+@pytest.mark.parametrize(
+    "memory",
+    [lambda x: DATA, lambda x: np.frombuffer(x, "uint8")[1:], lambda x: np.frombuffer(x, "uint8")[::-1], lambda x: np.ones(0)],
+    ids=["other", "behind its start", "backwards", "empty"],
+)
+def test_a_buffer_of_other_memory_says_nothing(kind, memory):
+    x = exporting(kind, memory)
+    assert describe(x).readonly is None
+    assert to_numpy(x).size == 0 or not to_numpy(x).flags.writeable
+    assert to_torch(x).tolist() == memory(x).tolist()
+
+
+@pytest.mark.parametrize("data", [DATA, DATA[1:], DATA[::-1], DATA[:, ::-2], DATA.T], ids=["whole", "offset", "backwards", "odd", "turned"])
+def test_where_a_buffer_starts_is_read_without_a_copy(data):
+    assert address_of(memoryview(data)) == data.ctypes.data
+    with pytest.raises(ValueError, match="format"):  # its elements are nothing that NumPy knows
+        address_of(memoryview((ctypes.c_void_p * 2)()))
 
 
 @pytest.mark.parametrize(("module", "readonly"), [("drjit.llvm", True), ("mlx.core", True), ("warp._src.types", False), ("warped", None)])

@@ -1,10 +1,14 @@
 """Gradients that other libraries track: DLPack does not know them, so their own words are asked for."""
 
+import ctypes
+import inspect
 import sys
 import types
+from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
 from interop import DTypeError, GradError, ProducerError, convert, describe, explain, guard, shares_memory, to_numpy, to_torch, tree
 from interop.backends.producers import PRODUCERS
@@ -113,6 +117,86 @@ def test_who_cannot_leave_the_graph_is_refused_for_good():
 def test_another_refusal_is_no_gradient(words):
     with pytest.raises(ProducerError):
         to_torch(Producer(DATA, raises=BufferError(words)))
+
+
+class Failing(Tracked):
+    """One that cannot be asked."""
+
+    def __init__(self, data=DATA, *, error=None):
+        self.data, self.error = data, error or RuntimeError("lost")
+
+    @property
+    def requires_grad(self):
+        raise self.error
+
+
+class Lazy(Tracked):
+    """One whose answer has no truth, as that of a traced or a lazy array, or of one for each element."""
+
+    def __init__(self, data=DATA):
+        super().__init__(data, requires_grad=np.array([False, False]))
+
+
+YES = [True, np.True_, 1, np.int8(1), np.array(True), np.array([1]), "yes"]
+NO = [False, np.False_, 0, None, np.array(0), "", lambda: True, Tracked, mock.MagicMock()]
+
+
+@pytest.mark.parametrize(("said", "tracked"), [(said, True) for said in YES] + [(said, False) for said in NO], ids=range(16))
+def test_its_truth_counts_and_not_its_class(said, tracked):
+    """And what is to be called is no answer: a method that sets the flag, or a stand-in that has every attribute."""
+    for x in (Tracked(requires_grad=said), stand_in("paddle", stop_gradient=None if callable(said) or said is None else not said)):
+        assert describe(x).requires_grad is tracked
+        if not tracked:
+            assert to_torch(x).tolist() == [1, 2, 3]
+            continue
+        with pytest.raises(GradError) as caught:
+            to_torch(x)
+        assert to_torch(x, **caught.value.permissions).tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("make", [Failing, lambda: Failing(error=KeyError("lost")), Lazy], ids=["raises", "raises another", "no truth"])
+@pytest.mark.parametrize("to", ["numpy", "torch"])
+def test_what_cannot_be_asked_is_not_taken_to_be_untracked(make, to):
+    assert describe(make()).requires_grad is None
+    assert "cannot say whether it requires grad" in str(describe(make()))
+    assert explain(make(), to).permissions == {"grad": "detach"}
+    with pytest.raises(GradError, match="cannot say whether autograd tracks it"):
+        convert(make(), to)
+    assert to_numpy(convert(make(), to, grad="detach")).tolist() == [1, 2, 3]
+    assert to_numpy(convert(make(), to, policy="coerce")).tolist() == [1, 2, 3]
+    with guard(grads="error"):
+        assert explain(make(), to, grad="detach").final
+    with pytest.raises(GradError):
+        tree.convert({"x": make()}, to)
+
+
+def test_an_attribute_error_says_that_there_is_none():
+    assert to_torch(Failing(error=AttributeError("requires_grad"))).tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_what_is_not_about_the_array_passes(error):
+    for act in (describe, to_torch, lambda x: explain(x, "numpy"), lambda x: to_numpy(x, grad="detach")):
+        with pytest.raises(error, match="lost"):
+            act(Failing(error=error("lost")))
+
+
+def test_a_gradient_is_not_dropped_where_the_stack_ends():
+    """An error that were caught on the way would be a question without an answer. (ctypes makes an ArgumentError of it.)"""
+
+    def at(depth, x):
+        return at(depth - 1, x) if depth else to_torch(x)
+
+    def outcome(depth, x):
+        try:
+            return type(at(depth, x))
+        except (GradError, RecursionError, ctypes.ArgumentError) as error:
+            return RecursionError if isinstance(error, ctypes.ArgumentError) else type(error)
+
+    room = sys.getrecursionlimit() - len(inspect.stack())
+    depths = range(room - 120, room)
+    assert {outcome(depth, Tracked()) for depth in depths} == {GradError, RecursionError}
+    assert {outcome(depth, Tracked(requires_grad=False)) for depth in depths} == {torch.Tensor, RecursionError}  # so they are deep enough
 
 
 def test_a_detach_that_fails_is_the_producers_refusal():

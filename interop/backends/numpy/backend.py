@@ -60,6 +60,12 @@ def is_extension(name: str) -> bool:
     return hasattr(ml_dtypes, name)
 
 
+def address_of(buffer: memoryview) -> int:
+    """Return the address of a buffer's first element; ValueError if NumPy cannot read it where it is."""
+    address: int = np.asarray(buffer, copy=False).__array_interface__["data"][0]
+    return address
+
+
 def view_memory(owner: Owner, capsule: Capsule) -> Any:
     """Return an ndarray on a capsule's memory, which `owner` keeps alive; no data are touched."""
     shape, strides, dtype = capsule.shape, capsule.strides, capsule.dtype
