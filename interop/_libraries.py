@@ -22,6 +22,8 @@ class Library(NamedTuple):
         Further top-level packages that its types come from.
     aliases : tuple of str
         What people call it besides; a target is not named so, and the error says how it is.
+    words : tuple of (str, str)
+        What it calls dtypes by a word that means something else elsewhere, and the names of those dtypes.
     """
 
     install: str
@@ -30,7 +32,12 @@ class Library(NamedTuple):
     readonly: bool = False
     packages: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    words: tuple[tuple[str, str], ...] = ()
 
+
+# "byte" and "char" are the names of casts, and all of them of classes of tensors (torch.FloatTensor).
+_TORCH = {"float": "float32", "double": "float64", "half": "float16", "int": "int32", "long": "int64", "short": "int16"}
+_TORCH |= {"byte": "uint8", "char": "int8", "bool": "bool"}
 
 BUILTIN: dict[str, Library] = {
     "numpy": Library("pip install numpy", "numpy.ndarray", ("cpu",), aliases=("np", "ndarray")),
@@ -39,6 +46,7 @@ BUILTIN: dict[str, Library] = {
         "torch.Tensor",
         ("cpu", "cuda", "mps", "xpu", "meta"),
         aliases=("pt", "th", "pytorch", "tensor"),
+        words=(*_TORCH.items(), *((f"{word.capitalize()}Tensor", name) for word, name in _TORCH.items())),
     ),
     "cupy": Library("pip install 'array-interop[cupy13x]'", "cupy.ndarray", ("cuda",), aliases=("cp",)),
     "jax": Library(

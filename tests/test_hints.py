@@ -6,6 +6,7 @@ import collections
 import contextlib
 import ctypes
 import dataclasses
+import datetime
 import decimal
 import enum
 import io
@@ -76,14 +77,17 @@ def outcome(call):
         return refusal
 
 
-def follow(x, to="numpy", limit=4):
-    """Return what a conversion gives, following the hint of each refusal; Filled where a hint leaves something open."""
+def follow(x, to="numpy", limit=4, retry=lambda x, refusal: refusal.retry()):
+    """Return what a conversion gives, following the hint of each refusal; Filled where a hint leaves something open.
+
+    `retry` answers a refusal that names permissions.
+    """
     for _ in range(limit):
         made = outcome(lambda x=x: interop.convert(x, to))
         if not isinstance(made, interop.InteropError):
             return made
         if made.permissions:
-            return made.retry()
+            return retry(x, made)
         pieces = calls_in(made.hint)
         assert pieces, f"nothing to call: {made.hint}"
         if is_open(pieces[0]):
@@ -248,6 +252,39 @@ def test_where_nothing_can_be_called_nothing_is(x, word, never):
     assert never not in caught.value.hint
 
 
+@pytest.mark.parametrize("device", [0, 2, np.int64(0), -1, np.int32(-2), True, False])
+def test_a_number_is_no_device_and_the_one_to_write_is_one(device):
+    with pytest.raises(TypeError, match="does not say of which kind") as caught:
+        interop.to_torch(np.ones(1), device=device)
+    written = re.search(r"write (?:one, as in )?device='(.*)'", str(caught.value))[1]
+    index = 0 if isinstance(device, bool) or device < 0 else device
+    assert interop.Device.parse(written) == interop.Device("cuda", index)
+    assert ("as in" in str(caught.value)) == (str(device) != str(index))
+
+
+TEXT = {
+    "strings": np.array(["0", "1", "2"]),
+    "bytes": np.array([b"0", b"1"]),
+    "objects": np.array(["0", 1], object),
+    "variable": np.array(["0", "1"], np.dtypes.StringDType()) if hasattr(np.dtypes, "StringDType") else np.array(["0"]),
+}
+
+
+@pytest.mark.parametrize("to", ["numpy", "torch"])
+@pytest.mark.parametrize("name", TEXT)
+def test_text_is_read_as_numbers_before_it_is_true_or_false(name, to):
+    with pytest.raises(interop.DTypeError, match="every word but an empty one") as caught:
+        interop.convert(TEXT[name], to, dtype="bool")
+    named = re.search(r"dtype='(\w+)'", caught.value.hint)[1]
+    read = interop.convert(TEXT[name], to, dtype=named)
+    assert numbers(interop.convert(read, to, dtype="bool")) == [bool(int(one)) for one in TEXT[name]]
+
+
+def test_numbers_in_objects_are_true_or_false():
+    """The negative control: what is refused is text, not every object."""
+    assert interop.to_torch(np.array([0, 2.5, True], object), dtype="bool").tolist() == [False, True, True]
+
+
 def test_the_call_for_a_container_has_the_keywords_of_the_call():
     with pytest.raises(interop.UnsupportedTypeError) as caught:
         interop.to_numpy([torch.nn.Parameter(ONE)], grad="detach", blocking=True)
@@ -356,6 +393,194 @@ OF_OTHERS = {
     "jax uint4": (lambda _: library("jax.numpy").array([15], "uint4"), [15]),
     "jax float4": (lambda _: library("jax.numpy").array([0.5, 1.5]).astype("float4_e2m1fn"), [0.5, 1.5]),
 }
+
+
+def arrow(values, kind=None, sizes=()):
+    pa = library("pyarrow")
+    made = pa.array(values, kind(pa) if kind else None)
+    for size in sizes:
+        made = pa.FixedSizeListArray.from_arrays(made, size)
+    return made
+
+
+def union():
+    pa = library("pyarrow")
+    return pa.UnionArray.from_dense(pa.array([1, 0], "int8"), pa.array([0, 0], "int32"), [pa.array([1]), pa.array([0.5])])
+
+
+def of_dictionary(values):
+    return library("pyarrow").DictionaryArray.from_arrays([0, 0], arrow(values))
+
+
+def run_ends():
+    return library("pyarrow.compute").run_end_encode(arrow([BIG, BIG]))
+
+
+def pandas(values, dtype=None):
+    return library("pandas").Series(values, dtype=dtype)
+
+
+def pandas_of_arrow(values, kind):
+    pa = library("pyarrow")
+    return pandas(values, library("pandas").ArrowDtype(kind(pa)))
+
+
+def duplicated(first, second):
+    """Return a table of pandas' with two columns of one name."""
+    made = library("pandas").concat([pandas(first), pandas(second)], axis=1)
+    return made.set_axis(["a", "a"], axis=1)
+
+
+def pl(values, kind=None):
+    library("polars")
+    return library("polars").Series(values, dtype=kind(library("polars")) if kind else None)
+
+
+DAY = datetime.date(2020, 1, 1)
+NOON = datetime.datetime(2020, 1, 1, 12, tzinfo=datetime.UTC)
+COLUMNS = {
+    "Arrow struct, missing": (lambda: arrow([{"a": BIG}, None, {"a": 3}]), [BIG, None, 3]),
+    "Arrow struct, missing, sliced": (lambda: arrow([{"a": 1}, {"a": BIG}, None])[1:], [BIG, None]),
+    "Arrow struct, missing, in chunks": (lambda: library("pyarrow").chunked_array([arrow([{"a": BIG}, None])] * 2), [BIG, None] * 2),
+    "Arrow lists of strings": (lambda: arrow(["b", "a"], sizes=[2]), [0, 1]),
+    "Arrow lists of structs": (lambda: arrow([{"a": BIG}, None], sizes=[1]), [BIG, None]),
+    "Arrow lists of days": (lambda: arrow([DAY], sizes=[1, 1]), [18262]),
+    "Arrow lists of decimals": (lambda: arrow([decimal.Decimal("0.5")], sizes=[1]), [0.5]),
+    "Arrow lists of codes": (lambda: library("pyarrow").FixedSizeListArray.from_arrays(of_dictionary([BIG]), 2), [BIG, BIG]),
+    "Arrow lists of lists": (lambda: arrow([[1], [BIG, 2]], sizes=[2]), [1, BIG, 2]),
+    "Arrow lists of one length": (lambda: arrow([[BIG, 2], [3, 4]]), [[BIG, 2], [3, 4]]),
+    "Arrow lists of one length, missing": (lambda: arrow([[BIG, 2], None]), [[BIG, 2], None]),
+    "Arrow lists of one length, in chunks": (lambda: library("pyarrow").chunked_array([arrow([[BIG]]), arrow([[2]])]), [[BIG], [2]]),
+    "Arrow large lists of one length": (lambda: arrow([[BIG, 2]], lambda pa: pa.large_list(pa.int64())), [[BIG, 2]]),
+    "Arrow lists of several lengths": (lambda: arrow([[BIG], [2, 3], None, [None]]), [BIG, 2, 3, None]),
+    "Arrow list views": (lambda: arrow([[BIG, 2], [3, 4]], lambda pa: pa.list_view(pa.int64())), [BIG, 2, 3, 4]),
+    "Arrow empty lists": (lambda: arrow([[], []], lambda pa: pa.list_(pa.int64())), []),
+    "Arrow map": (lambda: arrow([[(1, BIG)], None, [(2, 3)]], lambda pa: pa.map_(pa.int8(), pa.int64()))[1:], [2]),
+    "Arrow union": (union, [0.5, 1]),
+    "Arrow dictionary": (lambda: of_dictionary([BIG]), [BIG, BIG]),
+    "Arrow dictionary of structs": (lambda: of_dictionary([{"a": BIG}]), [BIG, BIG]),
+    "Arrow runs": (run_ends, [BIG, BIG]),
+    "Arrow table of lists": (lambda: library("pyarrow").table({"a": [[BIG, None], [3, 4]]}), [[BIG, None], [3, 4]]),
+    "Arrow table of structs": (lambda: library("pyarrow").table({"a": [{"b": BIG}, {"b": None}]}), [BIG, None]),
+    "Arrow time zone": (lambda: arrow([NOON]), [NOON.timestamp() * 10**6]),
+    "pandas, one name twice": (lambda: duplicated([BIG], [0.5]), [BIG]),
+    "pandas, one name twice, missing": (lambda: duplicated(library("pandas").array([BIG, None]), [0.5, 1]), [BIG]),
+    "pandas, one dtype, not NumPy's": (lambda: library("pandas").DataFrame({np.nan: library("pandas").array([BIG])}), [BIG]),
+    "pandas lists of Arrow": (lambda: pandas_of_arrow([[BIG, None], [3]], lambda pa: pa.list_(pa.int64())), [BIG, None, 3]),
+    "pandas structs of Arrow": (lambda: pandas_of_arrow([{"a": BIG}, None], lambda pa: pa.struct([("a", pa.int64())])), [BIG, None]),
+    "pandas days of Arrow": (lambda: pandas_of_arrow([DAY, None], lambda pa: pa.date32()), [18262, None]),
+    "pandas strings of Arrow": (lambda: pandas_of_arrow(["b", None, "a"], lambda pa: pa.string()), [0, None, 1]),
+    "pandas strings": (lambda: pandas(["b", None], "string"), [0, -1]),
+    "pandas categories": (lambda: pandas([BIG, None], "Int64").astype("category"), [0, -1]),
+    "pandas categories, index": (lambda: library("pandas").CategoricalIndex(["a", "b"]), [0, 1]),
+    "pandas time zone": (lambda: pandas([NOON, None]).astype("datetime64[us, UTC]"), [NOON.timestamp() * 10**6]),
+    "pandas time zone, array": (lambda: pandas([NOON]).astype("datetime64[us, UTC]").array, [NOON.timestamp() * 10**6]),
+    "pandas periods": (lambda: library("pandas").period_range(DAY, periods=1, freq="D"), [18262]),
+    "pandas intervals": (lambda: library("pandas").interval_range(0, 2), [0, 1]),
+    "polars fixed lists": (lambda: pl([[BIG, 2]], lambda pl: pl.Array(pl.Int64, 2)), [[BIG, 2]]),
+    "polars fixed lists, missing inside": (lambda: pl([[BIG, None], [3, 4]], lambda pl: pl.Array(pl.Int64, 2)), [BIG, 3, 4]),
+    "polars fixed lists, missing": (lambda: pl([[BIG, 2], None], lambda pl: pl.Array(pl.Int64, 2)), [BIG, 2]),
+    "polars fixed lists, deeply": (lambda: pl([[[BIG, None]]], lambda pl: pl.Array(pl.Array(pl.Int64, 2), 1)), [BIG]),
+    "polars fixed lists of days": (lambda: pl([[DAY, None]], lambda pl: pl.Array(pl.Date, 2)), [18262]),
+    "polars fixed lists of nothing": (lambda: pl([], lambda pl: pl.Array(pl.Int64, 2)), []),
+    "polars structs": (lambda: pl([{"a": BIG, "b": 2.5}, None]), [BIG]),
+    "polars fixed lists of structs": (
+        lambda: pl([[{"a": BIG, "b": 0.5}]], lambda pl: pl.Array(pl.Struct({"a": pl.Int64, "b": pl.Float64}), 1)),
+        [BIG],
+    ),
+    "polars lists of one length": (lambda: pl([[BIG, 2], [3, 4]]), [[BIG, 2], [3, 4]]),
+    "polars lists of one length, missing inside": (lambda: pl([[BIG, None], [3, 4]]), [BIG, 3, 4]),
+    "polars lists of several lengths": (lambda: pl([[BIG, None], [], None, [3]]), [BIG, 3]),
+    "polars lists of structs": (lambda: pl([[{"a": BIG, "b": 0.5}], []]), [BIG]),
+    "polars Int128": (lambda: pl([BIG, None], lambda pl: pl.Int128), [BIG]),
+    "polars Int128, unsigned": (lambda: pl([2**64 - 1], lambda pl: pl.Int128), [2**64 - 1]),
+    "polars Decimal": (lambda: pl([decimal.Decimal("0.5"), None]), [0.5]),
+    "polars strings": (lambda: pl(["b", None, "a"]), [2, 1]),
+    "polars bytes": (lambda: pl([b"b", b"a"]), [2, 1]),
+    "polars categories": (lambda: pl(["b", "a", None], lambda pl: pl.Enum(["a", "b"])), [1, 0]),
+    "polars times": (lambda: pl([datetime.time(1), None]), [3600 * 10**9]),
+    "polars time zone": (lambda: pl([NOON]), [NOON.timestamp() * 10**6]),
+    "polars table of structs": (lambda: library("polars").DataFrame({"a": [{"b": BIG, "c": 0.5}]}), [BIG]),
+    "polars table of fixed lists": (lambda: pl([[BIG, None]], lambda pl: pl.Array(pl.Int64, 2)).to_frame(), [BIG]),
+    "polars table of Int128": (lambda: pl([BIG], lambda pl: pl.Int128).to_frame(), [BIG]),
+    "xarray tree": (lambda: library("xarray").DataTree.from_dict({"/g/h": library("xarray").Dataset({"a": ("n", [BIG])})}), [BIG]),
+}
+
+
+def as_it_came(x, refusal):
+    """Return what has nulls as Arrow's own numbers: mask='drop', which the refusal names, gives what is stored under them."""
+    return refusal.retry() if "mask" not in refusal.permissions else x
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_elements_of_a_column_keep_their_numbers(name):
+    make, expected = COLUMNS[name]
+    made = follow(make(), limit=6, retry=as_it_came)
+    assert (made.to_pylist() if hasattr(made, "to_pylist") else numbers(made)) == expected
+
+
+EMPTY = {
+    "Arrow nulls": (lambda: arrow([None]), "nothing but nulls"),
+    "Arrow structs without fields": (lambda: arrow([{}]), "no fields"),
+    "Arrow table without columns": (lambda: library("pyarrow").table({}), "holds no arrays"),
+    "polars nulls": (lambda: pl([None]), "nothing but nulls"),
+    "xarray.Dataset": (lambda: library("xarray").Dataset(), "holds no arrays"),
+    "xarray.DataTree": (lambda: library("xarray").DataTree(), "holds no arrays"),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_where_nothing_is_held_nothing_is_called(name):
+    make, word = EMPTY[name]
+    with pytest.raises(interop.InteropError) as caught:
+        interop.to_numpy(make())
+    assert word in caught.value.hint
+    assert not calls_in(caught.value.hint)
+
+
+def test_integers_that_no_dtype_holds_are_not_said_to_fit():
+    with pytest.raises(interop.UnsupportedTypeError, match="If float64 is precise enough"):
+        interop.to_numpy(pl([2**100], lambda pl: pl.Int128))
+
+
+class Computes:
+    """Has a compute() and the question of Dask's, as pint's quantities have, whose answer it is."""
+
+    def __init__(self, graph):
+        self.graph = graph
+
+    def __dask_graph__(self):
+        return self.graph
+
+    def compute(self):
+        return np.array([BIG]) if self.graph else self
+
+    def toarray(self):
+        return np.array([BIG])
+
+
+@pytest.mark.parametrize(("graph", "word"), [({"a": 1}, "x.compute()"), (None, "x.toarray()")])
+def test_only_what_is_lazy_is_computed(graph, word):
+    with pytest.raises(interop.UnsupportedTypeError) as caught:
+        interop.to_numpy(Computes(graph))
+    assert word in caught.value.hint
+    assert numbers(follow(Computes(graph))) == [BIG]
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("Arrow struct, missing", lambda x: x.field(0).to_numpy()),
+        ("polars fixed lists, missing inside", lambda x: x.to_numpy()),
+        ("polars structs", lambda x: x.to_numpy()),
+        ("pandas, one name twice", lambda x: x["a"].to_numpy()),
+        ("pandas time zone", lambda x: x.dropna().to_numpy()),
+    ],
+)
+def test_the_usual_call_would_change_the_elements(name, wrong):
+    """The negative control of the columns."""
+    make, expected = COLUMNS[name]
+    assert wrong(make()).ravel().tolist() != expected
 
 
 @pytest.mark.parametrize("name", OF_OTHERS)

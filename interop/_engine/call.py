@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from inspect import Parameter, signature
+from numbers import Integral
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_type_hints
 
@@ -313,9 +314,11 @@ def _named_device(device: Any, target: Backend) -> Device:
     """Return the device that a string means to the target, or a native device object to its own library."""
     if isinstance(device, str | Device):  # before the names of third parties are looked up, which takes long
         return target.parse_device(device)
-    if isinstance(device, int):
+    if isinstance(device, Integral):  # NumPy's too; -1 and True name none
         kind = next((one for one in ("cuda", "rocm") if one in target.capabilities.devices), "cpu")
-        raise TypeError(f"device={device} does not say of which kind: write device='{kind}{'' if kind == 'cpu' else f':{device:d}'}'.")
+        named = int(device) >= 0 and not isinstance(device, bool)
+        index = "" if kind == "cpu" else f":{device if named else 0}"
+        raise TypeError(f"device={device} does not say of which kind: write {'' if named else 'one, as in '}device='{kind}{index}'.")
     library = str(type(device).__module__).partition(".")[0]
     owner = load_backend(library) if is_backend(library) else target
     return owner.parse_device(device)

@@ -93,6 +93,7 @@ _ALIASES = {
     "complex256": "clongdouble",
     "complex192": "clongdouble",
     "half": "float16",
+    "halffloat": "float16",
     "single": "float32",
     "byte": "int8",
     "ubyte": "uint8",
@@ -129,12 +130,14 @@ _CODES = {"?": "bool", "b1": "bool", "b": "int8", "B": "uint8", "h": "int16", "H
 _CODES |= {"l": f"int{_LONG}", "L": f"uint{_LONG}", "q": "int64", "Q": "uint64", "p": f"int{_POINTER}", "P": f"uint{_POINTER}"}
 _CODES |= {"e": "float16", "f": "float32", "d": "float64", "g": "longdouble", "F": "complex64", "D": "complex128", "G": "clongdouble"}
 
-_WORDS_OF_OTHERS = {
-    "pyarrow": {"halffloat": "float16", "float": "float32", "double": "float64"},
-    "pandas": {"boolean": "bool"},
-    "polars": {"boolean": "bool"},
-}
-"""By the package that a dtype is of, the words in its names that mean something else here; all others mean what they say."""
+WORDS_OF_OTHERS: dict[str, dict[str, str]] = {"pyarrow": {"float": "float32"}}
+"""By the package that a dtype is of, the words that mean something else without it; all others mean what they say.
+
+`interop.backends` adds those of its libraries.
+"""
+
+_CAPITALIZED = re.compile(r"U?Int\d+|Float\d+|Boolean|boolean")
+"""The names that pandas and polars have."""
 
 # What these are depends on the library that says them. Without one they are what Python and the array API's reference say.
 _AMBIGUOUS = {"float", "int", "uint", "complex", "long", "ulong"}
@@ -156,9 +159,11 @@ def dtype_name(dtype: Any) -> str:
     ('float16', 'float64', 'bfloat16', 'bool')
     """
     name = _named(dtype) if isinstance(dtype, str) else _name_of(dtype)
-    if name not in DTYPES:
-        raise ValueError(f"{dtype!r} is not a dtype that interop can move{nearest(name, DTYPES)}")
-    return name
+    if name in DTYPES:
+        return name
+    depends = f": {name} depends on the library. Write its bits, as in dtype='int32'."
+    near = depends if name.lower() in _AMBIGUOUS else nearest(canonical(name.lower()), DTYPES)
+    raise ValueError(f"{dtype!r} is not a dtype that interop can move{near}")
 
 
 def _named(text: str) -> str:
@@ -174,8 +179,22 @@ def _named(text: str) -> str:
         return name if known and (order != "|" or DTYPES[name].bits == 8) else text
     if text in _CODES:
         return _CODES[text]
+    if text.endswith("[pyarrow]"):  # as pandas writes Arrow's
+        return _word_of("pyarrow", text.removesuffix("[pyarrow]"))
     library, _, name = text.rpartition(".")
-    return name if library and name in _AMBIGUOUS else canonical(name)
+    return _word_of(library.partition(".")[0], name) if library else canonical(_lower(name))
+
+
+def _word_of(library: str, name: str) -> str:
+    """Return what a library's own word for a dtype means; a word that is ambiguous comes back as it is."""
+    name = _lower(name)
+    return WORDS_OF_OTHERS.get(library, {}).get(name) or (name if name in _AMBIGUOUS else canonical(name))
+
+
+def _lower(name: str) -> str:
+    if not _CAPITALIZED.fullmatch(name):
+        return name
+    return name.lower().replace("boolean", "bool")
 
 
 def _name_of(dtype: Any) -> str:
@@ -185,11 +204,7 @@ def _name_of(dtype: Any) -> str:
     if not isinstance(name, str):
         name = str(dtype).rpartition(".")[2]
     package = str((dtype if isinstance(dtype, type) else type(dtype)).__module__).partition(".")[0]
-    if package in _WORDS_OF_OTHERS:
-        name = name.lower()
-        return _WORDS_OF_OTHERS[package].get(name, name)
-    if name not in _AMBIGUOUS or dtype in _PYTHON:
-        name = canonical(name)
+    name = canonical(name) if dtype in _PYTHON else _word_of(package, name)
     if getattr(dtype, "isnative", True) is False and name in DTYPES:
         raise _foreign_order(dtype, name)
     return name

@@ -16,6 +16,8 @@ from numbers import Number
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from interop._model.spelling import module_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
@@ -44,18 +46,72 @@ def _is_missing(x: Any) -> Any:
     return hasattr(x.dtype, "na_value") and x.isna().any()
 
 
-def _is_mixed(x: Any) -> bool:
-    return len(set(x.dtypes)) > 1
+def _has_numbers(x: Any) -> Any:
+    """Return whether the elements of a column of pandas are numbers, or whatever NumPy itself has under the dtype."""
+    return x.dtype.kind in "biufc" or not hasattr(x.dtype, "na_value")
 
 
-def _columns(x: Any) -> Iterable[Any]:
-    return tuple(x.columns)
+def _is_table(x: Any) -> bool:
+    """Return whether the columns of a table of pandas have one dtype, of NumPy: only then has one array of them the same."""
+    kinds = set(x.dtypes)
+    return len(kinds) <= 1 and not any(hasattr(kind, "na_value") for kind in kinds)
+
+
+_TIMES = ("PeriodDtype", "DatetimeTZDtype")
+_WIDE = ("Int128", "UInt128")
+
+
+def _class_of(*names: str) -> Callable[[Any], Any]:
+    return _if(lambda x: type(x.dtype).__name__ in names)
+
+
+def _is_number(dtype: Any) -> bool:
+    """Return whether a dtype of polars' is NumPy's too."""
+    return type(dtype).__name__ == "Boolean" or (dtype.is_numeric() and type(dtype).__name__ not in ("Decimal", *_WIDE))
+
+
+def _is_regular(x: Any) -> bool:
+    """Return whether an Array of polars' holds numbers only: its own null_count() sees the outer level alone."""
+    dtype, whole = x.dtype, x
+    while type(dtype).__name__ == "Array":
+        if whole.null_count():
+            return False
+        dtype, whole = dtype.inner, whole.explode()
+    return _is_number(dtype) and not (len(x) and whole.null_count())
+
+
+def _length(x: Any) -> Any:
+    """Return the length that all lists of a column of polars' have; None if they have none in common."""
+    if type(x.dtype).__name__ != "List":
+        return None
+    shortest, longest = x.list.len().min(), x.list.len().max()
+    return longest if shortest == longest else None
+
+
+def _integers(x: Any) -> Any:
+    """Return the name of the dtype that holds a column's wide integers."""
+    if type(x.dtype).__name__ not in _WIDE:
+        return None
+    low, high = x.min() or 0, x.max() or 0
+    return "Int64" if low >= -(2**63) and high < 2**63 else "UInt64" if low >= 0 and high < 2**64 else None
+
+
+def _is_lazy(x: Any) -> bool:
+    """Return whether it stands for a graph of Dask's: the question that ``dask.is_dask_collection`` asks. Other classes compute too."""
+    return x.__dask_graph__() is not None
 
 
 _OWN = "Call x.{}() first, and convert the result."
 _FILL = "It has missing values (null, NA), which plain arrays do not, and its to_numpy() would turn the others into floats or objects. "
 _FILL += "Leave them out: x.{}().to_numpy(), or fill them first."
-_BY_COLUMN = "One array has one dtype, and its columns have several{}. Convert column by column: x[{{found!r}}]{}."
+_BY_COLUMN = "One array has one dtype and nothing missing, and its columns have several, null or NA, or lists. "
+_BY_COLUMN += "Convert column by column: {}."
+_INTO_OBJECTS = "Its to_numpy() would make objects of Python's, or floats. "
+_COUNTS = "Convert the counts: x.{}."
+_ENCODE = _INTO_OBJECTS + "Encode the values as numbers: {}."
+_ELEMENTS = "Its elements are lists, and one array has no lists, and nothing missing. "
+_ELEMENTS += "Convert what is in them, all in one row: x.explode().drop_nulls(), or fill what is missing first."
+_PRECISE = "If float64 is precise enough, x.cast(polars.Float64)."
 _LAZY = "It is not read yet. Read it first: {}."
 _BYTES = "These are bytes: numpy.frombuffer({}, dtype='uint8'), and the result's view(...) as the dtype that was written."
 _PART = "It holds several arrays. Convert them one by one: {}."
@@ -64,46 +120,71 @@ _HOLDS = "Convert what it holds: {}."
 _ON_DEVICE = "Its memory as an array of CuPy: cupy.asarray(x)."
 _KEEPS = "Call x.to_numpy() first, which keeps its dtype."
 _ONE_DTYPE = "Its columns have one dtype, which x.to_numpy() keeps: call that first."
-_COLUMNS = "A table holds one array for each column. Convert it column by column{}: x.column(0){}.to_numpy({})."
+_COLUMNS = "A table holds one array for each column. Convert it column by column{}: x.column(0){}."
+_EMPTY = "It holds no arrays."
 _STORAGE = "Take its memory as {}: torch.empty(0, dtype={}, device=x.device).set_(x)"
 
 ADVICE: dict[str, tuple[Row, ...]] = {
     **dict.fromkeys(
-        ("pandas.Series", "pandas.Index", "pandas.ExtensionArray"), (Row(_FILL.format("dropna"), _if(_is_missing)), Row(_KEEPS))
+        ("pandas.Series", "pandas.Index", "pandas.ExtensionArray"),
+        (
+            Row(_FILL.format("dropna"), _if(lambda x: _has_numbers(x) and _is_missing(x))),
+            Row(_KEEPS, _if(_has_numbers)),
+            Row(
+                _INTO_OBJECTS + "Convert Arrow's own column: pyarrow.array(x).", _if(lambda x: hasattr(x.dtype, "pyarrow_dtype"))
+            ),  # before the others, as it has a kind too
+            Row(
+                "Leave out what is missing (NaT): x.dropna(), and convert the counts of the others.",
+                _if(lambda x: type(x.dtype).__name__ in _TIMES and _is_missing(x)),
+            ),
+            Row(_COUNTS.format("astype('int64')"), _class_of(*_TIMES)),
+            Row(_ENCODE.format("x.factorize()[0], where -1 stands for a missing one")),
+        ),
     ),
     "pandas.DataFrame": (
-        Row(
-            _BY_COLUMN.format(", or missing values (null, NA)", ".dropna().to_numpy()"),
-            _first(_columns, lambda x: any(_is_missing(x[name]) for name in x.columns)),
-        ),
-        Row(_BY_COLUMN.format("", ".to_numpy()"), _first(_columns, _is_mixed)),
-        Row(_ONE_DTYPE),
+        Row(_ONE_DTYPE, _if(_is_table)),
+        Row(_BY_COLUMN.format("x.iloc[:, 0]")),  # names may be there twice, or be NaN
     ),
-    "polars.Series": (Row(_FILL.format("drop_nulls"), _if(lambda x: x.null_count())), Row(_KEEPS)),
-    "polars.DataFrame": (
+    "polars.Series": (
+        Row(_KEEPS, _if(lambda x: _is_number(x.dtype) and not x.null_count())),
+        Row(_FILL.format("drop_nulls"), _if(lambda x: _is_number(x.dtype))),
+        Row(_KEEPS, _if(lambda x: type(x.dtype).__name__ == "Array" and _is_regular(x))),
         Row(
-            _BY_COLUMN.format(", or missing values (null)", ".drop_nulls().to_numpy()"),
-            _first(_columns, lambda x: any(column.null_count() for column in x)),
+            "Convert one field at a time: x.struct.field({found!r}).",
+            _first(lambda x: x.struct.fields, lambda x: type(x.dtype).__name__ == "Struct"),
         ),
-        Row(_BY_COLUMN.format("", ".to_numpy()"), _first(_columns, _is_mixed)),
-        Row(_ONE_DTYPE),
+        Row("Its lists have one length, and may be an axis: x.list.to_array({found!r}).", _length),
+        Row(_ELEMENTS, _class_of("List", "Array")),
+        Row(_COUNTS.format("to_physical()"), _if(lambda x: x.dtype.is_temporal())),
+        Row(_ENCODE.format("x.to_physical()"), _class_of("Categorical", "Enum")),
+        Row(_ENCODE.format("x.rank('dense')"), _class_of("String", "Binary")),
+        Row("No plain array has integers of 128 bits. These fit into fewer: x.cast(polars.{found}).", _integers),
+        Row(_PRECISE, _class_of("Decimal", *_WIDE)),
+        Row("It holds nothing but nulls.", _class_of("Null")),
+        Row(_INTO_OBJECTS + "Take the values of Python's: x.to_list()."),
+    ),
+    "polars.DataFrame": (
+        Row(_ONE_DTYPE, _if(lambda x: len(set(x.dtypes)) <= 1 and all(_is_number(one.dtype) and not one.null_count() for one in x))),
+        Row(_BY_COLUMN.format("x.to_series(0)")),
     ),
     "polars.LazyFrame": (Row(_LAZY.format("x.collect()")),),
-    **{
-        f"pyarrow.{kind}": (
-            Row(
-                _COLUMNS.format(", without missing values (null)", ".drop_null()", how),
-                _if(lambda x: x.num_columns and x.column(0).null_count),
-            ),
-            Row(_COLUMNS.format("", "", how)),
-        )
-        for kind, how in (("Table", ""), ("RecordBatch", "zero_copy_only=False"))
-    },
+    **dict.fromkeys(
+        ("pyarrow.Table", "pyarrow.RecordBatch"),
+        (
+            Row(_EMPTY, _if(lambda x: not x.num_columns)),
+            Row(_COLUMNS.format(", without missing values (null)", ".drop_null()"), _if(lambda x: x.column(0).null_count)),
+            Row(_COLUMNS.format("", "")),
+        ),
+    ),
     "pyarrow.Buffer": (Row(_BYTES.format("x")),),
     "pyarrow.Scalar": (Row("Take the Python value: x.as_py()."),),
     **dict.fromkeys(("xarray.DataArray", "xarray.Variable"), (Row("Convert the array inside of it, as it is: x.data."),)),
-    "xarray.Dataset": (Row(_PART.format("x[{found!r}].data"), _first()),),
-    "dask": (Row(_LAZY.format("x.compute()")),),
+    "xarray.Dataset": (Row(_PART.format("x[{found!r}].data"), _first()), Row(_EMPTY)),
+    "xarray.DataTree": (
+        Row(_PART.format("x[{found!r}].data"), _first(lambda x: x.data_vars)),
+        Row("It holds several nodes. Convert them one by one: x.children[{found!r}].", _first(lambda x: x.children)),
+        Row(_EMPTY),
+    ),
     **dict.fromkeys(("h5py.Dataset", "zarr.Array", "netCDF4.Variable", "blosc2.NDArray"), (Row(_LAZY.format("x[...]")),)),
     **dict.fromkeys(("h5py.Group", "zarr.Group"), (Row(_PART.format("x[{found!r}][...]"), _first()),)),
     "netCDF4.Dataset": (Row(_PART.format("x[{found!r}][...]"), _first(lambda x: x.variables)),),
@@ -141,15 +222,15 @@ ADVICE: dict[str, tuple[Row, ...]] = {
     "builtins.str": (Row("Pass an array (a file has to be read first)."),),
     "builtins.NoneType": (Row("Pass an array."),),
 }
-"""By package and class, without the modules between, or by the package alone; of several rows the first whose question is answered."""
+"""By package and class, without the modules between; of several rows the first whose question is answered."""
 
 _AS_IT_IS = "Make an array of it first, in its own dtype: numpy.asarray(x)."
 
 _BY_METHOD = {
-    "compute": _LAZY.format("x.compute()"),
-    **{method: _OWN.format(method) for method in ("to_numpy", "toarray", "todense", "asnumpy")},
-    "__cuda_array_interface__": _ON_DEVICE,
-    **dict.fromkeys(("__array_interface__", "__array__"), _AS_IT_IS),
+    "__dask_graph__": Row(_LAZY.format("x.compute()"), _if(_is_lazy)),
+    **{method: Row(_OWN.format(method)) for method in ("to_numpy", "toarray", "todense", "asnumpy")},
+    "__cuda_array_interface__": Row(_ON_DEVICE),
+    **dict.fromkeys(("__array_interface__", "__array__"), Row(_AS_IT_IS)),
 }
 """For classes that no row knows, by the first of these that the class has."""
 
@@ -171,12 +252,12 @@ def advice_for(x: Any, is_array: Callable[[Any], bool], tree: Callable[[], str] 
     if isinstance(x, type | ModuleType):
         return "Pass an array, not a class or a module."
     for base in kind.__mro__:
-        package = str(base.__module__).partition(".")[0]
-        for row in ADVICE.get(f"{package}.{base.__qualname__}") or ADVICE.get(package) or ():
+        package = module_of(base).partition(".")[0]
+        for row in ADVICE.get(f"{package}.{base.__qualname__}") or ():
             if (found := _answer(row, x)) is not None:
                 return row.text.format(tree=trees, found=found)
     return (
-        next((text for method, text in _BY_METHOD.items() if hasattr(kind, method)), None)
+        next((row.text for method, row in _BY_METHOD.items() if hasattr(kind, method) and _answer(row, x) is not None), None)
         or _of_python(x, is_array, trees)
         or "Pass an array."
     )

@@ -166,7 +166,7 @@ def test_a_null_that_was_sliced_off_does_not_count(make):
 OTHERS = {
     "strings": (lambda: pa.array(["a", "b"]), "dictionary_encode"),
     "bytes": (lambda: pa.array([b"a", b"b"]), "dictionary_encode"),
-    "dictionary": (lambda: pa.array([1, 2, 1]).dictionary_encode(), "x.cast(x.type.value_type)"),
+    "dictionary": (lambda: pa.array([1, 2, 1]).dictionary_encode(), "x.dictionary.take(x.indices)"),
     "chunked dictionary": (lambda: pa.chunked_array([pa.array(["a"]).dictionary_encode()] * 2), "x.combine_chunks().indices"),
     "timestamps": (lambda: pa.array([1, 2], pa.timestamp("s")), "x.cast('int64')"),
     "dates": (lambda: pa.array([datetime.date(1970, 1, 2)]), "x.cast('int32')"),
@@ -174,8 +174,11 @@ OTHERS = {
     "durations": (lambda: pa.array([1], pa.duration("s")), "x.cast('int64')"),
     "decimals": (lambda: pa.array([decimal.Decimal("1.5")]), "x.cast('float64')"),
     "ragged lists": (lambda: pa.array([[1], [2, 3]]), "x.flatten()"),
-    "structures": (lambda: pa.array([{"a": 1}]), "x.field(0)"),
-    "lists of strings": (lambda: lists(["a", "b"], 2), "dictionary_encode"),
+    "structures": (lambda: pa.array([{"a": 1}]), "x.flatten()[0]"),
+    "lists of strings": (lambda: lists(["a", "b"], 2), "x.flatten()"),
+    "lists of one length": (lambda: pa.array([[1, 2], [3, 4]]), "x.cast(pyarrow.list_(x.type.value_type, 2))"),
+    "maps": (lambda: pa.array([[(1, 2)]], pa.map_(pa.int8(), pa.int8())), "x.type.key_field"),
+    "unions": (lambda: pa.UnionArray.from_sparse(pa.array([0], "int8"), [pa.array([1])]), "x.to_pylist()"),
     "nulls": (lambda: pa.nulls(2), "nulls"),
     "extension": (lambda: pa.array([b"0" * 16], pa.uuid()), "x.storage"),
     "tensors permuted either way": (lambda: tensors([2, 0, 1]), "x.storage"),
@@ -206,6 +209,7 @@ def test_the_calls_give_what_is_meant():
         "decimals": [1.5],
         "ragged lists": [1, 2, 3],
         "structures": [1],
+        "lists of one length": [[1, 2], [3, 4]],
         "runs": [1, 1, 2],
     }.items():
         x, call = OTHERS[name][0](), OTHERS[name][1]

@@ -54,7 +54,7 @@ def test_a_name_is_what_numpy_says_it_is(name):
 
 @pytest.mark.parametrize("name", [name for name, value in vars(torch).items() if isinstance(value, torch.dtype)])
 def test_a_dtype_of_torchs_is_that_dtype(name):
-    """By the object always; by its name where that means the same everywhere."""
+    """By the object, and by its qualified name; by the name alone where that means the same everywhere."""
     dtype = getattr(torch, name)
     canonical = str(dtype).removeprefix("torch.")
     if canonical not in DTYPES:
@@ -64,15 +64,29 @@ def test_a_dtype_of_torchs_is_that_dtype(name):
     assert dtype_name(dtype) == canonical
     if name not in ("float", "int", "bit"):  # Python's and NumPy's are of 64 bits; and nobody else says bit
         assert dtype_name(name) == canonical
-    try:
+    if name != "bit":
         assert dtype_name(f"torch.{name}") == canonical
-    except ValueError:
-        assert name in ("float", "int", "long", "bit")
 
 
-@pytest.mark.parametrize("name", ["torch.float", "torch.int", "numpy.float", "jnp.complex", "torch.uint"])
-def test_what_depends_on_the_library_is_an_error(name):
-    with pytest.raises(ValueError, match="not a dtype"):
+@pytest.mark.parametrize("name", ["Float", "Double", "Half", "Int", "Long", "Short", "Byte", "Char", "Bool"])
+def test_a_class_of_torchs_tensors_names_the_dtype_of_its_tensors(name):
+    tensor = getattr(torch, f"{name}Tensor")()
+    assert dtype_name(tensor.type()) == dtype_name(tensor.dtype)
+
+
+@pytest.mark.parametrize("name", ["numpy.float", "jnp.complex", "torch.uint", "np.long", "torch.complex"])
+def test_what_depends_on_the_library_is_an_error_without_a_guess(name):
+    with pytest.raises(ValueError, match=r"not a dtype that interop can move: \w+ depends on the library") as caught:
+        dtype_name(name)
+    assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [("DOUBLE", "float64"), ("Half", "float16"), ("FLOAT32", "float32"), ("torch.flaot32", "float32"), ("bfloat", "bfloat16")],
+)
+def test_a_word_that_is_nearly_a_name_leads_to_its_dtype(name, right):
+    with pytest.raises(ValueError, match=f"did you mean '{right}'"):
         dtype_name(name)
 
 
@@ -100,8 +114,11 @@ def test_a_byte_has_no_order():
         "V2",
         "M8[s]",
         "m8",
-        "Float32",
+        "FLOAT32",
         "flaot32",
+        "Int128",
+        "string[pyarrow]",
+        "float32[polars]",
         None,
         3,
         str,
@@ -153,7 +170,7 @@ def test_other_dtypes_of_pyarrow():
 def test_a_dtype_of_polars(name):
     pl = pytest.importorskip("polars", reason="its dtypes")
     kind = getattr(pl, capitalized(name))
-    assert dtype_name(kind) == dtype_name(kind()) == name
+    assert dtype_name(kind) == dtype_name(kind()) == dtype_name(str(kind)) == name
 
 
 def test_other_dtypes_of_polars():
@@ -167,12 +184,20 @@ def test_other_dtypes_of_polars():
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_dtype_of_pandas(name):
     pd = pytest.importorskip("pandas", reason="its dtypes")
-    assert dtype_name(getattr(pd, f"{capitalized(name)}Dtype")()) == name
+    kind = getattr(pd, f"{capitalized(name)}Dtype")()
+    assert dtype_name(kind) == dtype_name(str(kind)) == dtype_name(capitalized(name)) == name
+
+
+@pytest.mark.parametrize("name", [*PLAIN, "float16", "bool_"])
+def test_a_dtype_of_arrows_in_pandas(name):
+    pd, pa = (pytest.importorskip(library, reason="its dtypes") for library in ("pandas", "pyarrow"))
+    kind = pd.ArrowDtype(getattr(pa, name)())
+    assert dtype_name(kind) == dtype_name(str(kind)) == name.removesuffix("_")  # "float[pyarrow]" is float32
 
 
 def test_other_dtypes_of_pandas():
     pd = pytest.importorskip("pandas", reason="its dtypes")
-    assert dtype_name(pd.BooleanDtype()) == "bool"
+    assert dtype_name(pd.BooleanDtype()) == dtype_name("boolean") == "bool"
     for other in (
         pd.CategoricalDtype(),
         pd.StringDtype("python"),

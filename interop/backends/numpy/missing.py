@@ -38,6 +38,9 @@ def cast(x: _Array, dtype: np.dtype[Any], via: np.dtype[Any] | None = None) -> _
 
     For NumPy it is the number -9223372036854775808 (numpy/numpy#26177), or True. `via` is the dtype of a step between.
     """
+    if dtype.kind == "b" and _is_text(x):
+        hint = "Read the numbers in it first, as in dtype='int64', and cast those; or compare the words with the one that means True."
+        raise DTypeError(f"NumPy cannot cast {x.dtype} to {dtype}: it would take every word but an empty one for True.", hint=hint)
     none = _no_times(x)
     if none is None or not none.any():
         return (x if via is None else x.astype(via)).astype(dtype, copy=True)
@@ -49,6 +52,12 @@ def cast(x: _Array, dtype: np.dtype[Any], via: np.dtype[Any] | None = None) -> _
     made = x.copy() if x.dtype.kind == "O" else x.astype(via or dtype)
     np.ndarray.view(made, np.ndarray)[none] = np.nan
     return made.astype(via or dtype).astype(dtype, copy=False)
+
+
+def _is_text(x: _Array) -> bool:
+    """Return whether an array holds strings: NumPy asks whether they are empty ('0' is True), and reads them for every other dtype."""
+    plain = np.ndarray.view(x, np.ndarray)
+    return plain.dtype.kind in "SUT" or (plain.dtype.kind == "O" and any(isinstance(one, str | bytes) for one in plain.flat))
 
 
 def _no_times(x: _Array) -> _Array | None:

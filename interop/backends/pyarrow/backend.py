@@ -51,13 +51,12 @@ class ArrowBackend(Backend):
             "dtype": name or str(leaf),
             "readonly": True,
             "masked": any(map(_has_nulls, chunks)),
-            "advice": "" if name else advice(x),
         }
         if any(not chunk.is_cpu for chunk in chunks):
             hint = "Bring it to the host first: x.copy_to(pyarrow.default_cpu_memory_manager())."
-            return Description(**said | {"advice": hint}, strides=None, layout="that of another device")
+            return Description(**said, advice=hint, strides=None, layout="that of another device")
         if name is None:
-            return Description(**said, strides=None, nbytes=sum(chunk.nbytes for chunk in chunks))
+            return Description(**said, advice=advice(x), strides=None, nbytes=sum(chunk.nbytes for chunk in chunks))
         pending = [word for word, holds in (("unpacking", str(leaf) in (_BITS, _BYTES)), ("joining", len(chunks) > 1)) if holds]
         if pending:
             return Description(**said, pending=tuple(pending))
