@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from interop._libraries import BUILTIN
+from interop._model.dtypes import WORDS_OF_OTHERS
 from interop._model.identity import is_found_by_identity
 from interop._model.spelling import no_attribute, unknown
 from interop.backends.units import said, wrapper_attribute
@@ -75,6 +76,8 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return sorted(__all__)
 
+
+WORDS_OF_OTHERS.update((name, dict(built_in.words)) for name, built_in in BUILTIN.items())
 
 _PACKAGES = {package: name for name, built_in in BUILTIN.items() for package in built_in.packages}
 
