@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import math
-import numbers
 import threading
 from ctypes import POINTER, Structure, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from typing import Any
 
 from interop._model.description import Device, c_strides
+from interop._model.identity import is_integer
 from interop.errors import LayoutError, ProducerError, StreamError
 
 __all__ = [
@@ -311,7 +311,7 @@ _MEANINGS = "The standard's values are None, -1 (no synchronisation), 1 (legacy)
 
 def stream_number(stream: Any, index: int | None = None) -> int:
     """Return the standard's number for an int or a native stream object; StreamError if it is neither, or of another device than the one of an index."""
-    if not isinstance(stream, bool) and isinstance(stream, numbers.Integral):  # NumPy's too; an array of one is none
+    if is_integer(stream):
         number = int(stream)
         if number == 0 or number < -1:
             raise StreamError(f"stream={number} is not a CUDA stream: 0 is ambiguous and others are undefined.", hint=_MEANINGS)

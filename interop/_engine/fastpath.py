@@ -79,7 +79,7 @@ def _enter(attempts: dict[type, Callable[[Any], Any]], by_type: Mapping[Any, Sho
     attempts.update({kind: guarded(shortcut) for kind, shortcut in by_type.items() if is_found_by_identity(kind)})
 
 
-def _entry_of(attempts: dict[type, Callable[[Any], Any]], x: Any) -> Callable[[Any], Any] | None:
+def entry_of(attempts: dict[type, Callable[[Any], Any]], x: Any) -> Callable[[Any], Any] | None:
     """Return the fast path of an object's type, as `entry_of` of interop/native/fastpath.h does."""
     return attempts.get(type(x)) if is_found_by_identity(type(x)) else None
 
@@ -189,7 +189,7 @@ def convert_all_in_python(leaves: list[Any], attempts: dict[type, Callable[[Any]
     seen: dict[int, Any] = {}
     results = []
     for leaf in leaves:
-        attempt, key = _entry_of(attempts, leaf), id(leaf)
+        attempt, key = entry_of(attempts, leaf), id(leaf)
         if attempt is not None and key not in seen:
             seen[key] = attempt(leaf)
         results.append(seen.get(key))
@@ -257,7 +257,7 @@ def _attempted(x: Any, target: str, keywords: dict[str, Any]) -> Any:
     if fast_path_off.get() is not None or (keywords and (type(keywords.get("grad")) is not str or keywords != DETACHING)):
         return None
     for permitted in (DETACH, PLAIN) if keywords else (PLAIN,):
-        attempt = _entry_of(_tables.get((target, permitted), {}), x)
+        attempt = entry_of(_tables.get((target, permitted), {}), x)
         result = None if attempt is None else attempt(x)
         if result is not None:
             return result

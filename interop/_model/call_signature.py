@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # What is not an array and holds none, met most often; whatever else is not an array is flattened.
-PLAIN: frozenset[type] = frozenset({int, float, complex, bool, str, bytes, type(None), type, slice, type(Ellipsis)})
+PLAIN: frozenset[int] = frozenset(map(id, (int, float, complex, bool, str, bytes, type(None), type, slice, type(Ellipsis))))
+"""The types of these, by their ids: a metaclass may have an equality and a hash of its own, which must not be asked."""
 
 
 class CallSignature:

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+# As `type` itself answers: a metaclass may have a property of the same name, which runs, and may raise.
+_module_of, qualname_of = (type.__dict__[name].__get__ for name in ("__module__", "__qualname__"))
+
 _BY_POSITION = "the library by position, or like="
 
 ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
@@ -80,4 +83,19 @@ def type_name(x: Any) -> str:
     >>> type_name(1), type_name(nearest)
     ('int', 'function')
     """
-    return f"{type(x).__module__}.{type(x).__qualname__}".removeprefix("builtins.")
+    kind = type(x)
+    return f"{module_of(kind)}.{qualname_of(kind)}".removeprefix("builtins.").removeprefix(".")
+
+
+def module_of(kind: type) -> str:
+    """Return the name of the module that a class is from; empty where the class says no name.
+
+    >>> import decimal
+    >>> module_of(decimal.Decimal)
+    'decimal'
+    """
+    try:
+        found = _module_of(kind)
+    except AttributeError:  # made by code that is in no module
+        return ""
+    return found if isinstance(found, str) else ""

@@ -13,11 +13,11 @@ from interop._engine.batch import TreeConversion
 from interop._engine.call import DecoratedCall
 from interop._model.description import CPU
 from interop._model.spelling import nearest, type_name
-from interop._neutral.namespace import arrays_in, refuse_mixed, with_namespace
+from interop._neutral.namespace import arrays_in, not_followed, refuse_mixed, with_namespace
 from interop._neutral.traced import unconverted_or
 from interop._trees.structure import flatten, flatten_named
 from interop._untraced import traced_as, untraced
-from interop.backends import backend_names, load_backend, name_of_target
+from interop.backends import FOREIGN, backend_names, load_backend, name_of_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +130,7 @@ class ArgumentConverter:
     def leader(self, found: list[Found], *, library: str | None = None) -> Found | None:
         """Return the array that is followed: by the arguments, or where the function runs on another library by its results.
 
-        None where a library is named instead, and none of its arrays is there. `library` is the one to suggest where arrays do not
+        None where a library is named instead, and none of its arrays is there. Raises where it is of a library that can be a source only. `library` is the one to suggest where arrays do not
         belong together; default: that of the first array.
         """
         if self.to is not None:
@@ -138,7 +138,10 @@ class ArgumentConverter:
         followed = found if self.like == "first" else [one for one in found if one.parameter == self.like]
         if not followed:  # nor where `like` is not given: no parameter is called None
             self._refuse_mixed(found, library)
-        return (followed or found)[0]
+        leader = (followed or found)[0]
+        if leader.backend.name == FOREIGN:
+            raise not_followed(self.signature.name, leader, found, self._given(), library=library)
+        return leader
 
     def convert_some(self, args: tuple[Any, ...], kwargs: dict[str, Any], some: list[Found], where: dict[str, Any]) -> Arguments:
         """Return the arguments with these of their arrays converted, each object once."""
@@ -168,8 +171,12 @@ class ArgumentConverter:
         return {"like": leader.array}
 
     def _refuse_mixed(self, found: list[Found], library: str | None = None) -> None:
-        given = {word: value for word, value in (("like", self.like), ("to", self.to), ("runs_on", self.runs_on)) if value is not None}
-        refuse_mixed(self.signature.name, found, {**given, **self.permissions}, library=library)
+        refuse_mixed(self.signature.name, found, self._given(), library=library)
+
+    def _given(self) -> dict[str, Any]:
+        """Return the keywords of the function's @neutral."""
+        words = (("like", self.like), ("to", self.to), ("runs_on", self.runs_on))
+        return {word: value for word, value in words if value is not None} | self.permissions
 
     def _call(self, text: str, where: dict[str, Any]) -> Call:
         return DecoratedCall(text, self.place, **where, **self.permissions)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from interop._model.call_signature import PLAIN, CallSignature
 from interop._model.policy import FIELDS, check_names, resolve_policy
-from interop._model.spelling import no_value
-from interop._neutral.namespace import Found, arrays_in, is_single, namespace_of, refuse_mixed, with_namespace
+from interop._model.spelling import module_of, no_value, qualname_of
+from interop._neutral.namespace import Found, arrays_in, is_single, namespace_of, refuse_mixed, refuse_without_namespace, with_namespace
 from interop._neutral.traced import nothing_known, with_namespace_or
 from interop._untraced import traced_as, untraced
+from interop.backends import FOREIGN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,8 +148,12 @@ class _Kind:
 
 
 _UNKNOWN = object()
-_kinds: dict[type, Any] = dict.fromkeys(PLAIN)
-"""What the fast path knows: a `_Kind` for types of arrays, None for types that are none and hold none."""
+_kinds: dict[int, Any] = dict.fromkeys(PLAIN)
+"""What the fast path knows of types, by their ids: a `_Kind` for those of arrays, None for those that are none and hold none.
+
+By the id, because a metaclass may have an equality and a hash of its own; `_lasting` holds the types, so that no other gets the id.
+"""
+_lasting: list[type] = []
 
 
 def _with_namespace_only(function: Any, signature: CallSignature) -> Any:
@@ -181,10 +186,12 @@ def _common(values: tuple[Any, ...]) -> _Kind | None:
     first: Any = None
     array = None
     for value in values:
-        kind = _kinds.get(type(value), _UNKNOWN)
-        if kind is None or (kind is _UNKNOWN and type(value) in (tuple, list) and PLAIN.issuperset(map(type, value))):
-            continue  # numbers and words, and sequences of them: axes, shapes
+        kind = _kinds.get(id(type(value)), _UNKNOWN)
+        if kind is None:
+            continue  # numbers and words
         if kind is _UNKNOWN:
+            if (type(value) is tuple or type(value) is list) and PLAIN.issuperset(map(id, map(type, value))):
+                continue  # sequences of them: axes, shapes
             return None
         if first is None:
             first, array = kind, value
@@ -200,6 +207,8 @@ def _with_namespace(function: Any, signature: CallSignature, args: tuple[Any, ..
         refuse_mixed(signature.name, found)
     if signature.takes_xp and not signature.gives_xp(args, kwargs):
         args, kwargs = with_namespace(signature, found, args, kwargs)
+    elif found and not signature.takes_xp:
+        refuse_without_namespace(signature.name, found)
     for one in found:
         _register(one)
     for _, value in signature.named(args, kwargs):
@@ -213,18 +222,25 @@ _general_way = traced_as(with_namespace_or(untraced(_with_namespace)))(_with_nam
 def _register(found: Found) -> None:
     kind = type(found.array)
     # Not of scalars, which mix with arrays of another library; nor where the namespace depends on the array (float0 is JAX's).
-    if kind not in _kinds and _is_lasting(kind) and not found.backend.is_scalar(found.array):
-        made = _Kind(found)
-        if made.space is found.backend.namespace():
-            _kinds[kind] = made
+    # Nor of what can be a source only: the namespace of a wrapper is that of the array inside.
+    if id(kind) in _kinds or found.backend.name == FOREIGN or found.backend.is_scalar(found.array) or not _is_lasting(kind):
+        return
+    made = _Kind(found)
+    if made.space is found.backend.namespace():
+        _learn(kind, made)
 
 
 def _register_plain(value: Any) -> None:
     kind = type(value)
-    if kind not in _kinds and _is_lasting(kind) and is_single(value):
-        _kinds[kind] = None
+    if id(kind) not in _kinds and _is_lasting(kind) and is_single(value):
+        _learn(kind, None)
+
+
+def _learn(kind: type, known: _Kind | None) -> None:
+    _lasting.append(kind)  # first: the id is its own from here on
+    _kinds[id(kind)] = known
 
 
 def _is_lasting(kind: type) -> bool:
     """Whether a type is found in its module, so that it lives as long as the table, which holds it."""
-    return getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind
+    return getattr(sys.modules.get(module_of(kind)), qualname_of(kind), None) is kind

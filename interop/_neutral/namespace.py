@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop._model.call_signature import PLAIN
+from interop._model.identity import is_found_by_identity
+from interop._model.spelling import type_name
 from interop._neutral.traced import namespace_or
 from interop._untraced import traced_as
-from interop.backends import find_backend, is_array
+from interop.backends import BUILTIN, FOREIGN, find_backend, is_array
+from interop.backends.units import wrapper_attribute
 from interop.errors import InteropError, MixedBackendsError, UnsupportedTypeError
 
 if TYPE_CHECKING:
@@ -62,17 +67,23 @@ class Found(NamedTuple):
         return self.path.partition("[")[0].partition(".")[0]
 
     @property
+    def library(self) -> str:
+        """The library, in messages; the class where interop knows it as a source only."""
+        return type_name(self.array) if self.backend.name == FOREIGN else self.backend.name
+
+    @property
     def device(self) -> Device:
         """The device that it lives on."""
         return self.backend.device_of(self.array)
 
 
 def namespace_of(found: Found) -> Any:
-    """Return the namespace of an array: array-api-compat's, or of a backend that it does not know, the backend's."""
-    try:
-        return array_namespace(found.array)
-    except TypeError:
-        return found.backend.namespace()
+    """Return the namespace of an array: array-api-compat's, or of a backend that it does not know, the backend's; None if there is none."""
+    if is_found_by_identity(type(found.array)):  # array-api-compat looks it up by its type
+        with contextlib.suppress(TypeError):
+            return array_namespace(found.array)
+    foreign = found.backend.name == FOREIGN and wrapper_attribute(type(found.array)) is None
+    return None if foreign else found.backend.namespace()
 
 
 def arrays_in(arguments: Iterable[tuple[str, Any]]) -> list[Found]:
@@ -83,7 +94,7 @@ def arrays_in(arguments: Iterable[tuple[str, Any]]) -> list[Found]:
     """
     found: list[Found] = []
     for name, value in arguments:
-        if type(value) not in PLAIN:
+        if id(type(value)) not in PLAIN:
             found += [Found(name, value, find_backend(value))] if is_array(value) else _inside(name, value)
     return [one for one in found if not one.backend.is_scalar(one.array)] or found
 
@@ -93,10 +104,13 @@ def _inside(name: str, value: Any) -> list[Found]:
 
     node = flatten(value)
     leaves = node.leaves
-    kinds = {kind for kind, one in dict(zip(map(type, leaves), leaves, strict=True)).items() if is_array(one)}
+    # One of each type is asked, by the type's id (`PLAIN`); of wrappers each, for it depends on what is inside.
+    one_of_each = {id(type(one)): one for one in leaves}
+    kinds = {kind for kind, one in one_of_each.items() if wrapper_attribute(type(one)) is not None or is_array(one)}
     if not kinds:  # before the paths, which take long
         return []
-    return [Found(path, leaf, find_backend(leaf)) for path, leaf in zip(node.paths(name), leaves, strict=True) if type(leaf) in kinds]
+    places = zip(node.paths(name), leaves, strict=True)
+    return [Found(path, leaf, find_backend(leaf)) for path, leaf in places if id(type(leaf)) in kinds and is_array(leaf)]
 
 
 def is_single(value: Any) -> bool:
@@ -115,27 +129,53 @@ def refuse_mixed(function: str, found: list[Found], given: dict[str, Any] | None
     libraries, devices = {one.backend.name for one in found}, {one.device for one in found}
     if len(libraries) == 1 and len(devices) == 1:
         return
-    lines = [f"  - {one.path}: {one.backend.name} on {one.device}" for one in found]
+    lines = [f"  - {one.path}: {one.library} on {one.device}" for one in found]
     what = "libraries" if len(libraries) > 1 else "devices"
     raise MixedBackendsError(
         "\n".join([f"{function}(...) got arrays of several {what}:", *lines]), hint=_remedy(found, given or {}, library)
     )
 
 
+def refuse_without_namespace(function: str, found: list[Found]) -> None:
+    """Raise UnsupportedTypeError for the first array of a library that has no namespace."""
+    for one in found:
+        if one.backend.name == FOREIGN and namespace_of(one) is None:
+            raise not_followed(function, one, found)
+
+
+def not_followed(
+    function: str, one: Found, found: list[Found], given: dict[str, Any] | None = None, *, library: str | None = None
+) -> UnsupportedTypeError:
+    """Return the error where an array would have to be followed whose library can be a source only; the rest as for `refuse_mixed`."""
+    message = f"{function}(...) cannot follow {one.path}, a {one.library}: interop knows its library as a source only, not as a target."
+    return UnsupportedTypeError(message, hint=_remedy(found, given or {}, library))
+
+
 def _remedy(found: list[Found], given: dict[str, Any], library: str | None) -> str:
     """Return what to write to convert these arrays to one library and device, with every permission that it takes."""
-    leader = next((one for one in found if one.backend.name == library), found[0])
+    leaders = [one for one in found if one.backend.name != FOREIGN]
+    leader = next((one for one in leaders if one.backend.name == library), leaders[0] if leaders else None)
     permissions = {name: value for name, value in given.items() if name not in ("like", "to", "runs_on")}
     runs_on = None if library else given.get("runs_on")
+    if leader is not found[0]:
+        library = leader.backend.name if leader else runs_on or _library_on(found[0].device)
+    where = {"like": leader.array} if leader else {"to": library}
     try:
-        before = _needed(found, {"like": leader.array})
-        inside = _needed(found, {"to": runs_on} if runs_on else {"like": leader.array}, permissions)
+        before = _needed(found, where)
+        inside = _needed(found, {"to": runs_on} if runs_on else where, permissions)
     except InteropError as error:
-        return f"Give arrays of one library, on one device. Not all of these can follow {leader.path}: {error.message}"
+        kept = f"follow {leader.path}" if leader else f"go to {library}"
+        return f"Give arrays of one library, on one device. Not all of these can {kept}: {error.message}"
     words = [f"to={library!r}" if library else "like='first'", *_spelled(inside)]
     replaced = next((f"in the place of {name}={given[name]!r} " for name in ("like", "to") if name in given), "")
-    call = ", ".join(["interop.convert(x, like=...", *_spelled(before)])
+    call = ", ".join(["interop.convert(x, like=..." if leader else f"interop.convert(x, {library!r}", *_spelled(before)])
     return f"Convert them first ({call})), or let the function do it: {', '.join(words)} {replaced}in its @neutral(...)."
+
+
+def _library_on(device: Device) -> str:
+    """Return a library whose arrays live on such a device, an imported one if there is any."""
+    names = [name for name, one in BUILTIN.items() if device.type in one.devices]
+    return next((name for name in names if name in sys.modules), names[0] if names else "numpy")
 
 
 def _needed(found: list[Found], where: dict[str, Any], permissions: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -165,4 +205,5 @@ def with_namespace(
             signature.signature.bind(*args, **kwargs | {"xp": None})  # what is missing, if that is why there is no array
         hint = "Pass an array, or the namespace: xp=numpy."
         raise UnsupportedTypeError(f"{signature.name}(...) got no array among its arguments, so there is no namespace to find.", hint=hint)
+    refuse_without_namespace(signature.name, found)
     return signature.with_xp(namespace_of(found[0]), args, kwargs)

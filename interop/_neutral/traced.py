@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from interop._model.call_signature import PLAIN
+from interop._model.identity import is_found_by_identity
 from interop._model.policy import resolve_policy
 from interop._untraced import at_trace_time
 
@@ -31,6 +32,11 @@ def _library(kind: type) -> str | None:
     return None
 
 
+@at_trace_time
+def _is_plain(kind: type) -> bool:
+    return id(kind) in PLAIN
+
+
 def _namespace(library: str | None) -> Any:
     # By an import: a module is no constant for the compiler.
     if library == "torch":
@@ -46,13 +52,13 @@ def _namespace(library: str | None) -> Any:
 def _inside_of(kind: type) -> Inside | None:
     from interop._trees.kinds import inside_of  # on request: it needs optree
 
-    return inside_of(kind)
+    return inside_of(kind) if is_found_by_identity(kind) else None
 
 
 def _look(value: Any, arrays: list[Any]) -> bool:
     """Add the arrays that a value is or holds; return whether all is known."""
     kind = type(value)
-    if kind in PLAIN:
+    if _is_plain(kind):
         return True
     if _library(kind) is not None:
         arrays.append(value)
@@ -123,7 +129,7 @@ def namespace_or(general: Callable[..., Any]) -> Callable[..., Any]:
     """Return what is traced of `array_namespace`, which array-api-compat remembers by type; it calls `general` where that matters."""
 
     def traced(*xs: Any, api_version: str | None = None, use_compat: bool | None = None) -> Any:
-        libraries = [_library(type(x)) for x in xs if type(x) not in PLAIN]
+        libraries = [_library(type(x)) for x in xs if not _is_plain(type(x))]
         if libraries and libraries[0] is not None and set(libraries) == {libraries[0]} and api_version is None and use_compat is None:
             return _namespace(libraries[0])
         return general(*xs, api_version=api_version, use_compat=use_compat)

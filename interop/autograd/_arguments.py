@@ -206,7 +206,7 @@ def _is_result(leaf: Any, name: str) -> bool:
         kind = type(leaf).__name__
         hint = "Return an array of no axes instead, as in numpy.asarray(value)."
         raise UnsupportedTypeError(f"{name} returned a Python {kind}, which no gradient can flow through.", hint=hint)
-    if type(leaf) in PLAIN or isinstance(leaf, int | str):
+    if id(type(leaf)) in PLAIN or isinstance(leaf, int | str):
         return False
     raise not_an_array(leaf, name, "arrays")
 
@@ -216,15 +216,15 @@ def not_an_array(leaf: Any, name: str, wanted: str) -> UnsupportedTypeError:
     return UnsupportedTypeError(f"{name} returned a {type_name(leaf)}, not {wanted}.", hint=f"Return {wanted}, or trees of them.")
 
 
-def taken(signature: CallSignature, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: frozenset[type]) -> Arguments:
-    """Return the arguments of a call, flattened; `tensors` are the types that are met most often.
+def taken(signature: CallSignature, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: frozenset[int]) -> Arguments:
+    """Return the arguments of a call, flattened; `tensors` are the types that are met most often, by their ids (`PLAIN`).
 
     What can be given by position counts as given so. Defaults do not count: library functions have many.
     """
     if kwargs and signature.signature is not None:
         args, kwargs = _by_position(signature.signature.bind(*args, **kwargs))
     if not kwargs:
-        kinds = list(map(type, args))
+        kinds = [id(type(one)) for one in args]
         slots = [slot for slot, kind in enumerate(kinds) if kind in tensors]
         if len(slots) == len(kinds) or all(kind in tensors or kind in PLAIN for kind in kinds):
             return Arguments.flat(signature, args, slots)

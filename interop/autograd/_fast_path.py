@@ -9,7 +9,7 @@ from __future__ import annotations
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
-from interop._engine.fastpath import convert_all
+from interop._engine.fastpath import convert_all, entry_of
 from interop._model.scope import fast_path_off
 from interop.autograd._context import Context
 from interop.autograd._operation import ForwardTask
@@ -56,7 +56,7 @@ class FastTask(Task):
             if array is None:
                 return ForwardTask(self.operation, self.arguments).run(tensors)
         result = self.operation.forward(*arrays)
-        attempt = self.to_tensors.get(type(result))
+        attempt = entry_of(self.to_tensors, result)
         # Two references: the name here and the argument of getrefcount. With no other owner, torch may write to it.
         free = attempt is not None and getrefcount(result) <= 2 and not self.borrows(result)
         made = attempt(result) if attempt is not None and free else None
@@ -120,7 +120,7 @@ class FastResiduals(Residuals):
         return results  # each on memory of its own: an array that is in two places has another owner
 
     def _made(self, grad: Any, array: Any) -> Any:
-        attempt = self.task.to_tensors.get(type(grad))
+        attempt = entry_of(self.task.to_tensors, grad)
         if attempt is None or grad.shape != array.shape or (grad.dtype is not array.dtype and grad.dtype != array.dtype):
             return None
         return None if self.task.borrows(grad) else attempt(grad)

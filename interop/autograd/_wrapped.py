@@ -83,7 +83,7 @@ class Wrapped:
     @leave_alone
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function: in torch's graph if there is a tensor among the arguments."""
-        if not kwargs and args and TENSORS.issuperset(map(type, args)) and (task := self._fast_task(len(args))) is not None:
+        if not kwargs and args and TENSORS.issuperset(map(id, map(type, args))) and (task := self._fast_task(len(args))) is not None:
             return task(args)
         arguments = taken(self._signature, args, kwargs, TENSORS)
         tensors = arguments.tensors

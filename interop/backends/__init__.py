@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from interop._libraries import BUILTIN
 from interop._model.dtypes import WORDS_OF_OTHERS
 from interop._model.identity import is_found_by_identity
-from interop._model.spelling import no_attribute, unknown
+from interop._model.spelling import module_of, no_attribute, type_name, unknown
 from interop.backends.units import said, wrapper_attribute
 from interop.errors import BackendNotInstalledError, UnsupportedTypeError
 
@@ -264,7 +264,7 @@ def _backend_of_wrappers(inner: Backend) -> Backend:
 def _find(x: Any, kind: type) -> Backend | None:
     known = backend_names()
     for base in kind.__mro__:
-        package = str(base.__module__).partition(".")[0]
+        package = module_of(base).partition(".")[0]
         name = _PACKAGES.get(package, package)
         if (name in known or name in SOURCES) and load_backend(name).owns(x):
             return load_backend(name)
@@ -274,8 +274,7 @@ def _find(x: Any, kind: type) -> Backend | None:
 def _unsupported(x: Any, kind: type, tree: Callable[[], str] | None) -> UnsupportedTypeError:
     from interop.backends.advice import advice_for  # on request: only refusals need it
 
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    message = f"{name} is not an array that interop knows, and does not speak DLPack (__dlpack__ and __dlpack_device__)."
+    message = f"{type_name(x)} is not an array that interop knows, and does not speak DLPack (__dlpack__ and __dlpack_device__)."
     # A type that equals others is asked nothing: tables of abstract classes would take it for one of those.
     hint = advice_for(x, is_array, tree) if is_found_by_identity(kind) else "Pass an array."
     return UnsupportedTypeError(message, hint=hint)
@@ -308,6 +307,6 @@ def _name_meant_by(to: Any) -> str:
     """Return what to write for a target that is neither a name nor a module: an array, or a class or a dtype of its library."""
     if is_array(to):
         return "; for an array use like=."
-    package = str((to if isinstance(to, type) else type(to)).__module__).partition(".")[0]
+    package = module_of(to if isinstance(to, type) else type(to)).partition(".")[0]
     name = _PACKAGES.get(package, package)
     return f": write {name!r}." if is_backend(name) else "."

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from interop.autograd._torch.tasks import Residuals, Task, Tensors
 
-TENSORS: frozenset[type] = frozenset({torch.Tensor, torch.nn.Parameter})
+TENSORS: frozenset[int] = frozenset(map(id, (torch.Tensor, torch.nn.Parameter)))
 """The types of tensors that are met most often."""
 
 _is_of_older_vmap = torch._C._functorch.is_legacy_batchedtensor
