@@ -43,6 +43,11 @@ def test_an_interrupt_leaves_devices_and_streams_as_they_were(gpu, body):
             cp.cuda.Stream.null.use()
     assert points > 50
     assert found == []
+    with cp.cuda.Device(1):
+        with cp.cuda.Stream(non_blocking=True):
+            pass
+        # CuPy goes back to the stream that was entered last, of which none may be left.
+        assert cp.cuda.get_current_stream().ptr == 0
 
 
 def test_a_block_that_forgets_the_stream_is_found(gpu):
