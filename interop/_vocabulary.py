@@ -38,9 +38,15 @@ OPAQUE = {
 
 
 def _layout(
-    name: str, libraries: tuple[str, ...] = _TORCH, *, densifies: bool = True, dense_dtype: str | None = None, kinds: tuple[str, ...] = ()
+    name: str,
+    libraries: tuple[str, ...] = _TORCH,
+    *,
+    densifies: bool = True,
+    dense_dtype: str | None = None,
+    fixed: tuple[str, ...] = (),
+    kinds: tuple[str, ...] = (),
 ) -> Flag:
-    changes = {"layout": name, "densifies": densifies, "dense_dtype": dense_dtype, "strides": None}
+    changes = {"layout": name, "densifies": densifies, "dense_dtype": dense_dtype, "fixed": fixed, "strides": None}
     return Flag(changes, libraries, kinds)
 
 
@@ -73,10 +79,10 @@ FLAGS: dict[str, Flag] = {
     "pinned": Flag({"memory": "pinned"}, ("torch", "dlpack"), devices=("cpu",)),
     "managed": Flag({"memory": "managed"}, ("cupy", "dlpack"), devices=("cuda",)),
     **{f"sparse_{name}": _layout(f"sparse_{name}") for name in ("coo", "csr", "csc", "bsr", "bsc")},
-    "mkldnn": _layout("mkldnn"),
-    "nested": _layout("nested", densifies=False),
+    "mkldnn": _layout("mkldnn", fixed=("cast", "transfer")),
+    "nested": _layout("nested", densifies=False, fixed=("meta",)),
     "sharded": _layout("sharded", ("jax",), densifies=False),
-    "quantized": _layout("quantized", dense_dtype="float32", kinds=("quantized",)),
+    "quantized": _layout("quantized", dense_dtype="float32", fixed=("meta",), kinds=("quantized",)),
     "meta": _no_data("meta", device=Device("meta")),
     "fake": _no_data("fake", types={"torch": "torch._subclasses.fake_tensor.FakeTensor"}),
     **{name: _no_data(name) for name in ("vmap", "jvp", "functional", "uninitialized")},

@@ -171,7 +171,7 @@ def _finished(made: Description) -> Description:
 def format_description(description: Description) -> str:
     """Return the text that `parse` reads as this description.
 
-    Not in it are the address, the name of a subclass, and the backend's advice.
+    Not in it are the address, the name of a subclass, the backend's advice, and that a jagged tensor is less fixed than a nested one.
     Raises ValueError for what the notation has no word for (a wrapper subclass, a packed dtype).
 
     >>> format_description(parse("torch:float32[2,3]@cpu+meta+grad"))
@@ -179,7 +179,7 @@ def format_description(description: Description) -> str:
     """
     text = _written(description)
     try:
-        read = parse(text).replace(type=description.type, pointer=description.pointer, advice=description.advice)
+        read = parse(text).replace(**{name: getattr(description, name) for name in ("type", "pointer", "advice", "fixed")})
     except ValueError as error:
         raise ValueError(f"no notation for this: {error}") from None
     if read != description:

@@ -13,7 +13,7 @@ from interop._model.description import CPU, STREAMED, Description, Device
 from interop._model.dtypes import DTYPES, fallback
 from interop._model.no_data import NO_DATA
 from interop._model.plan import FRESH, Plan, Request, Step
-from interop._model.steps import NEVER_ALIASES, SCALAR, Draft, border_dtype, why_constant, write_steps
+from interop._model.steps import NEVER_ALIASES, SCALAR, Draft, border_dtype, check_fixed, why_constant, write_steps
 from interop.errors import (
     SEE_DEVICES,
     CopyError,
@@ -126,6 +126,7 @@ def _decide_within(draft: Draft) -> None:
         draft.steps.append(Step("copy", "source", forced, description.nbytes))
     elif request.policy.copy is True and not draft.crosses:
         draft.steps.append(Step("copy", "source", NEVER_ALIASES, description.nbytes))
+    check_fixed(draft)
     _check_copy(draft, [forced] if forced else [])
     if draft.steps and _inert(description, crosses=draft.crosses):
         _refuse_no_data(draft)

@@ -106,6 +106,8 @@ class Description:
         The library can make a plain strided copy of that layout.
     dense_dtype : str or None
         The dtype of that copy, where it is not `dtype` (a quantized tensor dequantizes to float32).
+    fixed : tuple of str
+        What its own library cannot do with it as it is: ``"cast"``, ``"transfer"``, ``"meta"`` (a transfer to that device).
     memory : str
         ``"plain"``, ``"pinned"`` or ``"managed"``.
     units : str
@@ -134,6 +136,7 @@ class Description:
     layout: str = "strided"
     densifies: bool = False
     dense_dtype: str | None = None
+    fixed: tuple[str, ...] = ()
     memory: str = "plain"
     units: str = ""
     masked: bool = False
@@ -199,7 +202,7 @@ class Description:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain data for JSON."""
         plain = {name: getattr(self, name) for name in self.__slots__}
-        return plain | {"device": str(self.device), "shape": list(self.shape), "pending": list(self.pending)}
+        return plain | {"device": str(self.device), "shape": list(self.shape), "pending": list(self.pending), "fixed": list(self.fixed)}
 
     def __str__(self) -> str:
         extents = ", ".join("?" if extent is None else str(extent) for extent in self.shape)

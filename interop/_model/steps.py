@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from interop._model.description import CPU, Description, Device
 from interop._model.dtypes import DTYPES, fallback
 from interop._model.plan import Plan, Request, Step
-from interop.errors import Refusal
+from interop.errors import DTypeError, Refusal, TransferError
 
 if TYPE_CHECKING:
     from interop._model.capabilities import Capabilities
@@ -248,3 +248,14 @@ def _write_last_step(draft: Draft, *, fresh: bool) -> None:
             draft.steps.append(Step("protect", "target", "read-only, because a write would bypass autograd's version counter"))
         elif description.readonly is None:
             draft.steps.append(Step("protect", "target", "read-only, because the producer cannot say whether its memory may be written to"))
+
+
+def check_fixed(draft: Draft) -> None:
+    """Refuse for good the steps within a library that it cannot take with an array as it is."""
+    description, title = draft.description, draft.request.target.title
+    for step in draft.steps:
+        if {step.kind, step.device and step.device.type} & set(description.fixed):
+            error, what = (DTypeError, f"cast to {step.dtype}") if step.kind == "cast" else (TransferError, f"move to {step.device}")
+            draft.refuse(error, f"{title} cannot {what} the {description.layout} layout", description.advice or "Make it dense first.")
+        if step.kind == "cast" and description.dense_dtype:
+            return  # from there on it is dense

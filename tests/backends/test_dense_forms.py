@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from interop import CopyError, GradError, LayoutError, MaskError, describe, explain, shares_memory, to_numpy
+import interop
+from interop import CopyError, GradError, InteropError, LayoutError, MaskError, describe, explain, shares_memory, to_numpy
 
 pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 
@@ -187,3 +188,42 @@ def test_a_sparse_tensor_masks_what_it_leaves_out():
         warnings.simplefilter("ignore")
         x = masked_tensor(data, data.to(torch.bool))
     assert explain(x, "numpy").permissions == {"mask": "drop", "layout": "dense"}
+
+
+def unusual():
+    dense = torch.ones(2, 2)
+    parts = [torch.ones(2), torch.ones(2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some announce that they are prototypes, or on their way out
+        return {
+            "mkldnn": dense.to_mkldnn(),
+            "quantized": torch.quantize_per_tensor(dense, 0.1, 0, torch.qint8),
+            "nested": torch.nested.nested_tensor(parts),
+            "ragged": torch.nested.nested_tensor([torch.ones(3), torch.ones(2)]),
+            "jagged": torch.nested.nested_tensor(parts, layout=torch.jagged),
+            "coo": dense.to_sparse(),
+            "csr": dense.to_sparse_csr(),
+            "bsc": dense.to_sparse_bsc((2, 2)),
+        }
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize.*")
+@pytest.mark.parametrize(
+    "words", [{"dtype": "float64"}, {"dtype": "float16", "device": "meta"}, {"device": "meta"}, {"copy": True}], ids=str
+)
+@pytest.mark.parametrize("more", [{}, {"copy": False}, {"policy": "strict"}], ids=str)
+@pytest.mark.parametrize("name", unusual())
+def test_the_plan_knows_what_torch_cannot_do_with_a_layout(name, more, words):
+    x, words = unusual()[name], {**more, **words}
+    plan = interop.explain(x, "torch", **words)
+    cannot = {"mkldnn": {"dtype", "device"}, "quantized": {"device"}, "nested": {"device"}, "ragged": {"device"}}.get(name, set())
+    if name == "quantized" and "dtype" in words:  # it is dense from there on
+        cannot = set()
+    if cannot & words.keys():
+        with pytest.raises(InteropError, match=r"torch cannot (cast|move) to \S+ the \w+ layout") as caught:
+            interop.convert(x, "torch", **words)
+        assert caught.value.permissions == plan.permissions == {}
+        assert plan.final
+    else:
+        made = interop.convert(x, "torch", **{**words, **plan.permissions})
+        assert made.device.type == words.get("device", "cpu")

@@ -33,6 +33,7 @@ def _describe(x: Any) -> Description:
     with modes.without_modes() if modes.dispatch_modes() else contextlib.nullcontext():  # which would be asked about the lengths
         masked = wrapped and (no_data is not None or kinds.masks_something(x))
         densifies = layout != "strided" and kinds.densifies(x, layout, is_real=no_data is None)
+        fixed = kinds.fixed(x, layout) if layout != "strided" else ()
         shape = (kinds.regular_shape(x) if densifies and layout == "nested" else None) or kinds.shape_of(x)
     plain = no_data is None and layout == "strided" and not wrapped
     dtype = kinds.NAMES.get(x.dtype) or str(x.dtype)  # a shell keeps its prefix: no such dtype elsewhere
@@ -52,6 +53,7 @@ def _describe(x: Any) -> Description:
         layout=layout,
         densifies=densifies,
         dense_dtype="float32" if layout == "quantized" else None,
+        fixed=fixed,
         memory="pinned" if plain and _is_pinned(x) else "plain",
         masked=masked,
         advice=kinds.advice(x, layout, dtype),

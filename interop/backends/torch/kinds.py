@@ -37,6 +37,14 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _DENSIFIES = frozenset({"sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "mkldnn", "quantized"})
 
 
+def fixed(x: torch.Tensor, layout: str) -> tuple[str, ...]:
+    """Return what torch cannot do with a tensor of a layout, also where nothing else is in the way (NotImplementedError)."""
+    if layout == "mkldnn":  # only c10's MkldnnCPU is a key of the dispatcher (`computeDispatchKey` in c10/core/TensorOptions.h)
+        return ("cast", "transfer")
+    # No aten::empty_quantized for QuantizedMeta, no aten::_to_copy for NestedTensorMeta; a jagged one is a class of Python's.
+    return ("meta",) if layout == "quantized" or (layout == "nested" and x.layout is not torch.jagged) else ()
+
+
 def why_no_data(x: torch.Tensor) -> str | None:
     """Return why a tensor has no data to share (the keys of the decision's table), or None."""
     # Guards against deviation `torch-null-export` and deviation `torch-vmap-error`.
