@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from interop._engine.batch import ROOT, TreeConversion, left_behind, unrebuildable
+from interop._engine.batch import ROOT, TreeConversion, unrebuildable
 from interop._engine.batch_plan import TreePlan
 from interop._engine.call import KEYWORDS, Call, Keywords, error_context, refused, spelled_out, target_of
 from interop._model.description import Description
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from interop._trees.objects import Objects
+    from interop.errors import Refusal
 
 __all__ = ["TreePlan", "convert", "describe", "explain"]
 
@@ -61,10 +62,11 @@ def convert(
         Returns whether a node is a leaf although it could be flattened (optree's).
     others : {"keep", "error"}
         Leaves that hold no arrays (names, dates, numbers of Python, also arrays of strings, dates or objects that the target cannot
-        hold): ``"keep"`` returns them as they are, ``"error"`` raises. None is part of the structure.
+        hold): ``"keep"`` returns them as they are, ``"error"`` raises. None is part of the structure. With ``dtype=`` such arrays are
+        cast, as by `interop.convert`; strings and objects that are no numbers stay.
     objects : {"error", "keep", "open"}
         Leaves that hold arrays and are no containers (a fitted estimator, a module, a table, ``dict.values()``, a mapping of your
-        own): ``"error"`` raises, ``"keep"`` returns them as they are, ``"open"`` returns a copy of each with its attributes
+        own, a dict with arrays in its keys), and arrays of objects with numbers among them: ``"error"`` raises, ``"keep"`` returns them as they are, ``"open"`` returns a copy of each with its attributes
         converted, and raises for what has no attributes of its own or makes no copy. A leaf of `is_leaf` is kept.
     namespace : str
         The namespace under which types are registered with optree.
@@ -143,7 +145,7 @@ def describe(tree: Any, /, *, is_leaf: Callable[[Any], bool] | None = None, obje
     for number, leaf in enumerate(node.leaves):
         with error_context(lambda number=number: f"tree.describe(tree), at {list(node.paths(ROOT))[number]}"):  # type: ignore[misc] # python/mypy#12557
             described.append(find_backend(leaf).describe(leaf) if is_array(leaf) else leaf)
-        if described[-1] is leaf and (refusal := left_behind(leaf, look)):
+        if described[-1] is leaf and (refusal := look(leaf, is_home=True)):
             refusals.append(refusal._replace(path=list(node.paths(ROOT))[number]))
     if refusals:
         call = Call("tree.describe", tree, "", subject=ROOT, objects=objects if objects != "error" else None)
@@ -184,9 +186,9 @@ def _check(name: str, value: object, values: tuple[str, ...]) -> None:
         raise ValueError(no_value(name, value, values))
 
 
-def _look(is_leaf: Callable[[Any], bool] | None, objects: Objects) -> Callable[[Any], str | None]:
+def _look(is_leaf: Callable[[Any], bool] | None, objects: Objects) -> Callable[..., Refusal | None]:
     """Return what says why a leaf must not be left as it is; where the caller said that it is a leaf, it may be."""
-    return lambda leaf: None if is_leaf is not None and is_leaf(leaf) else why_left(leaf, objects)
+    return lambda leaf, *, is_home: None if is_leaf is not None and is_leaf(leaf) else why_left(leaf, objects, is_home=is_home)
 
 
 def _or_described(is_leaf: Callable[[Any], bool] | None) -> Callable[[Any], bool]:

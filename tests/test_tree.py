@@ -199,10 +199,6 @@ def test_a_tree_that_contains_itself_is_an_error():
     loop.label = [loop]
     with pytest.raises(ValueError, match="contains itself: a Batch"):
         tree.convert(loop, "torch")
-    around = [ones()]
-    around.append(around)
-    with pytest.raises(RecursionError):
-        tree.convert(around, "torch")
     shared = Batch(ones())  # the negative control: twice, but not within itself
     tree.convert([shared, shared], "torch")
 
@@ -723,3 +719,53 @@ def test_a_class_that_reads_its_fields_itself_is_asked():
     Asked.reads = 0
     tree.convert(Asked(ones()), "torch")
     assert Asked.reads > 0
+
+
+def around(make):
+    made = make()
+    inner = made[0] if isinstance(made, list) else made["a"]
+    inner.append(made)
+    return made
+
+
+CYCLES = {
+    "a list": lambda: around(lambda: [[np.ones(1)]]),
+    "a dict": lambda: around(lambda: {"a": [np.ones(1)]}),
+    "an ordered dict": lambda: around(lambda: OrderedDict(a=[np.ones(1)])),
+    "a list in a tuple": lambda: (1, around(lambda: [[]])),
+    "a list of a kind": lambda: around(lambda: Stack([[np.ones(1)]])),
+}
+
+
+@pytest.mark.parametrize("make", CYCLES.values(), ids=CYCLES)
+@pytest.mark.parametrize("verb", [tree.convert, tree.explain, lambda one, _: tree.describe(one)])
+def test_a_container_of_python_that_contains_itself_is_an_error_too(make, verb):
+    with pytest.raises(ValueError, match=r"the tree contains itself: a .* is reached from its own parts"):
+        verb(make(), "torch")
+
+
+def test_what_is_deep_does_not_contain_itself():
+    deep: list = [np.ones(1)]
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(RecursionError):
+        tree.convert(deep, "torch")
+    while deep:  # taken apart without recursion
+        deep = deep.pop() if isinstance(deep[0], list) else []
+
+
+class Failing:
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def __dlpack__(self, **_):
+        raise SystemError("boom")
+
+
+@pytest.mark.parametrize(
+    "verb", [interop.convert, lambda x, to: tree.convert([np.ones(1), x], to), lambda x, to: tree.convert({"a": x, "b": Failing()}, to)]
+)
+def test_the_producers_own_error_is_the_cause(verb):
+    with pytest.raises(interop.ProducerError) as caught:
+        verb(Failing(), "torch")
+    assert repr(caught.value.__cause__) == "SystemError('boom')"

@@ -5,6 +5,7 @@ Behind `interop.tree` and `interop.neutral`, which differ in what they call the 
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from itertools import repeat
 from operator import is_
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from interop._engine.batch_plan import TreePlan
 from interop._engine.call import KEYWORDS, NO_DATA, Call, check_keywords, error_context, finish, plan_call, prepare, refused
 from interop._engine.fastpath import convert_all, table
+from interop._engine.trial import tried
 from interop._model.description import Description
 from interop._model.scope import fast_path_off
 from interop._model.spelling import type_name
 from interop._watch.ledger import watched
 from interop.backends import find_backend, is_array, load_backend
 from interop.backends.shortcut import DETACH, PLAIN, TO_HOST
-from interop.errors import InteropError, Refusal, UnsupportedTypeError
+from interop.errors import DTypeError, InteropError, Refusal, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
@@ -50,7 +52,8 @@ class TreeConversion:
         Whether arrays without numbers (strings, dates, objects) are such leaves where the target cannot hold them, as in a tree;
         else they are refused as arrays, as among arguments.
     why_left : callable, optional
-        Returns why a leaf must not be left as it is although it is not converted: it holds arrays; None if it may be. Default: all may.
+        Returns the refusal of a leaf that must not be left as it is although it is not converted: it holds arrays, or numbers
+        (``is_home=False``); None if it may be. Default: all may.
     root : str
         What the paths in errors and records begin with.
     only : container of int, optional
@@ -64,7 +67,7 @@ class TreeConversion:
         *,
         keep: bool = True,
         keep_opaque: bool = False,
-        why_left: Callable[[Any], str | None] | None = None,
+        why_left: Callable[..., Refusal | None] | None = None,
         root: str = ROOT,
         only: Container[int] | None = None,
     ) -> None:
@@ -104,7 +107,7 @@ class TreeConversion:
             paths = self.places[key]
             if isinstance(leaf, Description) or is_array(leaf):
                 plan = plan_call(self._at(leaf))
-                if not self._is_other(leaf, plan.description):
+                if not self._is_other(leaf, plan):
                     plans[paths[0]] = plan
                     refusals += self._placed(key, plan.refusals)
                     continue
@@ -130,22 +133,27 @@ class TreeConversion:
             return refusal
         return refusal._replace(hint="Convert that leaf by itself, before or after." if refusal.final else "")
 
-    def _is_other(self, leaf: Any, seen: Description) -> bool:
-        """Return whether an array counts as what is no array: its elements are no numbers, and the target would need some."""
+    def _is_other(self, leaf: Any, plan: Plan) -> bool:
+        """Return whether an array counts as what is no array: its elements are no numbers, and the target would need some.
+
+        Whoever names a dtype asks for the numbers that strings, dates and objects stand for; only names stand for none.
+        """
+        seen = plan.description
         if not self.keep_opaque or seen.backend == "unknown":
             return False
-        opaque = load_backend(seen.backend).capabilities.casts_opaque
-        if not opaque or not seen.dtype.startswith(opaque):
+        if not stands_for_no_number(seen):
             return False
-        stays = seen.backend == self.call.target and "dtype" not in self.keywords and not seen.scalar
-        return not stays or self._refusal_of_held(leaf) is not None
+        if "dtype" in self.keywords:  # dates are counts
+            return not seen.dtype.startswith(_DATES) and any(refusal.error is DTypeError for refusal in plan.refusals)
+        stays = seen.backend == self.call.target and not seen.scalar
+        return not stays or self._refusal_of_held(leaf, is_home=True) is not None
 
     def _refusal_of_other(self, leaf: Any) -> Refusal | None:
         """Return why a leaf that is not converted may not stay as it is, if it may not."""
-        return self._refusal_of_held(leaf) or (None if self.keep else _other(leaf))
+        return self._refusal_of_held(leaf, is_home=False) or (None if self.keep else _other(leaf))
 
-    def _refusal_of_held(self, leaf: Any) -> Refusal | None:
-        return None if self.why_left is None else left_behind(leaf, self.why_left)
+    def _refusal_of_held(self, leaf: Any, *, is_home: bool) -> Refusal | None:
+        return None if self.why_left is None else self.why_left(leaf, is_home=is_home)
 
     def _unrebuildable(self) -> list[Refusal]:
         return unrebuildable(self.node, self.root, may_be_kept=self.why_left is not None)
@@ -197,6 +205,7 @@ class TreeConversion:
         """Plan what is left; raises the one error for everything that is refused."""
         ready: dict[int, Prepared] = {}
         refusals = self._unrebuildable()
+        causes: list[BaseException] = []
         for key, leaf in left.items():
             if not self._is_meant(leaf):
                 continue
@@ -205,8 +214,11 @@ class TreeConversion:
                     prepared = prepare(self._at(leaf))
                 except InteropError as error:
                     refusals += self._placed(key, (Refusal.from_error(error),))
+                    causes.append(error.__cause__ or error)
                     continue
-                if not self._is_other(leaf, prepared.plan.description):
+                if self.keep_opaque and "dtype" in self.keywords and prepared.plan.ok:  # `prepare` tries it beside other refusals only
+                    prepared = prepared._replace(plan=tried(prepared.plan, prepared.x, prepared.source, prepared.plan.dtype))
+                if not self._is_other(leaf, prepared.plan):
                     ready[key] = prepared
                     refusals += self._placed(key, prepared.plan.refusals)
                     continue
@@ -217,7 +229,7 @@ class TreeConversion:
                 refusals += self._placed(key, (refusal,))
         if refusals:
             seen = next((one.plan.description for one in ready.values() if one.plan.refusals), None)
-            raise refused(self.call, tuple(refusals), seen, "everything")
+            raise refused(self.call, tuple(refusals), seen, "everything") from next(iter(causes), None)
         return ready
 
 
@@ -246,13 +258,14 @@ def _has_objects(x: Any) -> bool:
 _DESCRIBED = Refusal(UnsupportedTypeError, NO_DATA, {}, "Plan with it: interop.tree.explain(tree, ...).")
 
 
-_KEEPS = {"objects": "keep"}
+_DATES = ("datetime64", "timedelta64")
+_NUMBERS = re.compile(r"\w+\.(u?int|float)\d")  # a library's own, as jax.int4
 
 
-def left_behind(leaf: Any, why_left: Callable[[Any], str | None]) -> Refusal | None:
-    """Return the refusal of a leaf that would be left as it is with arrays in it, if it would be."""
-    reason = why_left(leaf)
-    return Refusal(UnsupportedTypeError, reason, _KEEPS) if reason else None
+def stands_for_no_number(seen: Description) -> bool:
+    """Return whether an array's elements are no numbers by their dtype: strings, dates, objects."""
+    opaque = load_backend(seen.backend).capabilities.casts_opaque
+    return bool(opaque) and seen.dtype.startswith(opaque) and not _NUMBERS.match(seen.dtype)
 
 
 def unrebuildable(node: FlatTree, root: str, *, may_be_kept: bool) -> list[Refusal]:

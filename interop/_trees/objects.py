@@ -31,11 +31,13 @@ from types import (
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType
 
+from interop._engine.batch import stands_for_no_number
 from interop._model.identity import derives_from
 from interop._model.spelling import type_name
 from interop._trees.attributes import attributes_of, by_type, construction_of, set_attribute
 from interop._trees.containers import KEEPS, ContainerType, cannot_rebuild, is_array_like
 from interop.backends import find_backend, is_array
+from interop.errors import DTypeError, Refusal, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
     Objects = Literal["error", "keep", "open"]
 
+
+_KEEPS = {"objects": "keep"}
 
 # What holds arrays.
 
@@ -52,7 +56,7 @@ _FUNCTIONS = (
 )
 _NEVER = (
     *(type, ModuleType, *_FUNCTIONS, CodeType, FrameType, TracebackType, ReferenceType),
-    *(Enum, str, bytes, bytearray, int, float, complex, range, slice, type(None)),
+    *(str, bytes, bytearray, int, float, complex, range, slice, type(None)),
 )
 _EMPTY: tuple[dict[Any, Any], ...] = ({}, OrderedDict())
 _VIEWS = {type(view): type(made) for made in _EMPTY for view in (made.values(), made.items(), made.keys())}
@@ -84,13 +88,38 @@ def _is_standard(kind: Any) -> bool:
 def is_opaque_array(x: Any) -> bool:
     """Return whether an array's elements are no numbers: strings, dates, objects."""
     backend = find_backend(x)
-    opaque = backend.capabilities.casts_opaque
-    return bool(opaque) and backend.describe(x).dtype.startswith(opaque)
+    return bool(backend.capabilities.casts_opaque) and stands_for_no_number(backend.describe(x))
 
 
 def is_object_array(x: Any) -> bool:
     """Return whether the elements of an array are Python objects, which may be arrays again."""
     return is_array(x) and getattr(getattr(x, "dtype", None), "kind", None) == "O"
+
+
+@by_type
+def _counts(kind: Any) -> bool:
+    """Return whether the objects of a class are numbers by their own words: Python's, those of `decimal`, of SymPy."""
+    return any(name in vars(base) for base in kind.__mro__ for name in ("__float__", "__complex__", "__index__"))
+
+
+def holds_numbers(x: Any) -> bool:
+    """Return whether something in an array of objects is a number, also in lists there, as a ragged array has them."""
+    queue, met = [x] if is_object_array(x) else [], {id(x)}
+    for one in queue:
+        parts = list(one.flat) if is_object_array(one) else list(one)
+        # By their types first, in C: there may be a million names.
+        one_of = dict(zip(map(id, map(type, parts)), parts, strict=True))
+        if any(_counts(type(part)) for part in one_of.values() if not is_array(part)):
+            return True
+        wanted = {key for key, part in one_of.items() if is_array(part) or derives_from(type(part), (list, tuple))}
+        for part in parts if wanted else ():
+            if id(type(part)) in wanted and id(part) not in met:
+                if is_array(part) and not is_opaque_array(part):
+                    return True
+                met.add(id(part))
+                if is_object_array(part) or not is_array(part):
+                    queue.append(part)
+    return False
 
 
 def _is_numeric_array(x: Any) -> bool:
@@ -110,7 +139,7 @@ def _is_buffer(x: Any) -> bool:
 
 def _is_array(x: Any) -> bool:
     """Return whether an object is an array or a table itself, whether or not a backend knows it."""
-    return _is_numeric_array(x) if is_array(x) else is_array_like(type(x)) or _is_buffer(x)
+    return _is_numeric_array(x) or holds_numbers(x) if is_array(x) else is_array_like(type(x)) or _is_buffer(x)
 
 
 def holds_arrays(x: Any) -> bool:
@@ -154,13 +183,24 @@ def _is_table(x: Any) -> bool:
     return not _holds_nothing(type(x)) and (is_array_like(type(x)) or _is_buffer(x))
 
 
-def why_left(x: Any, objects: Objects) -> str | None:
-    """Return why a leaf that was not converted is refused: it holds arrays, and nobody said that it may keep them; else None."""
-    if objects == "keep" or not holds_arrays(x):
+def why_left(x: Any, objects: Objects, *, is_home: bool) -> Refusal | None:
+    """Return the refusal of a leaf that was not converted: it holds arrays or numbers, and nobody said that it may keep them; else None.
+
+    Where an array `is_home`, in its own library, its elements may be numbers.
+    """
+    if objects == "keep":
         return None
-    holds = (
-        f"{type_name(x)} {'is an array or a table that interop does not convert' if _is_array(x) else 'holds arrays and is no container'}"
-    )
+    if holds_arrays(x):
+        return Refusal(UnsupportedTypeError, _why_held(x, objects), _KEEPS)
+    if is_home or not holds_numbers(x):
+        return None
+    reason = f"{type_name(x)} of objects has numbers among them, which would be left behind: {KEEPS}"
+    return Refusal(DTypeError, reason, _KEEPS, find_backend(x).describe(x).advice)
+
+
+def _why_held(x: Any, objects: Objects) -> str:
+    is_one = _is_array(x) and not is_object_array(x)
+    holds = f"{type_name(x)} {'is an array or a table that interop does not convert' if is_one else 'holds arrays and is no container'}"
     if objects != "open" and _kind_of(x) is not None:  # not tried: a copy runs the class's own code
         return f"{holds}: {KEEPS}, objects='open' converts a copy of it"
     return f"{holds}: {KEEPS}, and objects='open' cannot open it"
@@ -232,6 +272,23 @@ _VALUES = _view("values", lambda container: list(container.mapping.values()))
 _ITEMS = _view("items", lambda container: list(container.mapping.values()))
 
 
+_KEYED = ContainerType(
+    lambda container: [*("" for _ in container), *(f"[{key!r}]" for key in container)],
+    lambda container: [*container.keys(), *container.values()],
+    None,  # whoever looks them up has the old ones
+)
+
+
+def keyed_type_of(x: Any) -> ContainerType | None:
+    """Return the kind of a mapping that has arrays in its keys; None for any other object."""
+    if not derives_from(type(x), (dict, MappingProxyType)) or not x:
+        return None
+    keys = list(x.keys())
+    one_of = dict(zip(map(id, map(type, keys)), keys, strict=True))
+    wanted = {kind for kind, key in one_of.items() if not _holds_nothing(type(key))}
+    return _KEYED if any(id(type(key)) in wanted and (_is_array(key) or holds_arrays(key)) for key in keys) else None
+
+
 def object_type_of(x: Any) -> ContainerType | None:
     """Return how an object that holds arrays is opened, with ``objects="open"``; None if it cannot be."""
     found = _kind_of(x)
@@ -243,6 +300,6 @@ def _kind_of(x: Any) -> ContainerType | None:
         return _ELEMENTS
     if derives_from(type(x), _VIEWS):
         return {"values": _VALUES, "items": _ITEMS}.get(type(x).__name__.partition("_")[2])
-    if is_array(x) or is_array_like(type(x)) or construction_of(type(x)).new is not object.__new__:
-        return None  # one that is made by other code, an exception, may hold more than its attributes
+    if is_array(x) or is_array_like(type(x)) or derives_from(type(x), (Enum,)) or construction_of(type(x)).new is not object.__new__:
+        return None  # of a member there is but one, and one that is made by other code, an exception, may hold more than its attributes
     return _OPENED if attributes_of(x) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import chain, islice
 from operator import is_not
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import optree
 
@@ -17,7 +17,7 @@ from interop._engine.fastpath import is_opaque
 from interop._model.description import Description
 from interop._trees import records as _records
 from interop._trees.containers import VALUES, ContainerType, cannot_rebuild, container_type_of
-from interop._trees.objects import holds_arrays, is_object_array, object_type_of
+from interop._trees.objects import holds_arrays, is_object_array, keyed_type_of, object_type_of
 from interop.backends import is_array
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from interop._trees.objects import Objects
     from interop.errors import UnsupportedTypeError
+
+T = TypeVar("T")
 
 VALUES.add(Description)
 
@@ -206,7 +208,22 @@ def flatten(
     wherever it is met (then the tree cannot be rebuilt). With ``objects="open"`` objects that hold arrays are opened too; with
     ``"keep"`` a container that cannot be rebuilt is a leaf as they are. Raises ValueError for one that contains itself.
     """
-    return _Flattening(is_leaf, namespace, once=once, objects=objects).flatten(tree)
+    flattening = _Flattening(is_leaf, namespace, once=once, objects=objects)
+    return _bounded(lambda: flattening.flatten(tree), tree, flattening)
+
+
+def _bounded(function: Callable[[], T], tree: Any, flattening: _Flattening) -> T:
+    """Return what a function returns; ValueError where it went too deep because a container of optree's contains itself."""
+    try:
+        return function()
+    except RecursionError:
+        if (found := flattening.cycle_in(tree)) is None:  # it is deep
+            raise
+    raise _contains_itself(found)
+
+
+def _contains_itself(x: Any) -> ValueError:
+    return ValueError(f"the tree contains itself: a {type(x).__qualname__} is reached from its own parts.")
 
 
 def flatten_named(children: Sequence[tuple[str, Any]]) -> FlatTree:
@@ -217,7 +234,8 @@ def flatten_named(children: Sequence[tuple[str, Any]]) -> FlatTree:
     names, values = [name for name, _ in children], [value for _, value in children]
     leaves: list[Any] = []
     kind = ContainerType(lambda _: names, lambda _: values, lambda _, made: list(made))
-    opened = _Flattening(None, "", once=True).open(values, kind, leaves)
+    flattening = _Flattening(None, "", once=True)
+    opened = _bounded(lambda: flattening.open(values, kind, leaves), values, flattening)
     return FlatTree(optree.treespec_leaf(), [values], {0: opened}, leaves)
 
 
@@ -239,9 +257,7 @@ class _Flattening:
             and (node := self._flattened_at_once(_ITSELF, [tree])) is not None
         ):
             return node
-        items, treespec = optree.tree_flatten(
-            tree, is_leaf=is_opaque if self.is_leaf is None else self._is_opaque, namespace=self.namespace
-        )
+        items, treespec = optree.tree_flatten(tree, is_leaf=self._is_opaque, namespace=self.namespace)
         # By types and not by a loop over leaves, because a tree may have many thousands.
         kinds = {key: found for key, one in _one_of_each(items).items() if (found := container_type_of(type(one))) is not None}
         if not kinds and self.objects != "open":
@@ -258,8 +274,30 @@ class _Flattening:
                 opened[position] = self.open(item, kind, leaves)
         return FlatTree(treespec, items, opened, leaves)
 
+    def cycle_in(self, tree: Any) -> Any:
+        """Return a container that is reached from its own parts, None if there is none; without recursion."""
+        inside: dict[int, Any] = {id(tree): iter(self._parts(tree))}  # what is left of each, by the container's id
+        done: set[int] = set()
+        while inside:
+            key, rest = next(reversed(inside.items()))
+            if (part := next(rest, inside)) is inside:
+                done.add(key)
+                del inside[key]
+            elif id(part) in inside:
+                return part
+            elif id(part) not in done and (own := self._parts(part)):
+                inside[id(part)] = iter(own)
+        return None
+
+    def _parts(self, x: Any) -> Sequence[Any]:
+        if self._is_opaque(x) or optree.tree_is_leaf(x, namespace=self.namespace):
+            kind = self._opened_as(x, container_type_of(type(x)))
+            return () if kind is None else kind.children(x)
+        return list(optree.tree_flatten_one_level(x, namespace=self.namespace)[0])
+
     def _is_opaque(self, x: Any) -> bool:
-        return is_opaque(x) or (self.is_leaf is not None and self.is_leaf(x))
+        keyed = isinstance(x, dict) and keyed_type_of(x) is not None
+        return keyed or is_opaque(x) or (self.is_leaf is not None and self.is_leaf(x))
 
     def _flattened_at_once(self, treespec: Any, items: list[Any]) -> FlatTree | None:
         """Return the node, if nothing is there but leaves and plain containers."""
@@ -278,6 +316,7 @@ class _Flattening:
         if self.is_leaf is not None and self.is_leaf(item):
             return None
         if kind is not None and not is_array(item) and (kind.accepts is None or kind.accepts(item)):
+            kind = keyed_type_of(item) or kind
             return None if kind.unflatten is None and self.objects == "keep" else kind
         return object_type_of(item) if self.objects == "open" and holds_arrays(item) else None
 
@@ -286,7 +325,7 @@ class _Flattening:
         key = id(container)
         if key in self.met:
             if self.met[key]:
-                raise ValueError(f"the tree contains itself: a {type(container).__qualname__} is reached from its own parts.")
+                raise _contains_itself(container)
             if self.once:
                 return OpenContainer(container, kind, None, {})
         self.met[key] = True

@@ -101,6 +101,23 @@ append_fields(Flattening *at, PyObject *x, PyObject *names)
     return fine;
 }
 
+/* Whether a key holds nothing, by its type alone; what other keys hold is looked up by the general way. */
+static int
+is_name(PyObject *key)
+{
+    if (PyTuple_CheckExact(key)) {
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(key); i++) {
+            PyObject *part = PyTuple_GET_ITEM(key, i);
+            if (PyTuple_CheckExact(part) || !is_name(part)) {
+                return 0;
+            }
+        }
+        return 1;
+    }
+    return PyUnicode_CheckExact(key) || PyLong_CheckExact(key) || PyBool_Check(key) || PyFloat_CheckExact(key) ||
+           PyBytes_CheckExact(key) || key == Py_None;
+}
+
 static int
 append_values(Flattening *at, PyObject *x)
 {
@@ -110,8 +127,13 @@ append_values(Flattening *at, PyObject *x)
     }
     int fine = 1;
     for (Py_ssize_t i = 0; fine > 0 && i < count_of(keys); i++) {
-        PyObject *key, *value = value_at(x, keys, i, &key);
-        fine = append_child(at, value);
+        PyObject *key = NULL, *value = value_at(x, keys, i, &key);
+        if (value != NULL && !is_name(key)) {
+            fine = 0;
+            Py_DECREF(value);
+        } else {
+            fine = append_child(at, value);
+        }
         Py_XDECREF(key);
     }
     Py_DECREF(keys);

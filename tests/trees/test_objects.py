@@ -4,13 +4,17 @@ import array
 import collections
 import dataclasses
 import datetime
+import decimal
 import enum
+import fractions
 import functools
 import importlib
 import logging
 import pathlib
 import threading
+import types
 import weakref
+from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -444,14 +448,18 @@ NAMES = {
     "date": lambda: np.datetime64("2020-01-01"),
     "dates": lambda: np.array(["NaT", "2020-01-01"], "M8[ns]"),
     "duration": lambda: np.timedelta64(1, "s"),
-    "numbers of Python": lambda: np.array([1, 2], object),
 }
+COUNTS = {"date", "dates", "duration"}
 
 
 @pytest.mark.parametrize("words", [{}, {"dtype": "float32"}, {"copy": True}, {"policy": "coerce"}], ids=str)
-@pytest.mark.parametrize("make", NAMES.values(), ids=NAMES)
-def test_a_name_or_a_date_in_a_sample_stays(make, words):
-    image, name = np.full((2, 2), 200, "uint8"), make()
+@pytest.mark.parametrize("which", NAMES)
+def test_a_name_or_a_date_in_a_sample_stays(which, words):
+    image, name = np.full((2, 2), 200, "uint8"), NAMES[which]()
+    if "dtype" in words and which in COUNTS:
+        made, alone = tree.convert([name], "torch", **words)[0], interop.convert(name, "torch", **words)
+        assert made.tolist() == pytest.approx(alone.tolist(), nan_ok=True)
+        return
     source = {"image": image, "file": name}
     there = tree.convert(source, "torch", **words)
     assert there["image"].dtype == (torch.float32 if "dtype" in words else torch.uint8)
@@ -610,3 +618,105 @@ def test_a_neutral_function_returns_names_beside_arrays():
     there = run(torch.ones(2))
     assert type(there["x"]) is torch.Tensor
     assert there["names"].tolist() == ["a", "b"]
+
+
+NUMBERS = {
+    "integers": [1, 2],
+    "floats beside names": ["a", 1.5],
+    "None beside them": [1, None],
+    "truths": [True],
+    "decimals": [decimal.Decimal(1)],
+    "fractions": [fractions.Fraction(1, 2)],
+    "complex": [1j],
+    "scalars of NumPy": [np.float32(1)],
+    "truths of NumPy": [np.bool_(1)],
+    "ragged lists": [[1], [2, 3]],
+    "objects in objects": [objects_of(1), objects_of(2)],
+}
+
+
+@pytest.mark.parametrize("elements", NUMBERS.values(), ids=NUMBERS)
+def test_numbers_in_an_array_of_objects_stay_by_name_only(elements):
+    image, numbers = np.ones(2), objects_of(*elements)
+    source = {"image": image, "n": numbers}
+    for objects in ("error", "open"):
+        with pytest.raises((interop.DTypeError, UnsupportedTypeError), match=r"tree\['n'\]") as caught:
+            tree.convert(source, "torch", objects=objects)
+        assert caught.value.permissions == {"objects": "keep"}
+    assert tree.explain(source, "torch").permissions == {"objects": "keep"}
+    assert tree.convert(source, "torch", objects="keep")["n"] is numbers
+    held = Scaler(numbers)
+    with pytest.raises(UnsupportedTypeError):
+        tree.convert([held], "torch")
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (np.array(["2020"], "M8[D]"), "int64"),
+        (np.array(["NaT"], "M8[D]"), "float64"),
+        (np.array([1], "m8[s]"), "int64"),
+        (np.array(["1", "2"]), "float32"),
+        (np.array([b"1"]), "int64"),
+        (np.array([1, 2.5], object), "float32"),
+        (np.array([decimal.Decimal(2)], object), "float32"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("target", ["torch", "numpy"])
+def test_who_names_a_dtype_asks_for_the_numbers(array, dtype, target):
+    made = tree.convert({"y": array}, target, dtype=dtype)["y"]
+    alone = interop.convert(array, target, dtype=dtype)
+    assert made.dtype == alone.dtype
+    assert made.tolist() == pytest.approx(alone.tolist(), nan_ok=True)
+    assert tree.explain({"y": array}, target, dtype=dtype).ok
+
+
+@pytest.mark.parametrize("array", [np.array(["NaT"], "M8[D]"), np.array([1, None], object)], ids=str)
+def test_what_is_missing_is_no_number_in_a_tree_either(array):
+    with pytest.raises(interop.DTypeError) as caught:
+        tree.convert({"x": np.ones(1), "y": array}, "torch", dtype="int64")
+    assert tree.explain({"x": np.ones(1), "y": array}, "torch", dtype="int64").permissions == caught.value.permissions
+
+
+class Bag(dict):
+    pass
+
+
+class Held(enum.Enum):
+    ARRAY = np.ones(1)
+    LIST = (np.ones(1),)
+
+
+@pytest.mark.parametrize("member", list(Held))
+def test_a_member_that_holds_an_array_is_refused_by_name(member):
+    with pytest.raises(UnsupportedTypeError, match="objects='open' cannot open it") as caught:
+        tree.convert({"x": np.ones(1), "kind": member}, "torch")
+    assert caught.value.permissions == {"objects": "keep"}
+    assert tree.convert([member], "torch", objects="keep")[0] is member
+    with pytest.raises(UnsupportedTypeError):
+        tree.convert([member], "torch", objects="open")
+
+
+@pytest.mark.parametrize(
+    "kind", [dict, OrderedDict, functools.partial(defaultdict, list), Bag, types.MappingProxyType, collections.Counter]
+)
+@pytest.mark.parametrize("key", [torch.ones(2), (torch.ones(2), 1), frozenset([torch.ones(1)]), Scaler(torch.ones(1))], ids=type)
+@pytest.mark.parametrize("inside", [lambda x: x, lambda x: [x], lambda x: {"a": x}, lambda x: {1: [x], "b": np.ones(1)}])
+def test_arrays_in_the_keys_of_a_dict_are_refused_by_name(kind, key, inside):
+    made = kind({key: 1})
+    source = inside(made)
+    for objects in ("error", "open"):
+        with pytest.raises(UnsupportedTypeError) as caught:
+            tree.convert(source, "numpy", objects=objects)
+        assert caught.value.permissions == {"objects": "keep"}
+    assert not tree.explain(source, "numpy").ok
+    there = tree.convert(source, "numpy", objects="keep")
+    assert made in (there, *there, *(there.values() if isinstance(there, dict) else ())) or there[1][0] is made
+
+
+@pytest.mark.parametrize("key", [("a", 1), np.int64(3), Colour.RED, frozenset("a"), (("a",), None), object()], ids=str)
+def test_other_keys_are_keys(key):
+    made = tree.convert([{key: np.ones(1), "b": None}], "torch")[0]
+    assert list(made) == [key, "b"]
+    assert type(made[key]) is torch.Tensor
