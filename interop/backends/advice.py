@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop._model.spelling import module_of
+from interop.backends.units import advice_for_wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -256,11 +257,10 @@ def advice_for(x: Any, is_array: Callable[[Any], bool], tree: Callable[[], str] 
         for row in ADVICE.get(f"{package}.{base.__qualname__}") or ():
             if (found := _answer(row, x)) is not None:
                 return row.text.format(tree=trees, found=found)
-    return (
-        next((row.text for method, row in _BY_METHOD.items() if hasattr(kind, method) and _answer(row, x) is not None), None)
-        or _of_python(x, is_array, trees)
-        or "Pass an array."
-    )
+    own = next((row.text for method, row in _BY_METHOD.items() if hasattr(kind, method) and _answer(row, x) is not None), None)
+    # An array of a number with a unit would be without it, and with the stored number, which may not be what is meant.
+    with_unit = advice_for_wrapper(x) if own in (None, _AS_IT_IS) else ""
+    return with_unit or own or _of_python(x, is_array, trees) or "Pass an array."
 
 
 def _answer(row: Row, x: Any) -> Any:

@@ -84,6 +84,15 @@ def _advice(x: Any, text: str, library: _Library | None) -> str:
     return f"take numbers in a unit that you name, {call}" if call else ""
 
 
+def advice_for_wrapper(x: Any) -> str:
+    """Return what to write for a wrapper around something that is no array, such as one number with a unit; empty for others."""
+    attribute = None if hasattr(type(x), "__dataclass_fields__") else wrapper_attribute(type(x))  # records are containers
+    if attribute is None:
+        return ""
+    advice = unit_of(x).advice or f"take what it holds, x.{attribute}"
+    return f"{advice[0].upper()}{advice[1:]}, and convert that."
+
+
 def wrapper_attribute(kind: type) -> str | None:
     """Return the name under which a class keeps the numbers that it gives a unit; None if it is no such wrapper."""
     is_array = any(hasattr(kind, name) for name in ("__array__", "__dlpack__", "__array_namespace__"))

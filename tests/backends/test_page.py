@@ -92,7 +92,7 @@ def test_the_page_names_every_concern_and_every_method():
                 assert re.search(rf"`{name}`|def {name}\(|^    {name} = ", PAGE, re.MULTILINE), f"{concern.__name__}.{name}"
 
 
-ABOUT_DEVICES = {"name", "import_producer", "current_index", "default_device", "copy_from_host"}
+ABOUT_DEVICES = {"name", "import_producer", "inside", "current_index", "default_device", "copy_from_host"}
 """What a library has no need to write, as the others are enough."""
 
 

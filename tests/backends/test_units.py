@@ -225,6 +225,33 @@ def test_the_librarys_own_call_is_named_where_it_is_enough():
         assert to_torch(x, **keywords | caught.value.permissions).tolist() == np.asarray(x.magnitude).tolist()
 
 
+class Number(Wrapper):
+    """As pint's: every class of it has the methods that work for some arrays only."""
+
+    def __array__(self, *asked, **more):
+        raise AssertionError("without its unit")
+
+    compute = __iter__ = __array__
+
+
+@pytest.mark.parametrize("units", ["km", ""])
+def test_a_number_with_a_unit_has_a_hint_that_works(units):
+    x = Number(3.5, units)
+    with pytest.raises(UnsupportedTypeError, match="Number") as caught:
+        to_torch(x)
+    assert "x.magnitude, and convert that" in caught.value.hint
+    assert eval("x.magnitude") == 3.5  # a number of Python's, whose own hint goes on
+
+
+@pytest.mark.parametrize(("unit", "means"), [("km", 3.5), ("km/m", 3500), ("", 3.5)])
+def test_a_number_of_pints_is_what_it_means(unit, means):
+    x = pint(3.5, unit)
+    with pytest.raises(UnsupportedTypeError) as caught:
+        to_torch(x)
+    call = caught.value.hint.rpartition(", and convert")[0].rpartition(", ")[2]
+    assert eval(call, {"x": x}) == pytest.approx(means)
+
+
 def test_a_record_with_a_unit_is_a_container():
     @dataclasses.dataclass
     class Reading:
