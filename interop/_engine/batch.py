@@ -5,7 +5,6 @@ Behind `interop.tree` and `interop.neutral`, which differ in what they call the 
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from itertools import repeat
 from operator import is_
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from interop._engine.batch_plan import TreePlan
 from interop._engine.call import KEYWORDS, NO_DATA, Call, check_keywords, error_context, finish, plan_call, prepare, refused
 from interop._engine.fastpath import convert_all, table
-from interop._engine.trial import tried
+from interop._engine.trial import stands_for_no_number, tried
 from interop._model.description import Description
 from interop._model.scope import fast_path_off
 from interop._model.spelling import type_name
@@ -259,13 +258,6 @@ _DESCRIBED = Refusal(UnsupportedTypeError, NO_DATA, {}, "Plan with it: interop.t
 
 
 _DATES = ("datetime64", "timedelta64")
-_NUMBERS = re.compile(r"\w+\.(u?int|float)\d")  # a library's own, as jax.int4
-
-
-def stands_for_no_number(seen: Description) -> bool:
-    """Return whether an array's elements are no numbers by their dtype: strings, dates, objects."""
-    opaque = load_backend(seen.backend).capabilities.casts_opaque
-    return bool(opaque) and seen.dtype.startswith(opaque) and not _NUMBERS.match(seen.dtype)
 
 
 def unrebuildable(node: FlatTree, root: str, *, may_be_kept: bool) -> list[Refusal]:

@@ -31,7 +31,7 @@ from types import (
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType
 
-from interop._engine.batch import stands_for_no_number
+from interop._engine.trial import stands_for_no_number
 from interop._model.identity import derives_from
 from interop._model.spelling import type_name
 from interop._trees.attributes import attributes_of, by_type, construction_of, set_attribute
