@@ -16,6 +16,7 @@ from numbers import Number
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from interop._model.identity import is_found_by_identity
 from interop._model.spelling import module_of
 from interop.backends.units import advice_for_wrapper
 
@@ -305,10 +306,12 @@ def _of_sequence(x: Any, is_array: Callable[[Any], bool], trees: _Trees) -> str:
         met |= set(map(id, inner))
         ragged = ragged or len(inner) < len(level) or len(set(map(len, inner))) > 1
         level = [one for one in level if not isinstance(one, list | tuple)] + list(chain.from_iterable(inner))
-    samples = dict(zip(map(type, level), level, strict=True))
+    samples = dict(zip(map(id, map(type, level)), level, strict=True))
     if len(samples) == 1 and isinstance(level[0], _numpy_scalars()) and not ragged:
         return _NUMBERS["exact"]
-    if any(is_array(one) or isinstance(one, Mapping) or is_dataclass(one) for one in samples.values()):
+    if any(
+        is_array(one) or (is_found_by_identity(type(one)) and isinstance(one, Mapping)) or is_dataclass(one) for one in samples.values()
+    ):
         return _HOLDS.format(trees["x"])
     return _NUMBERS["ragged" if ragged else _same(level)]
 
@@ -320,6 +323,8 @@ def _numpy_scalars() -> Any:
 
 def _same(values: Collection[Any]) -> str:
     """Return whether NumPy, left to choose, chooses a dtype that holds these numbers exactly; else what is the matter."""
+    if not all(map(is_found_by_identity, map(type, values))):
+        return "objects"
     kinds = set(map(type, values))
     if kinds <= {str, bytes} and kinds:
         return "strings"

@@ -166,6 +166,14 @@ def test_verbs_refuse_it_by_name(odd):
     assert type_name(odd) == f"{__name__}.Odd"
 
 
+@CASES
+def test_a_sequence_of_it_is_refused_with_a_hint(odd):
+    for x in ([odd], (odd, 1), [[1, odd], [2, 3]], [np.ones(1), odd]):
+        with pytest.raises(interop.UnsupportedTypeError) as caught:
+            interop.to_numpy(x)
+        assert ("tree.convert" in caught.value.hint) == (type(x[0]) is np.ndarray)
+
+
 class OddInteger(int, metaclass=metaclass("has no hash", int)):
     pass
 
