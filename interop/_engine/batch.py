@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from interop._engine.batch_plan import TreePlan
 from interop._engine.call import KEYWORDS, NO_DATA, Call, check_keywords, error_context, finish, plan_call, prepare, refused
 from interop._engine.fastpath import convert_all, table
-from interop._engine.trial import stands_for_no_number, tried
+from interop._engine.trial import tried
 from interop._model.description import Description
 from interop._model.scope import fast_path_off
 from interop._model.spelling import type_name
@@ -140,7 +140,7 @@ class TreeConversion:
         seen = plan.description
         if not self.keep_opaque or seen.backend == "unknown":
             return False
-        if not stands_for_no_number(seen):
+        if not load_backend(seen.backend).capabilities.has_no_numbers(seen.dtype):
             return False
         if "dtype" in self.keywords:  # dates are counts
             return not seen.dtype.startswith(_DATES) and any(refusal.error is DTypeError for refusal in plan.refusals)

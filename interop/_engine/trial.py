@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from interop._model.dtypes import DTYPES
-from interop.backends import load_backend
 from interop.errors import InteropError, Refusal
 
 if TYPE_CHECKING:
-    from interop._model.description import Description
     from interop._model.plan import Plan
     from interop.backends.base import Backend
 
@@ -29,12 +26,3 @@ def tried(plan: Plan, x: Any, source: Backend, dtype: str | None) -> Plan:
     except InteropError as error:
         return replace(plan, steps=(), refusals=(*plan.refusals, Refusal.from_error(error)))
     return plan
-
-
-_NUMBERS = re.compile(r"\w+\.(u?int|float)\d")  # a library's own, as jax.int4
-
-
-def stands_for_no_number(seen: Description) -> bool:
-    """Return whether an array's elements are no numbers by their dtype: strings, dates, objects."""
-    opaque = load_backend(seen.backend).capabilities.casts_opaque
-    return bool(opaque) and seen.dtype.startswith(opaque) and not _NUMBERS.match(seen.dtype)

@@ -6,6 +6,7 @@ whether a device is really there is asked at the last moment, from the backend.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -90,3 +91,10 @@ class Capabilities:
     def alignment_on(self, device: Device) -> int:
         """Return the bytes at a multiple of which memory of a device has to start."""
         return self.alignment.get(device.type, 1)
+
+    def has_no_numbers(self, dtype: str) -> bool:
+        """Return whether elements of a dtype are no numbers in this library either: strings, dates, objects."""
+        return bool(self.casts_opaque) and dtype.startswith(self.casts_opaque) and not _NUMBERS.match(dtype)
+
+
+_NUMBERS = re.compile(r"\w+\.(u?int|float)\d")  # a library's own, as jax.int4

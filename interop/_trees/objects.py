@@ -31,7 +31,6 @@ from types import (
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType
 
-from interop._engine.trial import stands_for_no_number
 from interop._model.identity import derives_from
 from interop._model.spelling import type_name
 from interop._trees.attributes import attributes_of, by_type, construction_of, set_attribute
@@ -88,7 +87,7 @@ def _is_standard(kind: Any) -> bool:
 def is_opaque_array(x: Any) -> bool:
     """Return whether an array's elements are no numbers: strings, dates, objects."""
     backend = find_backend(x)
-    return bool(backend.capabilities.casts_opaque) and stands_for_no_number(backend.describe(x))
+    return bool(backend.capabilities.casts_opaque) and backend.capabilities.has_no_numbers(backend.describe(x).dtype)
 
 
 def is_object_array(x: Any) -> bool:
