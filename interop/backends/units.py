@@ -9,8 +9,6 @@ from __future__ import annotations
 from inspect import isroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from interop._model.spelling import module_of
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -125,4 +123,4 @@ def is_unreadable(answer: Any) -> bool:
 
 
 def _package(kind: type) -> str:
-    return module_of(kind).partition(".")[0]
+    return str(asked(getattr, kind, "__module__", "")).partition(".")[0]  # a metaclass may answer with an error
