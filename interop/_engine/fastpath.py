@@ -11,7 +11,6 @@ Everything is there twice: in C (`interop/native/module.c`), and here in Python 
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -22,17 +21,7 @@ from interop._model.scope import fast_path_off
 from interop._untraced import left_alone, prepare, skip
 from interop.backends import when_loaded
 from interop.backends.shortcut import DETACH, LOW, PLAIN
-
-BUILD = 13
-"""Says that the compiled module fits this file; counted up with every change of what passes between them."""
-
-compiled: Any
-try:
-    compiled = importlib.import_module("interop.native.fastpath")
-except ImportError:  # an installation without a compiler: the Python below does the same
-    compiled = None
-if getattr(compiled, "BUILD", None) != BUILD:  # left over from another version of this folder
-    compiled = None
+from interop.native.compiled import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

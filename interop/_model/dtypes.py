@@ -17,6 +17,7 @@ from struct import calcsize
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop._model.spelling import nearest
+from interop._model.words import WORDS_OF_OTHERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -130,11 +131,6 @@ _CODES = {"?": "bool", "b1": "bool", "b": "int8", "B": "uint8", "h": "int16", "H
 _CODES |= {"l": f"int{_LONG}", "L": f"uint{_LONG}", "q": "int64", "Q": "uint64", "p": f"int{_POINTER}", "P": f"uint{_POINTER}"}
 _CODES |= {"e": "float16", "f": "float32", "d": "float64", "g": "longdouble", "F": "complex64", "D": "complex128", "G": "clongdouble"}
 
-WORDS_OF_OTHERS: dict[str, dict[str, str]] = {"pyarrow": {"float": "float32"}}
-"""By the package that a dtype is of, the words that mean something else without it; all others mean what they say.
-
-`interop.backends` adds those of its libraries.
-"""
 
 _CAPITALIZED = re.compile(r"U?Int\d+|Float\d+|Boolean|boolean")
 """The names that pandas and polars have."""

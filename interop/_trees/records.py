@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optree
 
-from interop._engine.fastpath import compiled
 from interop._trees.containers import container_type_of
 from interop.backends import is_array
+from interop.native.compiled import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from interop._libraries import BUILTIN
-from interop._model.dtypes import WORDS_OF_OTHERS
 from interop._model.identity import is_found_by_identity
 from interop._model.spelling import module_of, no_attribute, type_name, unknown
+from interop._model.words import WORDS_OF_OTHERS
 from interop.backends.units import said, wrapper_attribute
 from interop.errors import BackendNotInstalledError, UnsupportedTypeError
 
@@ -272,8 +272,7 @@ def _find(x: Any, kind: type) -> Backend | None:
 
 
 def _unsupported(x: Any, kind: type, tree: Callable[[], str] | None) -> UnsupportedTypeError:
-    from interop.backends.advice import advice_for  # on request: only refusals need it
-
+    advice_for = importlib.import_module("interop.backends.advice").advice_for  # on request: only refusals need it
     message = f"{type_name(x)} is not an array that interop knows, and does not speak DLPack (__dlpack__ and __dlpack_device__)."
     # A type that equals others is asked nothing: tables of abstract classes would take it for one of those.
     hint = advice_for(x, is_array, tree) if is_found_by_identity(kind) else "Pass an array."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from interop._engine.fastpath import compiled
+from interop.native.compiled import compiled
 
 __all__ = ["compiled_half"]
 

@@ -8,7 +8,7 @@
 
 #include "fastpath.h"
 
-#define BUILD 13 /* counted up with every change of what passes to and from interop/_engine/fastpath.py */
+#define BUILD 13 /* counted up with every change of what passes to and from interop/_engine/fastpath.py; as in compiled.py */
 
 static PyMethodDef functions[] = {
     {"flatten", (PyCFunction)(void (*)(void))flatten, METH_FASTCALL, "Return the leaves of plain containers, or None."},
