@@ -715,7 +715,11 @@ def test_arrays_in_the_keys_of_a_dict_are_refused_by_name(kind, key, inside):
     assert made in (there, *there, *(there.values() if isinstance(there, dict) else ())) or there[1][0] is made
 
 
-@pytest.mark.parametrize("key", [("a", 1), np.int64(3), Colour.RED, frozenset("a"), (("a",), None), object()], ids=str)
+@pytest.mark.parametrize(
+    "key",
+    [("a", 1), np.int64(3), Colour.RED, frozenset("a"), (("a",), None), object()],
+    ids=lambda key: "object" if type(key) is object else str(key),
+)
 def test_other_keys_are_keys(key):
     made = tree.convert([{key: np.ones(1), "b": None}], "torch")[0]
     assert list(made) == [key, "b"]
