@@ -257,8 +257,8 @@ class Key:
         return self.n < other.n
 def rebuilt():
     tree = [[1.0], {Key(1): 1.0, Key(2): 2.0}, [2.0, {"a": 1.0}]]
-    leaves = compiled.flatten(tree, schemas := {list: list, dict: dict, float: None}, {}, None)
-    compiled.unflatten(tree, schemas, leaves, leaves, None)
+    leaves = [1.0, 1.0, 2.0, 2.0, 1.0]  # not by flatten, which leaves such keys to Python
+    compiled.unflatten(tree, {list: list, dict: dict, float: None}, leaves, leaves, None)
 def elsewhere(act):
     def run():
         thread = threading.Thread(target=act); thread.start(); thread.join()
